@@ -1,0 +1,154 @@
+"""Settings of a run as frozen dataclasses: validated on construction, to and from JSON. No TensorFlow here.
+
+The field names are the flag names of `trainers/flags.py`, so that an error about a field names the flag to change.
+"""
+
+import dataclasses
+import math
+from typing import Any, Mapping
+
+MODELS = ("stic",)
+NETWORKS = ("auto", "small", "wide_resnet")
+LOSSES = ("contrastive", "logistic")
+PRECONDITIONERS = ("gram", "spectral", "identity", "pixels")
+REFERENCES = ("gaussian", "flat")
+SAMPLERS = ("grmala", "unadjusted", "jem_sgld")
+
+
+class ConfigError(ValueError):
+  """The user's input is wrong; the message is one line that names the flag and what is allowed."""
+
+
+def require(condition: bool, flag: str, value: Any, allowed: str) -> None:
+  """Raises ConfigError "--flag=value: allowed" unless `condition` holds."""
+  if not condition:
+    raise ConfigError(f"--{flag}={value}: {allowed}")
+
+
+def _positive(flag: str, value: float) -> None:
+  require(math.isfinite(value) and value > 0, flag, value, "must be a finite number above 0")
+
+
+def _at_least(flag: str, value: float, least: float) -> None:
+  require(math.isfinite(value) and value >= least, flag, value, f"must be a finite number of at least {least}")
+
+
+def _fraction(flag: str, value: float) -> None:
+  require(0.0 <= value <= 1.0, flag, value, "must lie in [0, 1]")
+
+
+def _one_of(flag: str, value: str, allowed: tuple) -> None:
+  require(value in allowed, flag, value, "must be one of " + ", ".join(allowed))
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """Which network, and its size. Raises ConfigError on a value out of range."""
+
+  model: str = "stic"
+  network: str = "auto"
+  width: int = 64
+  depth: int = 10
+  widen: int = 2
+
+  def __post_init__(self):
+    _one_of("model", self.model, MODELS)
+    _one_of("network", self.network, NETWORKS)
+    _at_least("width", self.width, 1)
+    require(self.depth >= 10 and (self.depth - 4) % 6 == 0, "depth", self.depth, "must be 6n + 4 (10, 16, 22, 28, …)")
+    _at_least("widen", self.widen, 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerConfig:
+  """The chain that draws. Raises ConfigError on a value out of range.
+
+  `num_steps` are those of a fresh drawing, the first `burn_in_fraction` of them its burn-in; `training_steps` those of one training update.
+  """
+
+  sampler: str = "grmala"
+  step_size: float = 0.1
+  temperature: float = 1.0
+  num_steps: int = 300
+  burn_in_fraction: float = 0.5
+  training_steps: int = 20
+  gram_weight: float = 0.0
+  preconditioner: str = "gram"
+  reference: str = "gaussian"
+  target_acceptance: float = 0.574
+
+  def __post_init__(self):
+    _one_of("sampler", self.sampler, SAMPLERS)
+    _positive("step_size", self.step_size)
+    _positive("temperature", self.temperature)
+    _at_least("num_steps", self.num_steps, 1)
+    require(0.0 <= self.burn_in_fraction < 1.0, "burn_in_fraction", self.burn_in_fraction, "must lie in [0, 1)")
+    _at_least("training_steps", self.training_steps, 1)
+    _at_least("gram_weight", self.gram_weight, 0)
+    _one_of("preconditioner", self.preconditioner, PRECONDITIONERS)
+    require((self.sampler == "jem_sgld") == (self.preconditioner == "pixels"), "preconditioner", self.preconditioner,
+            "pixels goes with --sampler=jem_sgld, and that with pixels")
+    _one_of("reference", self.reference, REFERENCES)
+    require(0.0 < self.target_acceptance < 1.0, "target_acceptance", self.target_acceptance, "must lie in (0, 1)")
+
+
+@dataclasses.dataclass(frozen=True)
+class RecurrenceConfig:
+  """Recurrent self-analysis: passes, fakes and losses. Raises ConfigError on a value out of range.
+
+  `noise_start` and `noise_end` are the smoothing noise s (standard deviation in [-1, 1] pixel units) of the first and
+  of the last pass.
+  """
+
+  num_passes: int = 10
+  updates_per_pass: int = 400
+  batch_size: int = 64
+  loss: str = "contrastive"
+  fakes: bool = True
+  fake_weight: float = 1.0
+  energy_decay: float = 0.01
+  soft_fraction: float = 0.25
+  past_fraction: float = 0.1
+  pool_capacity: int = 10000
+  chains: int = 1000
+  restart_probability: float = 0.05
+  noise_start: float = 0.5
+  noise_end: float = 0.3
+  learning_rate: float = 1e-3
+  ema_decay: float = 0.999
+  mixup_alpha: float = 0.2
+  divergence_bound: float = 1e4
+
+  def __post_init__(self):
+    _at_least("num_passes", self.num_passes, 1)
+    _at_least("updates_per_pass", self.updates_per_pass, 1)
+    _at_least("batch_size", self.batch_size, 1)
+    _one_of("loss", self.loss, LOSSES)
+    _at_least("fake_weight", self.fake_weight, 0)
+    _at_least("energy_decay", self.energy_decay, 0)
+    _fraction("soft_fraction", self.soft_fraction)
+    _fraction("past_fraction", self.past_fraction)
+    _at_least("pool_capacity", self.pool_capacity, 1)
+    _at_least("chains", self.chains, 1)
+    _fraction("restart_probability", self.restart_probability)
+    _positive("noise_start", self.noise_start)
+    _positive("noise_end", self.noise_end)
+    _positive("learning_rate", self.learning_rate)
+    require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "must lie in [0, 1)")
+    _at_least("mixup_alpha", self.mixup_alpha, 0)
+    _positive("divergence_bound", self.divergence_bound)
+
+
+def to_json(config: Any) -> dict:
+  """A JSON-ready dict of a config dataclass."""
+  return dataclasses.asdict(config)
+
+
+def from_mapping(config_class: type, values: Mapping[str, Any]) -> Any:
+  """Builds `config_class` from the entries of `values` that are its fields; others are left alone.
+
+  Raises:
+    ConfigError: a value out of its range.
+  """
+  names = {field.name for field in dataclasses.fields(config_class)}
+  return config_class(**{name: value for name, value in values.items() if name in names})

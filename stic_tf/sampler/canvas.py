@@ -1,0 +1,97 @@
+"""Drawing: from a blank canvas through a chain to images in uint8."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from stic_tf.datasets import pixel_range
+from stic_tf.sampler import chain as chain_lib
+from stic_tf.sampler import random as random_lib
+from stic_tf.sampler import sgld
+from stic_tf.sampler import target as target_lib
+
+
+class Drawing(NamedTuple):
+  """B drawn images.
+
+  Attributes:
+    images: uint8 [B, H, W, C], rendered by the jump.
+    walk: float32 [B, H, W, C], where the chains ended: not rendered, not clipped.
+    log_density: float32 [B], log π_w of the walk up to a constant of the class weights.
+    acceptance_rate: float32 [B], after burn-in.
+    step_size: float32 [B], after burn-in.
+  """
+
+  images: tf.Tensor
+  walk: tf.Tensor
+  log_density: tf.Tensor
+  acceptance_rate: tf.Tensor
+  step_size: tf.Tensor
+
+
+def start(target: target_lib.Target, seeds: tf.Tensor, sampler: str = "grmala") -> tf.Tensor:
+  """A blank canvas: a draw from the reference measure N(mean, M), never a data image.
+
+  With a flat reference the chain still starts here; JEM's SGLD starts from uniform noise.
+
+  Args:
+    target: log π_w.
+    seeds: int64 [B, 2].
+    sampler: as in `run`.
+
+  Returns:
+    Whitened coordinates, float32 [B, D].
+  """
+  if sampler == "jem_sgld":
+    return sgld.uniform_canvas(seeds, target.preconditioner.size)
+  return random_lib.normals(seeds, random_lib.CANVAS_STREAM, target.preconditioner.size)
+
+
+def run(target: target_lib.Target, position: tf.Tensor, class_weights: tf.Tensor, seeds: tf.Tensor,
+        num_steps: tf.Tensor, temperature: tf.Tensor, step_size: tf.Tensor, burn_in_steps: tf.Tensor = 0,
+        sampler: str = "grmala", target_acceptance: float = chain_lib.TARGET_ACCEPTANCE) -> chain_lib.ChainResult:
+  """Runs the chain called `sampler` from `position` [B, D] under class weights [B, K]; other arguments as run_chain.
+
+  Args:
+    temperature: T, float32 [B] or scalar.
+    sampler: "grmala", "unadjusted" (Langevin without the correction) or "jem_sgld".
+  """
+  temperature = tf.broadcast_to(tf.cast(temperature, tf.float32), [tf.shape(position)[0]])
+
+  def log_density_and_gradient(whitened):
+    return target.log_density_and_gradient(whitened, class_weights, temperature)
+
+  if sampler == "jem_sgld":
+    return sgld.run_chain(log_density_and_gradient, position, seeds, num_steps)
+  return chain_lib.run_chain(log_density_and_gradient, position, seeds, num_steps, step_size, burn_in_steps,
+                             target_acceptance, adjust=sampler == "grmala")
+
+
+def draw(target: target_lib.Target, class_weights: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor,
+         temperature: tf.Tensor, step_size: tf.Tensor, noise_level: tf.Tensor, burn_in_fraction: tf.Tensor = 0.5,
+         sampler: str = "grmala", target_acceptance: float = chain_lib.TARGET_ACCEPTANCE) -> Drawing:
+  """Draws from a blank canvas.
+
+  Args:
+    target: log π_w.
+    class_weights: float32 [B, K] on the simplex; one-hot for a class, otherwise a soft class.
+    seeds: int64 [B, 2]; an image depends on its own pair and weights alone.
+    num_steps: int32 [B] or scalar.
+    temperature: float32 [B] or scalar.
+    step_size: h at the start of burn-in, float32 [B] or scalar.
+    noise_level: s of the smoothed density the chain walks in; the image is rendered by one jump.
+    burn_in_fraction: the first share of the steps that adapts h, in [0, 1).
+    sampler: as in `run`.
+    target_acceptance: what the burn-in aims at.
+
+  Returns:
+    A Drawing.
+  """
+  num_steps = tf.broadcast_to(tf.cast(num_steps, tf.int32), [tf.shape(seeds)[0]])
+  burn_in_steps = tf.cast(tf.cast(num_steps, tf.float32) * burn_in_fraction, tf.int32)
+  position = start(target, seeds, sampler)
+  result = run(target, position, class_weights, seeds, num_steps, temperature, step_size, burn_in_steps, sampler,
+               target_acceptance)
+  state = result.state
+  return Drawing(pixel_range.to_uint8(target.jump(state.position, state.gradient, noise_level)),
+                 target.to_images(state.position), state.log_density, result.acceptance_rate, result.step_size)

@@ -1,0 +1,100 @@
+"""The loop over GRMALA steps: burn-in with step-size adaptation, then a fixed kernel. One `tf.while_loop`."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from stic_tf.sampler import grmala
+from stic_tf.sampler import random as random_lib
+
+TARGET_ACCEPTANCE = 0.574  # optimal for MALA (Roberts & Rosenthal 1998)
+# Random numbers are made for several steps at once when images are small: the cost is then that of the arithmetic,
+# not of starting a hundred tiny operations a step.
+_BLOCK_NUMBERS = 16384
+
+
+class ChainResult(NamedTuple):
+  """Where B chains ended.
+
+  Attributes:
+    state: the final `grmala.ChainState`.
+    step_size: float32 [B], after adaptation.
+    acceptance_rate: float32 [B], mean acceptance probability after burn-in (over all steps where there is none after).
+    steps: int32 [B], steps taken.
+  """
+
+  state: grmala.ChainState
+  step_size: tf.Tensor
+  acceptance_rate: tf.Tensor
+  steps: tf.Tensor
+
+
+def run_chain(log_density_and_gradient: grmala.LogDensityAndGradient, position: tf.Tensor, seeds: tf.Tensor,
+              num_steps: tf.Tensor, step_size: tf.Tensor, burn_in_steps: tf.Tensor = 0,
+              target_acceptance: float = TARGET_ACCEPTANCE, adjust: bool = True, first_step: tf.Tensor = 0,
+              block_steps: int = None) -> ChainResult:
+  """Runs B independent chains.
+
+  During burn-in each chain moves its own log h by Robbins-Monro towards `target_acceptance`; afterwards h is fixed and
+  the kernel leaves π invariant. Adaptation is per chain so that no image depends on its neighbours.
+
+  Args:
+    log_density_and_gradient: the target in whitened coordinates, [B, D] -> ([B], [B, D]).
+    position: float32 [B, D], where the chains start.
+    seeds: int64 [B, 2], one pair an image.
+    num_steps: int32 [B] or scalar; a chain that has done its steps stays where it is.
+    step_size: h, float32 [B] or scalar.
+    burn_in_steps: int32 [B] or scalar.
+    target_acceptance: what the burn-in aims at.
+    adjust: False for the unadjusted sampler (ablation).
+    first_step: int32 scalar, the number of the first step, so that a continued chain does not repeat its noise.
+    block_steps: how many steps' random numbers are made at once; never changes a number.
+
+  Returns:
+    A ChainResult.
+  """
+  size = position.shape[1]
+  batch = tf.shape(position)[0]
+  num_steps = tf.broadcast_to(tf.cast(num_steps, tf.int32), [batch])
+  burn_in_steps = tf.broadcast_to(tf.cast(burn_in_steps, tf.int32), [batch])
+  log_step_size = tf.math.log(tf.broadcast_to(tf.cast(step_size, tf.float32), [batch]))
+  first_step = tf.cast(first_step, tf.int32)
+  keys = random_lib.image_keys(seeds, random_lib.CHAIN_STREAM)
+  block = block_steps or max(1, min(32, _BLOCK_NUMBERS // (16 * size)))
+
+  def random_block(step):
+    return random_lib.normals_and_log_uniforms(keys, first_step + step + tf.range(block), size)
+
+  def body(step, state, log_step_size, accepted_sum, accepted_count, normals, log_uniforms):
+    if block > 1:
+      normals, log_uniforms = tf.cond(tf.equal(step % block, 0), lambda: random_block(step),
+                                      lambda: (normals, log_uniforms))
+    else:
+      normals, log_uniforms = random_block(step)
+    running = step < num_steps
+    burning = tf.logical_and(running, step < burn_in_steps)
+    proposed, info = grmala.one_step(state, log_density_and_gradient, normals[step % block], log_uniforms[step % block],
+                                     tf.exp(log_step_size), adjust)
+    state = grmala.ChainState(*(
+        tf.where(running if new.shape.rank == 1 else running[:, tf.newaxis], new, old)
+        for new, old in zip(proposed, state)))
+    gain = tf.pow(tf.cast(step + 1, tf.float32), -0.6)
+    log_step_size += tf.where(burning, gain * (info.acceptance_probability - target_acceptance), 0.0)
+    # Before burn-in ends the sum starts anew, so that what is reported is the fixed kernel's acceptance.
+    restart = tf.equal(step, burn_in_steps)
+    accepted_sum = tf.where(restart, 0.0, accepted_sum) + tf.where(running, info.acceptance_probability, 0.0)
+    accepted_count = tf.where(restart, 0.0, accepted_count) + tf.cast(running, tf.float32)
+    return step + 1, state, log_step_size, accepted_sum, accepted_count, normals, log_uniforms
+
+  state = grmala.initial_state(position, log_density_and_gradient)
+  zeros = tf.zeros([batch])
+  longest = tf.reduce_max(num_steps)
+  _, state, log_step_size, accepted_sum, accepted_count, _, _ = tf.while_loop(
+      lambda step, *_: step < longest, body,
+      [tf.constant(0), state, log_step_size, zeros, zeros, tf.zeros([block, batch, size]), tf.zeros([block, batch])],
+      shape_invariants=[tf.TensorShape([]),
+                        grmala.ChainState(position.shape, tf.TensorShape([None]), position.shape),
+                        tf.TensorShape([None]), tf.TensorShape([None]), tf.TensorShape([None]),
+                        tf.TensorShape([block, None, size]), tf.TensorShape([block, None])],
+      parallel_iterations=1)
+  return ChainResult(state, tf.exp(log_step_size), accepted_sum / tf.maximum(accepted_count, 1.0), num_steps)

@@ -1,0 +1,267 @@
+"""Gram matrices: of features (the regulariser's statistics) and of training images (the preconditioner M = L Lᵀ).
+
+A preconditioner maps images x to whitened coordinates u by x = mean + L u. GRMALA with preconditioner M in x is plain
+MALA in u (method: docs/equations.md, "preconditioner"), so only L, Lᵀ and their inverses are ever applied.
+"""
+
+import dataclasses
+from typing import Sequence
+
+import numpy as np
+import scipy.linalg
+import tensorflow as tf
+
+# Above this many numbers an image, M is held as its circulant form.
+DENSE_LIMIT = 4096
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageStatistics:
+  """First and second moments of training images in [-1, 1].
+
+  Attributes:
+    image_shape: (H, W, C).
+    mean: float64 [D], D = H·W·C.
+    covariance: float64 [D, D] centred second moments, or None above DENSE_LIMIT.
+    spectrum: complex128 [H, W, C, C], mean cross-channel power spectrum of the centred images, per pixel.
+  """
+
+  image_shape: tuple
+  mean: np.ndarray
+  covariance: np.ndarray
+  spectrum: np.ndarray
+
+  @classmethod
+  def fit(cls, images: np.ndarray, dense_limit: int = DENSE_LIMIT) -> "ImageStatistics":
+    """Moments of float images [N, H, W, C] in [-1, 1]. Raises ValueError on fewer than two images."""
+    images = np.asarray(images, np.float64)
+    if images.ndim != 4 or len(images) < 2:
+      raise ValueError(f"image statistics need at least two images [N, H, W, C], got shape {images.shape}")
+    shape = images.shape[1:]
+    flat = images.reshape(len(images), -1)
+    mean = flat.mean(0)
+    centred = flat - mean
+    covariance = centred.T @ centred / len(flat) if flat.shape[1] <= dense_limit else None
+    waves = np.fft.fft2(centred.reshape(images.shape), axes=(1, 2))
+    spectrum = np.einsum("nhwc,nhwd->hwcd", waves, waves.conj()) / (len(images) * shape[0] * shape[1])
+    return cls(tuple(int(size) for size in shape), mean, covariance, spectrum)
+
+  @property
+  def mean_variance(self) -> float:
+    """Variance a pixel, averaged over the image."""
+    return float(np.trace(self.spectrum, axis1=2, axis2=3).real.mean() / self.image_shape[2])
+
+
+class Preconditioner:
+  """M = L Lᵀ with the mean of the canvas; images are handled as rows [B, D]. Subclasses say how L is applied."""
+
+  def __init__(self, image_shape: Sequence[int]):
+    self.image_shape = tuple(image_shape)
+    self.size = int(np.prod(self.image_shape))
+    self.mean = tf.Variable(tf.zeros([self.size]), trainable=False, name="mean")
+
+  def color(self, whitened: tf.Tensor) -> tf.Tensor:
+    """L u: float32 [B, D] -> [B, D]."""
+    raise NotImplementedError
+
+  def color_transpose(self, rows: tf.Tensor) -> tf.Tensor:
+    """Lᵀ v: float32 [B, D] -> [B, D]; takes a gradient in x to a gradient in u."""
+    raise NotImplementedError
+
+  def whiten(self, rows: tf.Tensor) -> tf.Tensor:
+    """L⁻¹ v: float32 [B, D] -> [B, D]."""
+    raise NotImplementedError
+
+  def whiten_transpose(self, rows: tf.Tensor) -> tf.Tensor:
+    """L⁻ᵀ v: float32 [B, D] -> [B, D]; takes a gradient in u to a gradient in x."""
+    raise NotImplementedError
+
+  def update(self, statistics: ImageStatistics, noise_level: float) -> None:
+    """Fits the mean and M to moments of images plus smoothing noise of standard deviation `noise_level`."""
+    raise NotImplementedError
+
+  def to_rows(self, whitened: tf.Tensor) -> tf.Tensor:
+    """x = mean + L u."""
+    return self.mean + self.color(whitened)
+
+  def to_whitened(self, rows: tf.Tensor) -> tf.Tensor:
+    """u = L⁻¹ (x - mean)."""
+    return self.whiten(rows - self.mean)
+
+  def variables(self) -> Sequence[tf.Variable]:
+    """What a checkpoint must hold."""
+    return [self.mean]
+
+
+class DensePreconditioner(Preconditioner):
+  """M = covariance + noise²·I by its Cholesky factor."""
+
+  def __init__(self, image_shape: Sequence[int]):
+    super().__init__(image_shape)
+    self.factor = tf.Variable(tf.eye(self.size), trainable=False, name="factor")
+
+  def update(self, statistics, noise_level):
+    self.mean.assign(statistics.mean)
+    matrix = statistics.covariance + noise_level ** 2 * np.eye(self.size)
+    self.factor.assign(scipy.linalg.cholesky(matrix, lower=True).astype(np.float32))
+
+  def color(self, whitened):
+    return tf.matmul(whitened, self.factor, transpose_b=True)
+
+  def color_transpose(self, rows):
+    return tf.matmul(rows, self.factor)
+
+  def whiten(self, rows):
+    return tf.transpose(tf.linalg.triangular_solve(self.factor, tf.transpose(rows), lower=True))
+
+  def whiten_transpose(self, rows):
+    return tf.transpose(tf.linalg.triangular_solve(self.factor, tf.transpose(rows), lower=True, adjoint=True))
+
+  def variables(self):
+    return [self.mean, self.factor]
+
+
+class SpectralPreconditioner(Preconditioner):
+  """The circulant form of M: a Hermitian C×C matrix a spatial frequency, applied by FFT. L is its symmetric root."""
+
+  def __init__(self, image_shape: Sequence[int]):
+    super().__init__(image_shape)
+    height, width, channels = self.image_shape
+    unit = tf.eye(channels, batch_shape=[height, width], dtype=tf.complex64)
+    self.root = tf.Variable(unit, trainable=False, name="root")
+    self.inverse_root = tf.Variable(unit, trainable=False, name="inverse_root")
+
+  def update(self, statistics, noise_level):
+    self.mean.assign(statistics.mean)
+    matrices = statistics.spectrum + noise_level ** 2 * np.eye(self.image_shape[2])
+    values, vectors = np.linalg.eigh(matrices)
+    values = np.maximum(values, 1e-12)
+
+    def power(exponent):
+      return np.einsum("hwce,hwe,hwde->hwcd", vectors, values ** exponent, vectors.conj()).astype(np.complex64)
+
+    self.root.assign(power(0.5))
+    self.inverse_root.assign(power(-0.5))
+
+  def _apply(self, matrices, rows):
+    height, width, channels = self.image_shape
+    images = tf.transpose(tf.reshape(rows, [-1, height, width, channels]), [0, 3, 1, 2])
+    waves = tf.signal.fft2d(tf.cast(images, tf.complex64))
+    mixed = tf.reduce_sum(tf.transpose(matrices, [2, 3, 0, 1]) * waves[:, tf.newaxis], axis=2)
+    images = tf.math.real(tf.signal.ifft2d(mixed))
+    return tf.reshape(tf.transpose(images, [0, 2, 3, 1]), [-1, self.size])
+
+  def color(self, whitened):
+    return self._apply(self.root, whitened)
+
+  def whiten(self, rows):
+    return self._apply(self.inverse_root, rows)
+
+  # The root is symmetric.
+  color_transpose = color
+  whiten_transpose = whiten
+
+  def variables(self):
+    return [self.mean, self.root, self.inverse_root]
+
+
+class IdentityPreconditioner(Preconditioner):
+  """M = scale²·I, for ablation; scale² is the mean variance of a pixel plus noise². Not fitted: pixels as they are."""
+
+  def __init__(self, image_shape: Sequence[int]):
+    super().__init__(image_shape)
+    self.scale = tf.Variable(1.0, trainable=False, name="scale")
+
+  def update(self, statistics, noise_level):
+    self.mean.assign(statistics.mean)
+    self.scale.assign(np.sqrt(statistics.mean_variance + noise_level ** 2))
+
+  def color(self, whitened):
+    return whitened * self.scale
+
+  def whiten(self, rows):
+    return rows / self.scale
+
+  color_transpose = color
+  whiten_transpose = whiten
+
+  def variables(self):
+    return [self.mean, self.scale]
+
+
+class PixelCoordinates(IdentityPreconditioner):
+  """M = I and mean 0 whatever the images: JEM's SGLD walks in pixels."""
+
+  def update(self, statistics, noise_level):
+    del statistics, noise_level
+
+
+def build_preconditioner(name: str, image_shape: Sequence[int]) -> Preconditioner:
+  """The preconditioner called `name`, to be fitted by `update`.
+
+  Args:
+    name: "gram" (dense up to DENSE_LIMIT numbers an image, spectral above), "spectral", "identity" or "pixels".
+    image_shape: (H, W, C).
+  """
+  if name == "pixels":
+    return PixelCoordinates(image_shape)
+  if name == "identity":
+    return IdentityPreconditioner(image_shape)
+  if name == "spectral" or np.prod(image_shape) > DENSE_LIMIT:
+    return SpectralPreconditioner(image_shape)
+  return DensePreconditioner(image_shape)
+
+
+def gram_matrix(features: tf.Tensor) -> tf.Tensor:
+  """G = FᵀF / (H·W) of features [B, H, W, C] (method §1): float32 [B, C, C]."""
+  positions = tf.cast(tf.shape(features)[1] * tf.shape(features)[2], features.dtype)
+  rows = tf.reshape(features, [tf.shape(features)[0], -1, features.shape[-1]])
+  return tf.matmul(rows, rows, transpose_a=True) / positions
+
+
+def gram_distance(features: Sequence[tf.Tensor], class_grams: Sequence[tf.Tensor]) -> tf.Tensor:
+  """Σ_l ‖G_l(x) - Ḡ_l‖² / ‖Ḡ_l‖² (method §1).
+
+  Args:
+    features: a tensor [B, H_l, W_l, C_l] per layer.
+    class_grams: Ḡ_l of each image's class weights, [B, C_l, C_l] per layer.
+
+  Returns:
+    float32 [B].
+  """
+  total = 0.0
+  for layer, mean in zip(features, class_grams):
+    difference = tf.reduce_sum(tf.square(gram_matrix(layer) - mean), axis=[1, 2])
+    total += difference / (tf.reduce_sum(tf.square(mean), axis=[1, 2]) + 1e-6)
+  return total
+
+
+class ClassGrams:
+  """Running class means Ḡ_l,k of feature Gram matrices, one [K, C_l, C_l] variable a layer."""
+
+  def __init__(self, num_classes: int, channels: Sequence[int], decay: float = 0.99):
+    self.decay = decay
+    self.means = [tf.Variable(tf.zeros([num_classes, size, size]), trainable=False, name=f"gram_{i}")
+                  for i, size in enumerate(channels)]
+    self.seen = tf.Variable(tf.zeros([num_classes]), trainable=False, name="gram_seen")
+
+  def update(self, features: Sequence[tf.Tensor], labels: tf.Tensor) -> None:
+    """Moves each class in `labels` int32 [B] towards the batch's mean Gram matrix of that class."""
+    one_hot = tf.one_hot(labels, self.seen.shape[0])
+    counts = tf.reduce_sum(one_hot, axis=0)
+    present = tf.cast(counts > 0, tf.float32)
+    # A class's first batch sets its mean; later ones move it by 1 - decay.
+    rate = present * tf.maximum(1.0 - self.decay, 1.0 / (self.seen + 1.0))
+    weights = one_hot / tf.maximum(counts, 1.0)
+    for mean, layer in zip(self.means, features):
+      batch_mean = tf.einsum("bk,bij->kij", weights, gram_matrix(layer))
+      mean.assign_add(rate[:, tf.newaxis, tf.newaxis] * (batch_mean - mean))
+    self.seen.assign_add(present)
+
+  def of_weights(self, class_weights: tf.Tensor) -> Sequence[tf.Tensor]:
+    """Ḡ_l,w = Σ_k w_k Ḡ_l,k: float32 class weights [B, K] -> [B, C_l, C_l] per layer."""
+    return [tf.einsum("bk,kij->bij", class_weights, mean) for mean in self.means]
+
+  def variables(self) -> Sequence[tf.Variable]:
+    """What a checkpoint must hold."""
+    return [*self.means, self.seen]
