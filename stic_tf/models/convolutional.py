@@ -1,0 +1,95 @@
+"""Convolutional classifiers without batch statistics: an image's logits never depend on its neighbours in the batch.
+
+Swish throughout, since the sampler needs a smooth input gradient.
+"""
+
+from typing import Sequence
+
+import keras
+from keras import layers
+
+
+def _convolution(filters: int, stride: int, name: str, scale: float = 2.0, seed: int = 0) -> layers.Conv2D:
+  initializer = keras.initializers.VarianceScaling(scale, mode="fan_in", seed=seed)
+  return layers.Conv2D(filters, 3, stride, padding="same", kernel_initializer=initializer, name=name)
+
+
+def small_network(image_shape: Sequence[int], num_classes: int, width: int, seed: int) -> keras.Model:
+  """A plain swish network for 8×8 and 28×28 images.
+
+  Halves the grid until it is at most 4 pixels wide; `width` channels at half resolution, half as many before.
+
+  Args:
+    image_shape: (H, W, C).
+    num_classes: K.
+    width: channels after the first halving.
+    seed: of the initial weights.
+
+  Returns:
+    A model from images [B, H, W, C] in [-1, 1] to [logits [B, K], features of each stage [B, H_l, W_l, C_l], …].
+  """
+  image = keras.Input(image_shape, name="image")
+  features = []
+  hidden = layers.Activation("swish")(_convolution(width // 2, 1, "stem", seed=seed)(image))
+  stage = 0
+  while hidden.shape[1] > 4:
+    stage += 1
+    hidden = layers.Activation("swish")(_convolution(width, 2, f"down_{stage}", seed=seed + 2 * stage)(hidden))
+    hidden = layers.Activation("swish")(_convolution(width, 1, f"conv_{stage}", seed=seed + 2 * stage + 1)(hidden))
+    features.append(hidden)
+  hidden = layers.Flatten()(hidden)
+  initializer = keras.initializers.VarianceScaling(2.0, seed=seed + 100)
+  hidden = layers.Dense(2 * width, "swish", kernel_initializer=initializer, name="hidden")(hidden)
+  logits = layers.Dense(num_classes, kernel_initializer=keras.initializers.VarianceScaling(0.1, seed=seed + 101),
+                        name="logits")(hidden)
+  return keras.Model(image, [logits, *features], name="small")
+
+
+class _BranchScale(layers.Layer):
+  """One learnt number that multiplies a residual branch and starts at 0 (SkipInit, De & Smith 2020).
+
+  With it a deep residual network trains without normalisation.
+  """
+
+  def build(self, input_shape):
+    self.scale = self.add_weight(name="scale", shape=(), initializer="zeros")
+
+  def call(self, inputs):
+    return inputs * self.scale
+
+
+def wide_resnet(image_shape: Sequence[int], num_classes: int, depth: int, widen: int, seed: int) -> keras.Model:
+  """WRN-depth-widen (Zagoruyko & Komodakis 2016) with swish and SkipInit in place of batch normalisation.
+
+  Args:
+    image_shape: (H, W, C), 32 pixels and up.
+    num_classes: K.
+    depth: 6n + 4.
+    widen: k, the width factor: 16k, 32k and 64k channels.
+    seed: of the initial weights.
+
+  Returns:
+    A model from images [B, H, W, C] in [-1, 1] to [logits [B, K], features of each of the three groups, …].
+  """
+  blocks = (depth - 4) // 6
+  image = keras.Input(image_shape, name="image")
+  hidden = _convolution(16, 1, "stem", 1.0, seed)(image)
+  features = []
+  for group, filters in enumerate((16 * widen, 32 * widen, 64 * widen)):
+    for block in range(blocks):
+      name, block_seed = f"group{group}_block{block}", seed + 1000 * (group + 1) + 10 * block
+      stride = 2 if group and not block else 1
+      active = layers.Activation("swish")(hidden)
+      branch = _convolution(filters, stride, f"{name}_conv1", seed=block_seed)(active)
+      branch = layers.Activation("swish")(branch)
+      branch = _convolution(filters, 1, f"{name}_conv2", seed=block_seed + 1)(branch)
+      branch = _BranchScale(name=f"{name}_scale")(branch)
+      if stride != 1 or hidden.shape[-1] != filters:
+        initializer = keras.initializers.VarianceScaling(1.0, seed=block_seed + 2)
+        hidden = layers.Conv2D(filters, 1, stride, kernel_initializer=initializer, name=f"{name}_skip")(active)
+      hidden = layers.Add()([hidden, branch])
+    features.append(hidden)
+  hidden = layers.GlobalAveragePooling2D()(layers.Activation("swish")(hidden))
+  logits = layers.Dense(num_classes, kernel_initializer=keras.initializers.VarianceScaling(0.1, seed=seed + 1),
+                        name="logits")(hidden)
+  return keras.Model(image, [logits, *features], name=f"wide_resnet_{depth}_{widen}")

@@ -1,0 +1,81 @@
+"""Splitting a batch over the replicas of a `tf.distribute.Strategy` and joining it again, in order."""
+
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from stic_tf import config as config_lib
+
+
+def _is_single(strategy) -> bool:
+  return strategy.num_replicas_in_sync == 1
+
+
+def split(strategy: tf.distribute.Strategy, values):
+  """A nest of arrays [B, …] -> the same nest of per-replica values [B / replicas, …].
+
+  Raises:
+    ValueError: B is not a multiple of the number of replicas.
+  """
+  if _is_single(strategy):
+    return tf.nest.map_structure(tf.convert_to_tensor, values)
+  count = strategy.num_replicas_in_sync
+
+  def one(array):
+    if len(array) % count:
+      raise ValueError(f"a batch of {len(array)} does not split over {count} replicas")
+    part = len(array) // count
+    return strategy.experimental_distribute_values_from_function(
+        lambda context: tf.convert_to_tensor(
+            array[context.replica_id_in_sync_group * part:(context.replica_id_in_sync_group + 1) * part]))
+
+  return tf.nest.map_structure(one, values)
+
+
+def join(strategy: tf.distribute.Strategy, values):
+  """The inverse of `split`: per-replica values -> NumPy arrays [B, …]."""
+  if _is_single(strategy):
+    return tf.nest.map_structure(lambda value: value.numpy(), values)
+
+  def one(value):
+    return np.concatenate([part.numpy() for part in strategy.experimental_local_results(value)], axis=0)
+
+  return tf.nest.map_structure(one, values)
+
+
+def compiled(strategy: tf.distribute.Strategy, step):
+  """`step(nest, …) -> nest` as one `tf.function` over the replicas. Every argument after the first is broadcast."""
+
+  @tf.function
+  def run(per_replica, *broadcast):
+    if _is_single(strategy):
+      return step(per_replica, *broadcast)
+    return strategy.run(functools.partial(step), args=(per_replica, *broadcast))
+
+  return run
+
+
+def make_strategy(num_replicas: int) -> tf.distribute.Strategy:
+  """The replicas a run trains and draws on. To be called before TensorFlow has touched a device.
+
+  Args:
+    num_replicas: how many; 0 for all GPUs there are, or one CPU.
+
+  Returns:
+    The default strategy for one replica, else a MirroredStrategy over GPUs, or over logical CPUs where there are none.
+
+  Raises:
+    ConfigError: more replicas than GPUs.
+  """
+  gpus = tf.config.list_physical_devices("GPU")
+  if gpus and num_replicas > len(gpus):
+    raise config_lib.ConfigError(f"--num_replicas={num_replicas}: this machine has {len(gpus)} GPUs")
+  count = num_replicas or max(1, len(gpus))
+  if count == 1:
+    return tf.distribute.get_strategy()
+  if gpus:
+    return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)])
+  cpu = tf.config.list_physical_devices("CPU")[0]
+  tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+  return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
