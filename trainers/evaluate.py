@@ -1,0 +1,138 @@
+"""Measures a run: accuracy and calibration on real test images, image metrics on fresh, unfiltered drawings."""
+
+import os
+import time
+from typing import Callable, Optional
+
+import numpy as np
+
+import stic_tf
+from stic_tf import config as config_lib
+from stic_tf import drawing_classifier as drawing_lib
+from stic_tf import grid
+from stic_tf import replicas
+from stic_tf.datasets import dataset as dataset_lib
+from stic_tf.metrics import calibration
+from stic_tf.metrics import features
+from stic_tf.metrics import report
+from trainers import run_folder as run_folder_lib
+
+# Seeds of the drawings that are measured: (run seed, i) belongs to the user's own drawings, so these start elsewhere.
+_EVALUATION_SEED = 1 << 40
+_LARGEST_REAL_SAMPLE = 10000
+_INTERPOLATION_STEPS = 11
+
+
+class Evaluator:
+  """Scores a classifier of one dataset; the judge and the real images' features are computed once.
+
+  Args:
+    values: the flag values.
+    dataset: as `datasets.load` gives it.
+  """
+
+  def __init__(self, values, dataset: dataset_lib.Dataset):
+    self.seed = values.seed
+    self.num_classes = dataset.spec.num_classes
+    train = dataset.arrays("train", limit=min(dataset.sizes["train"], 5 * _LARGEST_REAL_SAMPLE))
+    self.test = dataset.arrays("test", limit=min(dataset.sizes["test"], _LARGEST_REAL_SAMPLE))
+    self.validation = dataset.arrays("validation", limit=min(dataset.sizes["validation"], _LARGEST_REAL_SAMPLE))
+    if values.inception_weights:
+      network = features.InceptionNetwork(values.inception_weights)
+    else:
+      network = features.train_judge(*train, self.num_classes, cache_dir=os.path.expanduser(values.cache_dir),
+                                     dataset_name=values.dataset)
+    self.judge = report.DrawingJudge(network, train[0][:_LARGEST_REAL_SAMPLE], train[1][:_LARGEST_REAL_SAMPLE],
+                                     *self.test, self.num_classes)
+
+  def accuracy(self, classifier: drawing_lib.DrawingClassifier) -> dict:
+    """Accuracy and expected calibration error on test, and accuracy on validation."""
+    probabilities = classifier.classify(self.test[0])
+    validation = classifier.classify(self.validation[0])
+    return {"test_accuracy": float(np.mean(probabilities.argmax(1) == self.test[1])),
+            "validation_accuracy": float(np.mean(validation.argmax(1) == self.validation[1])),
+            "ece": calibration.expected_calibration_error(probabilities, self.test[1])}
+
+  def draw(self, classifier: drawing_lib.DrawingClassifier, count: int, num_steps: Optional[int] = None,
+           on_batch: Callable[[int], None] = lambda done: None):
+    """`count` fresh drawings, classes in turn: (Drawings, labels int [count])."""
+    labels = np.arange(count) % self.num_classes
+    seeds = drawing_lib.seed_pairs(self.seed + _EVALUATION_SEED, count)
+    return classifier.draw(labels, seeds, num_steps=num_steps, on_batch=on_batch), labels
+
+  def score(self, classifier: drawing_lib.DrawingClassifier, count: int, num_steps: Optional[int] = None,
+            on_batch: Callable[[int], None] = lambda done: None) -> dict:
+    """Everything that is reported of a classifier, and its first drawings under "drawings"."""
+    result = self.accuracy(classifier)
+    began = time.monotonic()
+    drawings, labels = self.draw(classifier, count, num_steps, on_batch)
+    result["images_per_second_sampling"] = count / (time.monotonic() - began)
+    result.update(self.judge.score(drawings.images, labels))
+    result["acceptance_rate"] = float(drawings.acceptance_rate.mean())
+    result["drawing_step_size"] = float(np.median(drawings.step_size))
+    result["drawing_steps"] = num_steps or classifier.sampler.num_steps
+    result["drawings"] = drawings
+    return result
+
+
+def class_grid(drawings: drawing_lib.Drawings, num_classes: int, columns: int = 10) -> np.ndarray:
+  """A picture with a row a class, from drawings whose classes come in turn."""
+  rows = [drawings.images[label::num_classes][:columns] for label in run_folder_lib.classes_shown(num_classes)]
+  columns = min(len(row) for row in rows)
+  return grid.make_grid(np.concatenate([row[:columns] for row in rows]), columns)
+
+
+def interpolation_grid(classifier: drawing_lib.DrawingClassifier, seed: int) -> np.ndarray:
+  """A row a pair of neighbouring classes: soft classes from the one to the other, one seed a row."""
+  shown = run_folder_lib.classes_shown(classifier.num_classes)
+  pairs = [(first, (first + 1) % classifier.num_classes) for first in shown]
+  weights, seeds = [], []
+  for row, (first, second) in enumerate(pairs):
+    for share in np.linspace(0.0, 1.0, _INTERPOLATION_STEPS):
+      weight = np.zeros(classifier.num_classes)
+      weight[first] += 1.0 - share
+      weight[second] += share
+      weights.append(weight)
+      seeds.append((seed + 2 * _EVALUATION_SEED, row))
+  drawings = classifier.draw(np.array(weights), np.array(seeds))
+  return grid.make_grid(drawings.images, _INTERPOLATION_STEPS)
+
+
+def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, classifier: drawing_lib.DrawingClassifier,
+           seconds_training: float, on_batch: Callable[[int], None] = lambda done: None) -> dict:
+  """Scores the finished run and writes interpolation.png, samples/final.png and summary.json; returns the summary."""
+  scores = evaluator.score(classifier, values.num_samples, on_batch=on_batch)
+  drawings = scores.pop("drawings")
+  grid.write_png(folder.file("samples", "final.png"), class_grid(drawings, classifier.num_classes))
+  grid.write_png(folder.file("interpolation.png"), interpolation_grid(classifier, values.seed))
+  summary = {
+      "model": values.model, "dataset": values.dataset, "seed": values.seed, **scores,
+      "step_size": classifier.sampler.step_size, "noise_level": float(np.asarray(classifier.noise_level)),
+      "network_evaluations_per_image": classifier.sampler.num_steps + 1, "seconds_training": seconds_training,
+      "versions": run_folder_lib.versions(), "git_commit": run_folder_lib.git_commit()}
+  folder.write_summary(summary)
+  return summary
+
+
+def describe(summary: dict) -> str:
+  """The summary in two lines, the floor beside the FID."""
+  return (f"test accuracy {summary['test_accuracy']:.4f}, ECE {summary['ece']:.4f}, CAS {summary['cas']:.4f}\n"
+          f"FID {summary['fid']:.2f} (floor {summary['fid_floor']:.2f}: real train against real test), "
+          f"KID {summary['kid']:.4f}, inception score {summary['inception_score']:.2f}, "
+          f"acceptance {summary['acceptance_rate']:.3f}, {summary['num_samples']} fresh unfiltered drawings, "
+          f"features {summary['judge']}")
+
+
+def run(values) -> None:
+  """--mode=evaluate: scores the newest checkpoint of a run folder.
+
+  Raises:
+    ConfigError: no such run, or a dataset that is absent.
+  """
+  folder = run_folder_lib.RunFolder(values.run_dir)
+  config_lib.require(bool(values.run_dir), "run_dir", values.run_dir, "must name the folder of a run")
+  strategy = replicas.make_strategy(values.num_replicas)
+  classifier = stic_tf.load(folder.path, strategy)
+  dataset = dataset_lib.load(values.dataset, values.data_dir)
+  summary = finish(folder, values, Evaluator(values, dataset), classifier, folder.seconds_training())
+  print(describe(summary))

@@ -1,0 +1,135 @@
+"""Every flag of `trainers/main.py`, and how flags become a configuration. Imports no TensorFlow: bad input fails fast."""
+
+import dataclasses
+from typing import Dict, List
+
+from absl import flags
+
+from stic_tf import config as config_lib
+
+MODES = ("train", "evaluate", "sample")
+_CONFIGS = (config_lib.ModelConfig, config_lib.SamplerConfig, config_lib.RecurrenceConfig)
+_HELP = {
+    "model": "Which system: " + ", ".join(config_lib.MODELS) + ".",
+    "network": "auto picks by image size: small below 32 pixels, wide_resnet from there.",
+    "width": "Channels of the small network.",
+    "depth": "Depth of the wide residual network, 6n + 4.",
+    "widen": "Width factor of the wide residual network.",
+    "sampler": "grmala; unadjusted and jem_sgld are there to compare with.",
+    "step_size": "h at the start: drift h, noise sqrt(2h), in whitened coordinates. Adapts while training and in burn-in.",
+    "temperature": "T; 1 is the model's own distribution.",
+    "num_steps": "Steps of a fresh drawing, burn-in included.",
+    "burn_in_fraction": "Share of a drawing's steps in which h adapts.",
+    "training_steps": "Steps a persistent chain makes in each training update.",
+    "gram_weight": "Weight of the feature-Gram term in the target.",
+    "preconditioner": "gram (spectral above 4096 numbers an image), spectral, identity, pixels (jem_sgld only).",
+    "reference": "The blank canvas as a measure: gaussian, or flat.",
+    "target_acceptance": "Acceptance probability that h adapts to.",
+    "num_passes": "Passes of recurrent self-analysis.",
+    "updates_per_pass": "Weight updates in a pass.",
+    "batch_size": "Images a stream in an update.",
+    "loss": "How fakes are pushed down: contrastive or logistic.",
+    "fakes": "Off trains the same classifier on real images alone.",
+    "fake_weight": "Weight of the generative loss.",
+    "energy_decay": "Weight of the squared energies in the contrastive loss.",
+    "soft_fraction": "Share of the chains that draw mixtures of two classes.",
+    "past_fraction": "Share of an update's fakes that come from past passes.",
+    "pool_capacity": "Fakes of past passes that are kept.",
+    "chains": "Persistent chains.",
+    "restart_probability": "Chance that a chain starts from a blank canvas at an update.",
+    "noise_start": "Smoothing noise s of the first pass, in [-1, 1] pixel units.",
+    "noise_end": "Smoothing noise s of the last pass.",
+    "learning_rate": "Adam's learning rate in the first pass; falls as a half cosine.",
+    "ema_decay": "Decay of the weights' moving average, which draws and answers.",
+    "mixup_alpha": "Mixup weights are Beta(alpha, alpha); 0 for none.",
+    "divergence_bound": "A logit beyond this rolls the training back to the last checkpoint.",
+}
+# What a run is made with: a run folder belongs to one setting of these.
+RUN_FLAGS = ["dataset", "seed", "num_replicas", "augment", "inception_weights", "num_samples", "pass_samples",
+             "pass_steps"]
+
+
+def _define() -> None:
+  for config_class in _CONFIGS:
+    for field in dataclasses.fields(config_class):
+      RUN_FLAGS.append(field.name)
+      if isinstance(field.default, bool):
+        flags.DEFINE_bool(field.name, field.default, _HELP[field.name])
+      elif isinstance(field.default, int):
+        flags.DEFINE_integer(field.name, field.default, _HELP[field.name])
+      elif isinstance(field.default, float):
+        flags.DEFINE_float(field.name, field.default, _HELP[field.name])
+      else:
+        flags.DEFINE_string(field.name, field.default, _HELP[field.name])
+  flags.DEFINE_string("mode", "train", "train (and evaluate at the end), evaluate, or sample.")
+  flags.DEFINE_string("run_dir", "", "Folder of the run; empty for runs/<name of the flagfile's dataset and model>.")
+  flags.DEFINE_string("dataset", "digits", "digits comes embedded; the others through TFDS (docs/dataflow.md).")
+  flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS datasets; TFDS' own default if not given.")
+  flags.DEFINE_bool("augment", True, "Shift and rotate (or crop and flip) the images of the classification streams.")
+  flags.DEFINE_integer("seed", 0, "Seed of everything random; in sample mode that of the drawings.")
+  flags.DEFINE_integer("num_replicas", 0, "Replicas for training and sampling: GPUs, else logical CPUs; 0 for all GPUs "
+                                          "or one CPU.")
+  flags.DEFINE_integer("num_samples", 1000, "Fresh drawings that the final metrics are computed on.")
+  flags.DEFINE_integer("pass_samples", 500, "Fresh drawings that a pass's metrics are computed on.")
+  flags.DEFINE_integer("pass_steps", 150, "Steps of those drawings.")
+  flags.DEFINE_string("inception_weights", None, "File of Keras InceptionV3 weights, to take features from instead of "
+                                                 "the judge network.")
+  flags.DEFINE_string("cache_dir", "~/.cache/stic_tf", "Where trained judge networks are kept.")
+  flags.DEFINE_string("profile_steps", None, "a,b: profile updates a to b of this command into tensorboard/.")
+  flags.DEFINE_string("classes", None, "sample: classes to draw, by number or name, separated by commas.")
+  flags.DEFINE_string("class_weights", None, "sample: a soft class, as 0:0.5,8:0.5.")
+  flags.DEFINE_integer("num_images", 16, "sample: how many drawings.")
+  flags.DEFINE_string("out", None, "sample: FILE.png or FILE.npz.")
+
+
+_define()
+
+
+def to_config(values) -> Dict[str, object]:
+  """Validates the flags of a run: a dict of `model`, `sampler` and `recurrence` configurations.
+
+  Args:
+    values: the flag values (attributes by name).
+
+  Raises:
+    ConfigError: a value out of range.
+  """
+  config_lib.require(values.mode in MODES, "mode", values.mode, "must be one of " + ", ".join(MODES))
+  for name in ("num_samples", "pass_samples"):
+    config_lib.require(getattr(values, name) >= 20, name, getattr(values, name), "must be at least 20")
+  config_lib.require(values.pass_steps >= 1, "pass_steps", values.pass_steps, "must be at least 1")
+  config_lib.require(0 <= values.seed < 2 ** 31, "seed", values.seed, "must lie in [0, 2^31)")
+  config_lib.require(values.num_replicas >= 0, "num_replicas", values.num_replicas, "must be at least 0")
+  replicas = max(1, values.num_replicas)
+  config_lib.require(values.batch_size % replicas == 0, "batch_size", values.batch_size,
+                     f"must be a multiple of --num_replicas={replicas}")
+  profile_window(values)
+  by_name = {name: getattr(values, name) for name in RUN_FLAGS}
+  return {name: config_lib.from_mapping(config_class, by_name)
+          for name, config_class in zip(("model", "sampler", "recurrence"), _CONFIGS)}
+
+
+def profile_window(values):
+  """--profile_steps as (first, last), or None. Raises ConfigError where it is not two rising numbers."""
+  if not values.profile_steps:
+    return None
+  parts = values.profile_steps.split(",")
+  good = len(parts) == 2 and all(part.strip().isdigit() for part in parts) and int(parts[0]) < int(parts[1])
+  config_lib.require(good, "profile_steps", values.profile_steps, "must be two rising numbers a,b")
+  return int(parts[0]), int(parts[1])
+
+
+def run_settings(values) -> Dict[str, object]:
+  """The settings a run folder belongs to, by flag name."""
+  return {name: getattr(values, name) for name in sorted(RUN_FLAGS)}
+
+
+def flagfile_lines(values) -> List[str]:
+  """A flagfile that reproduces the run."""
+  lines = []
+  for name, value in {**run_settings(values), "data_dir": values.data_dir}.items():
+    if isinstance(value, bool):
+      lines.append(f"--{'' if value else 'no'}{name}")
+    elif value is not None:
+      lines.append(f"--{name}={value}")
+  return lines

@@ -1,0 +1,60 @@
+"""Entry point: trains, evaluates or samples. Flags become a configuration; the work is in the modules beside this one.
+
+    python trainers/main.py --flagfile=trainers/flagfiles/digits.flags
+    python trainers/main.py --mode=sample --run_dir=runs/digits --classes=3,7 --num_images=16 --out=drawings.png
+"""
+
+import os
+import pathlib
+import sys
+import warnings
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow Addons announces the end of its maintenance at every import.
+warnings.filterwarnings("ignore", category=UserWarning, module="tensorflow_addons")
+
+from absl import app  # noqa: E402
+from absl import flags  # noqa: E402
+
+from stic_tf.config import ConfigError  # noqa: E402
+from trainers import flags as trainer_flags  # noqa: E402
+
+
+def _fail(message: str) -> None:
+  print("error: " + " ".join(str(message).split()), file=sys.stderr)
+  sys.exit(2)
+
+
+def _parse(argv):
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as problem:
+    _fail(problem)
+
+
+def main(argv) -> None:
+  try:
+    if len(argv) > 1:
+      raise ConfigError(f"unexpected argument {argv[1]!r}: every setting is a --flag")
+    values = flags.FLAGS
+    configs = trainer_flags.to_config(values)
+    # Imported only now: a wrong flag is answered before TensorFlow has loaded.
+    if values.mode == "sample":
+      from trainers import sample
+      sample.run(values)
+    elif values.mode == "evaluate":
+      from trainers import evaluate
+      evaluate.run(values)
+    else:
+      from trainers import train
+      train.run(values, configs)
+  except ConfigError as problem:
+    _fail(problem)
+  except KeyboardInterrupt:
+    print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=_parse)

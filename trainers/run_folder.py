@@ -1,0 +1,100 @@
+"""The run folder: what it is made with, its log, its summary and its pictures."""
+
+import json
+import os
+import subprocess
+from typing import Dict, List
+
+import absl
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stic_tf import __version__
+from stic_tf import atomic_file
+from stic_tf import config as config_lib
+
+_MAX_CLASSES_SHOWN = 20
+
+
+class RunFolder:
+  """Paths and files of one run. Nothing is written before `claim`."""
+
+  def __init__(self, path: str):
+    self.path = os.path.expanduser(path)
+    self.checkpoints = os.path.join(self.path, "checkpoints")
+    self.tensorboard = os.path.join(self.path, "tensorboard")
+
+  def file(self, *names: str) -> str:
+    return os.path.join(self.path, *names)
+
+  def check_settings(self, settings: Dict[str, object]) -> None:
+    """Refuses a folder that was made with other settings.
+
+    Raises:
+      ConfigError: names the settings that differ.
+    """
+    if not os.path.exists(self.file("settings.json")):
+      if os.path.isdir(self.path) and os.listdir(self.path):
+        raise config_lib.ConfigError(f"--run_dir={self.path}: must be an empty folder, a new one or that of a run")
+      return
+    try:
+      with open(self.file("settings.json"), encoding="utf-8") as file:
+        made_with = json.load(file)
+    except ValueError as problem:
+      raise config_lib.ConfigError(f"--run_dir={self.path}: its settings.json is damaged") from problem
+    differing = [f"--{name} was {made_with.get(name)}, now {value}" for name, value in settings.items()
+                 if made_with.get(name) != value]
+    if differing:
+      raise config_lib.ConfigError(f"--run_dir={self.path}: made with other settings ({'; '.join(differing)})")
+
+  def claim(self, settings: Dict[str, object], flagfile_lines: List[str]) -> None:
+    """Makes the folder and writes flags.txt and settings.json."""
+    if not os.path.exists(self.file("settings.json")):
+      atomic_file.write_text(self.file("flags.txt"), "\n".join(flagfile_lines) + "\n")
+      atomic_file.write_text(self.file("settings.json"), json.dumps(settings, indent=1))
+
+  def write_metrics(self, rows: List[dict]) -> None:
+    """Writes metrics.jsonl, a line a pass."""
+    atomic_file.write_text(self.file("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
+
+  def seconds_training(self) -> float:
+    """Seconds of training so far, from the log; 0 where there is none."""
+    try:
+      with open(self.file("metrics.jsonl"), encoding="utf-8") as file:
+        return json.loads(file.readlines()[-1])["seconds"]
+    except (OSError, IndexError):
+      return 0.0
+
+  def write_summary(self, summary: dict) -> None:
+    """Writes summary.json."""
+    atomic_file.write_text(self.file("summary.json"), json.dumps(summary, indent=1) + "\n")
+
+
+def run_dir_of(values) -> str:
+  """--run_dir, or runs/<dataset> (runs/<dataset>_<model> for other models than stic) where none is given."""
+  if values.run_dir:
+    return values.run_dir
+  name = values.dataset.replace("/", "_")
+  return os.path.join("runs", name if values.model == "stic" else f"{name}_{values.model}")
+
+
+def classes_shown(num_classes: int) -> np.ndarray:
+  """The classes a picture has rows for: all, or the first 20."""
+  return np.arange(min(num_classes, _MAX_CLASSES_SHOWN))
+
+
+def versions() -> Dict[str, str]:
+  """Versions that a number in the summary may depend on."""
+  return {"stic_tf": __version__, "tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__,
+          "absl": getattr(absl, "__version__", "unknown")}
+
+
+def git_commit() -> str:
+  """The commit of the code that runs, "-dirty" where files differ from it, or "unknown" outside a checkout."""
+  folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+  try:
+    return subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], cwd=folder,
+                          capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+  except (OSError, subprocess.SubprocessError):
+    return "unknown"
