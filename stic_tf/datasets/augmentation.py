@@ -1,0 +1,95 @@
+"""Augmentation and mixup of a batch: stateless, so that a batch is a function of its keys alone.
+
+For the classification streams only: an augmented image is not a draw from p(x | y), so a generative stream must never
+see one (docs/equations.md; SADA-JEM).
+"""
+
+import math
+from typing import Sequence, Tuple
+
+import tensorflow as tf
+import tensorflow_addons as tfa
+
+from stic_tf.datasets.catalog import DatasetSpec
+from stic_tf.datasets.pixel_range import BACKGROUND
+
+NUM_KEYS = 3  # how many keys `augment` takes
+
+
+def augment(images: tf.Tensor, spec: DatasetSpec, keys: Sequence[int], step: tf.Tensor) -> tf.Tensor:
+  """The augmentation that suits the dataset, within its `max_shift`, `max_rotation` and `flip`.
+
+  Args:
+    images: float32 [B, H, W, C] in [-1, 1].
+    spec: the dataset they are from.
+    keys: NUM_KEYS integers.
+    step: int64 scalar, the batch; (keys, step) determine every random number.
+
+  Returns:
+    float32 [B, H, W, C] in [-1, 1].
+  """
+  shift_seed, rotation_seed, flip_seed = (tf.stack([tf.constant(key, tf.int64), step]) for key in keys)
+  if spec.max_rotation > 0:
+    return _shift_and_rotate(images, spec.max_shift, spec.max_rotation, shift_seed, rotation_seed)
+  return _crop_and_flip(images, int(spec.max_shift), spec.flip, shift_seed, flip_seed)
+
+
+def mixup(images: tf.Tensor, labels: tf.Tensor, alpha: float, seed: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+  """Convex mixtures of pairs of images and of their labels (Zhang et al. 2018, "mixup", eqn 1).
+
+  Each image is mixed with its neighbour in the batch, which is a random partner in a shuffled batch, by a weight of
+  its own, lambda ~ Beta(alpha, alpha).
+
+  Args:
+    images: float32 [B, H, W, C].
+    labels: float32 [B, K], class weights.
+    alpha: at least 0; 0 returns the input.
+    seed: int64 [2].
+
+  Returns:
+    images float32 [B, H, W, C] and class weights float32 [B, K].
+  """
+  if alpha == 0:
+    return images, labels
+  # Beta as a ratio of two gammas, in float64: for a small alpha float32 gammas underflow to 0 / 0.
+  gammas = tf.random.stateless_gamma([2, tf.shape(images)[0]], seed, alpha=tf.constant(alpha, tf.float64),
+                                     dtype=tf.float64)
+  weights = tf.cast(tf.math.divide_no_nan(gammas[0], gammas[0] + gammas[1]), tf.float32)
+  image_weights, label_weights = weights[:, None, None, None], weights[:, None]
+  return (image_weights * images + (1.0 - image_weights) * tf.roll(images, 1, axis=0),
+          label_weights * labels + (1.0 - label_weights) * tf.roll(labels, 1, axis=0))
+
+
+def _shift_and_rotate(images: tf.Tensor, max_shift: float, max_rotation: float, shift_seed: tf.Tensor,
+                      rotation_seed: tf.Tensor) -> tf.Tensor:
+  """Sub-pixel shift and rotation about the centre; what moves in from outside is background."""
+  count, height, width, _ = images.shape
+  shifts = tf.random.stateless_uniform([count, 2], shift_seed, -max_shift, max_shift)
+  limit = math.radians(max_rotation)
+  angles = tf.random.stateless_uniform([count], rotation_seed, -limit, limit)
+  # Composed, so that the images are resampled (and blurred) once.
+  transforms = tfa.image.compose_transforms([
+      tfa.image.transform_ops.angles_to_projective_transforms(angles, float(height), float(width)),
+      tfa.image.translate_ops.translations_to_projective_transforms(shifts)])
+  return tfa.image.transform(images, transforms, "bilinear", fill_value=BACKGROUND)
+
+
+def _crop_and_flip(images: tf.Tensor, max_shift: int, flip: bool, shift_seed: tf.Tensor,
+                   flip_seed: tf.Tensor) -> tf.Tensor:
+  """A random crop of the image with its border mirrored outwards, and a random mirror image; whole pixels."""
+  count, height, width, _ = images.shape
+  shifts = tf.random.stateless_uniform([count, 2], shift_seed, -max_shift, max_shift + 1, tf.int32)
+  rows = _mirrored(tf.range(height)[None] + shifts[:, :1], height)
+  columns = _mirrored(tf.range(width)[None] + shifts[:, 1:], width)
+  if flip:
+    flipped = tf.random.stateless_uniform([count, 1], flip_seed, 0, 2, tf.int32)
+    columns = tf.where(flipped == 1, columns[:, ::-1], columns)
+  # Both are one gather of pixels, which is cheaper than padding, cropping and reversing image by image.
+  pixels = (tf.range(count)[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
+  return tf.gather(tf.reshape(images, [count * height * width, -1]), pixels)
+
+
+def _mirrored(positions: tf.Tensor, size: int) -> tf.Tensor:
+  """Positions up to `size - 1` outside [0, size) folded back into it, the edge pixel not repeated."""
+  folded = tf.abs(positions)
+  return (size - 1) - tf.abs((size - 1) - folded)

@@ -1,0 +1,110 @@
+"""The datasets by name: where each comes from, its image shape, classes, splits and fitting augmentation."""
+
+import dataclasses
+from typing import Mapping, Optional, Tuple
+
+from stic_tf.config import ConfigError, require
+
+_TEN_DIGITS = tuple(str(digit) for digit in range(10))
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetSpec:
+  """What is known of a dataset before any of it is read.
+
+  Attributes:
+    name: what `--dataset` takes.
+    tfds_name: its TFDS id (and folder under `--data_dir`), or None where it comes embedded with scikit-learn.
+    image_shape: (height, width, channels) of an image as delivered. Stored images of another size have their centre
+      square resized to it.
+    num_classes: K; labels are 0..K-1.
+    class_names: K names in label order, or () where only the prepared data knows them: `Dataset.spec` then has them.
+    test_split: the TFDS split reported as test, or None to carve one off the training images (see splits.py).
+    carved_size: images in a split that is carved off the training images; at most a tenth of them is taken.
+    max_shift: pixels; up to which the training images of the classification streams are shifted.
+    max_rotation: degrees; the same for rotations. Above 0 marks line drawings on an empty background, whose gaps are
+      filled with that background; photographs (0) are shifted with their border mirrored.
+    flip: whether a mirrored image still shows its class. False for anything with digits in it.
+    download_url: a file its download needs, to probe for; "" where there is none to fetch.
+    manual_files: what the user must fetch by hand (TFDS: `<data_dir>/downloads/manual/`); () for a plain download.
+    preparation_needs: packages beyond requirements.txt which TFDS wants to prepare this dataset.
+  """
+
+  name: str
+  tfds_name: Optional[str]
+  image_shape: Tuple[int, int, int]
+  num_classes: int
+  class_names: Tuple[str, ...] = ()
+  test_split: Optional[str] = "test"
+  carved_size: int = 5000
+  max_shift: float = 0.0
+  max_rotation: float = 0.0
+  flip: bool = False
+  download_url: str = ""
+  manual_files: Tuple[str, ...] = ()
+  preparation_needs: str = ""
+
+
+CATALOG: Mapping[str, DatasetSpec] = {spec.name: spec for spec in (
+    DatasetSpec(
+        name="digits", tfds_name=None, image_shape=(8, 8, 1), num_classes=10, class_names=_TEN_DIGITS,
+        max_shift=0.5, max_rotation=10.0),
+    DatasetSpec(
+        name="mnist", tfds_name="mnist", image_shape=(28, 28, 1), num_classes=10, class_names=_TEN_DIGITS,
+        max_shift=2.0, max_rotation=10.0,
+        download_url="https://storage.googleapis.com/cvdf-datasets/mnist/train-images-idx3-ubyte.gz"),
+    DatasetSpec(
+        name="cifar10", tfds_name="cifar10", image_shape=(32, 32, 3), num_classes=10,
+        class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        max_shift=4.0, flip=True, download_url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"),
+    DatasetSpec(
+        name="svhn_cropped", tfds_name="svhn_cropped", image_shape=(32, 32, 3), num_classes=10,
+        class_names=_TEN_DIGITS, max_shift=2.0,
+        download_url="http://ufldl.stanford.edu/housenumbers/train_32x32.mat"),
+    DatasetSpec(
+        # TFDS' validation split has 300 images, too few for a Fréchet distance: the test split is carved instead.
+        name="lsun/church", tfds_name="lsun/church_outdoor", image_shape=(64, 64, 3), num_classes=1,
+        class_names=("church_outdoor",), test_split=None, max_shift=4.0, flip=True,
+        download_url="http://dl.yf.io/lsun/scenes/church_outdoor_train_lmdb.zip",
+        preparation_needs="tensorflow-io"),
+    DatasetSpec(
+        name="imagenet_resized/64x64", tfds_name="imagenet_resized/64x64", image_shape=(64, 64, 3), num_classes=1000,
+        test_split="validation", carved_size=10000, max_shift=4.0, flip=True,
+        download_url="http://www.image-net.org/data/downsample/Imagenet64_val_npz.zip"),
+    DatasetSpec(
+        name="imagenet2012", tfds_name="imagenet2012", image_shape=(64, 64, 3), num_classes=1000,
+        test_split="validation", carved_size=10000, max_shift=4.0, flip=True,
+        manual_files=("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar")),
+)}
+
+
+def lookup(name: str) -> DatasetSpec:
+  """The dataset called `name`.
+
+  Raises:
+    ConfigError: there is none; the message lists those there are.
+  """
+  require(name in CATALOG, "dataset", name, "must be one of " + ", ".join(CATALOG))
+  return CATALOG[name]
+
+
+def parse_class(spec: DatasetSpec, text: str, flag: str = "classes") -> int:
+  """The label 0..K-1 of a class given by index or by name (case does not matter).
+
+  Where a class name is itself a number, as in the digit datasets, name and index agree.
+
+  Raises:
+    ConfigError: no such class; the message names `flag` and what is allowed.
+  """
+  wanted = text.strip()
+  if wanted.isascii() and wanted.isdigit() and int(wanted) < spec.num_classes:
+    return int(wanted)
+  folded_names = [name.casefold() for name in spec.class_names]
+  if wanted and wanted.casefold() in folded_names:
+    return folded_names.index(wanted.casefold())
+  allowed = f"must be a class of {spec.name}: " + ("0" if spec.num_classes == 1 else f"0 to {spec.num_classes - 1}")
+  names = [name for name in spec.class_names if not name.isdigit()]
+  if names:
+    shown = names if len(names) <= 20 else names[:2] + ["…", names[-1]]
+    allowed += " or one of " + ", ".join(shown)
+  raise ConfigError(f"--{flag}={text}: {allowed}")

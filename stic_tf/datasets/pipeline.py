@@ -1,0 +1,81 @@
+"""The streams a run learns from: endless batches, each a function of (seed, batch number) alone.
+
+A resumed run passes `start` = the number of batches already taken and sees exactly what the unbroken run would have.
+"""
+
+from typing import Dict
+
+import tensorflow as tf
+
+from stic_tf.config import require
+from stic_tf.datasets.augmentation import NUM_KEYS, augment as augment_batch, mixup
+from stic_tf.datasets.dataset import Dataset, load
+from stic_tf.datasets.epoch_order import stream_keys
+from stic_tf.datasets.pixel_range import from_uint8
+
+__all__ = ["Dataset", "classification_stream", "generation_stream", "load"]
+
+_CLASSIFICATION, _GENERATION = 0, 1
+_PREFETCHED_BATCHES = 4
+
+
+def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = True,
+                          mixup_alpha: float = 0.2, start: int = 0) -> tf.data.Dataset:
+  """Real images and mixtures of real images, for the two cross-entropy streams.
+
+  Args:
+    dataset: from `load`; its train split is used.
+    batch_size: B, at least 1.
+    seed: any integer; the n-th batch depends on (seed, n) and the arguments above and below, not on `start`.
+    augment: whether to shift, rotate or mirror the images as suits the dataset (catalog.py).
+    mixup_alpha: mixing weights are Beta(alpha, alpha); 0 makes the mixup stream equal to the real one.
+    start: number of the first batch.
+
+  Returns:
+    An endless dataset of dicts: "real_images" and "mixup_images" float32 [B, H, W, C] in [-1, 1], "real_labels" and
+    "mixup_labels" float32 [B, K] on the simplex (real ones one-hot). The mixtures are of the same B images.
+
+  Raises:
+    ConfigError: batch_size or mixup_alpha out of range.
+  """
+  require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
+  require(0 <= mixup_alpha < float("inf"), "mixup_alpha", mixup_alpha, "must be a finite number of at least 0")
+  order_key, mixup_key, *augment_keys = stream_keys(seed, _CLASSIFICATION, 2 + NUM_KEYS)
+
+  def finish(step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> Dict[str, tf.Tensor]:
+    images = from_uint8(images)
+    if augment:
+      images = augment_batch(images, dataset.spec, augment_keys, step)
+    labels = tf.one_hot(labels, dataset.spec.num_classes)
+    mixup_images, mixup_labels = mixup(images, labels, mixup_alpha, tf.stack([mixup_key, step]))
+    return {"real_images": images, "real_labels": labels, "mixup_images": mixup_images, "mixup_labels": mixup_labels}
+
+  return _stream(dataset.training_batches(batch_size, order_key, start), finish)
+
+
+def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int = 0) -> tf.data.Dataset:
+  """Real images as they are, for the generative streams: never augmented, never mixed, no noise added.
+
+  Args:
+    dataset: from `load`; its train split is used.
+    batch_size: B, at least 1.
+    seed: any integer; with the same seed the order differs from that of the classification stream.
+    start: number of the first batch.
+
+  Returns:
+    An endless dataset of (images float32 [B, H, W, C] in [-1, 1], labels int32 [B]).
+
+  Raises:
+    ConfigError: batch_size below 1.
+  """
+  require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
+  (order_key,) = stream_keys(seed, _GENERATION, 1)
+  return _stream(dataset.training_batches(batch_size, order_key, start),
+                 lambda step, images, labels: (from_uint8(images), labels))
+
+
+def _stream(batches: tf.data.Dataset, finish) -> tf.data.Dataset:
+  options = tf.data.Options()
+  options.deterministic = True
+  return batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(
+      _PREFETCHED_BATCHES).with_options(options)

@@ -1,0 +1,114 @@
+"""Augmentation keeps an image an image of its class; mixup mixes images and labels by one weight."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stic_tf.datasets.augmentation import NUM_KEYS, augment, mixup
+from stic_tf.datasets.catalog import lookup
+
+KEYS = list(range(7, 7 + NUM_KEYS))
+STEP = tf.constant(3, tf.int64)
+
+
+def random_images(shape, seed=0):
+  return tf.constant(np.random.default_rng(seed).uniform(-1, 1, shape), tf.float32)
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "cifar10", "svhn_cropped", "lsun/church"])
+def test_shape_and_range_are_kept_and_images_change(name):
+  spec = lookup(name)
+  images = random_images((32, *spec.image_shape))
+  augmented = augment(images, spec, KEYS, STEP).numpy()
+  assert augmented.shape == images.shape and augmented.dtype == np.float32
+  assert augmented.min() >= -1 - 1e-6 and augmented.max() <= 1 + 1e-6
+  changed = np.abs(augmented - images.numpy()).max(axis=(1, 2, 3)) > 1e-3
+  assert changed.mean() > 0.7
+
+
+def test_same_keys_and_step_same_result_another_step_another():
+  spec = lookup("mnist")
+  images = random_images((8, *spec.image_shape))
+  first = augment(images, spec, KEYS, STEP).numpy()
+  np.testing.assert_array_equal(first, augment(images, spec, KEYS, STEP).numpy())
+  assert np.abs(first - augment(images, spec, KEYS, STEP + 1).numpy()).max() > 0.1
+
+
+def test_what_moves_into_a_digit_is_background():
+  spec = dataclasses.replace(lookup("mnist"), max_shift=5.0)
+  augmented = augment(tf.ones([64, 28, 28, 1]), spec, KEYS, STEP).numpy()
+  assert augmented.min() == -1.0
+  empty = augment(-tf.ones([64, 28, 28, 1]), spec, KEYS, STEP).numpy()
+  np.testing.assert_array_equal(empty, -np.ones_like(empty))
+
+
+def test_a_digit_is_not_moved_further_than_its_limit():
+  spec = dataclasses.replace(lookup("mnist"), max_shift=2.0, max_rotation=1e-6)
+  images = np.full((256, 28, 28, 1), -1.0, np.float32)
+  images[:, 14, 14] = 1.0
+  ink = (augment(tf.constant(images), spec, KEYS, STEP).numpy()[..., 0] + 1) / 2
+  centres = np.stack([(ink * np.arange(28)[:, None]).sum((1, 2)), (ink * np.arange(28)).sum((1, 2))]) / ink.sum((1, 2))
+  moved = np.abs(centres - 14).max()
+  assert 1.8 < moved <= 2.0 + 1e-3
+
+
+def test_a_photograph_is_an_exact_shift_or_mirrored_shift_of_the_original():
+  spec = lookup("cifar10")
+  images = random_images((64, 32, 32, 3)).numpy()
+  augmented = augment(tf.constant(images), spec, KEYS, STEP).numpy()
+  mirrored_count, shifts = 0, set()
+  for image, result in zip(images, augmented):
+    matches = []
+    for mirrored in (False, True):
+      seen = result[:, ::-1] if mirrored else result
+      for down in range(-4, 5):
+        for right in range(-4, 5):
+          padded = np.pad(image, ((4, 4), (4, 4), (0, 0)), mode="reflect")
+          if np.array_equal(seen, padded[4 + down:36 + down, 4 + right:36 + right]):
+            matches.append((mirrored, down, right))
+    assert len(matches) == 1
+    mirrored_count += matches[0][0]
+    shifts.update(matches[0][1:])
+  assert 16 <= mirrored_count <= 48
+  assert shifts == set(range(-4, 5))
+
+
+def test_house_numbers_are_never_mirrored():
+  spec = dataclasses.replace(lookup("svhn_cropped"), max_shift=0.0)
+  images = random_images((64, 32, 32, 3))
+  np.testing.assert_array_equal(augment(images, spec, KEYS, STEP).numpy(), images.numpy())
+
+
+def test_mixup_uses_one_weight_for_image_and_label():
+  images = tf.reshape(tf.range(8, dtype=tf.float32), [8, 1, 1, 1]) * tf.ones([8, 2, 2, 1])
+  labels = tf.one_hot(tf.range(8), 8)
+  mixed_images, mixed_labels = mixup(images, labels, 1.0, tf.constant([1, 2], tf.int64))
+  np.testing.assert_allclose(mixed_labels.numpy().sum(1), 1.0, rtol=1e-6)
+  expected = mixed_labels.numpy() @ np.arange(8)  # image k is filled with k
+  np.testing.assert_allclose(mixed_images.numpy()[:, 0, 0, 0], expected, rtol=1e-5, atol=1e-6)
+  assert len(np.unique(mixed_labels.numpy().max(1))) == 8  # a weight of its own for each image
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_mixing_weights_are_beta_distributed(alpha):
+  count = 20000
+  labels = tf.tile([[1.0, 0.0], [0.0, 1.0]], [count // 2, 1])
+  _, mixed = mixup(tf.zeros([count, 1, 1, 1]), labels, alpha, tf.constant([3, 4], tf.int64))
+  weights = np.where(np.arange(count) % 2 == 0, mixed.numpy()[:, 0], mixed.numpy()[:, 1])
+  variance = 1 / (4 * (2 * alpha + 1))
+  assert abs(weights.mean() - 0.5) < 5 * np.sqrt(variance / count)
+  assert abs(weights.var() / variance - 1) < 0.05
+
+
+def test_a_tiny_alpha_still_gives_finite_weights():
+  images, labels = mixup(tf.ones([5000, 1, 1, 1]), tf.ones([5000, 1]), 0.001, tf.constant([5, 6], tf.int64))
+  np.testing.assert_allclose(images.numpy(), 1.0, rtol=1e-6)
+  np.testing.assert_allclose(labels.numpy(), 1.0, rtol=1e-6)
+
+
+def test_alpha_zero_is_the_identity():
+  images, labels = random_images((4, 2, 2, 1)), tf.one_hot([0, 1, 2, 3], 4)
+  mixed_images, mixed_labels = mixup(images, labels, 0.0, tf.constant([5, 6], tf.int64))
+  assert mixed_images is images and mixed_labels is labels
