@@ -1,0 +1,163 @@
+"""The judge: one small convolutional classifier whose features stand in for Inception's, and its seeded training.
+
+Also the classifier that the classification accuracy score trains on drawings. It is never sampled from, so, unlike the
+networks of `stic_tf/models`, it may use batch normalisation and ReLU, which learn fastest in a small budget.
+"""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stic_tf.datasets import pixel_range
+
+
+@dataclasses.dataclass(frozen=True)
+class JudgeSettings:
+  """Everything about the judge that is not data. Raise `version` when the code changes what these values give.
+
+  Training sees `pixel_budget` pixels (an image of H x W counts as H*W), but no image more than `max_epochs` times:
+  small sets converge, large ones end in bounded time.
+  """
+
+  version: int = 1
+  max_side: int = 64
+  smallest_grid: int = 4
+  first_width: int = 24
+  largest_width: int = 128
+  feature_width: int = 64
+  pixel_budget: float = 160e6
+  max_epochs: int = 40
+  batch_size: int = 64
+  learning_rate: float = 4e-3
+  warmup_fraction: float = 0.2
+
+
+SETTINGS = JudgeSettings()
+_PREDICTION_BATCH = 256
+
+
+def judge_input(images, settings: JudgeSettings = SETTINGS) -> tf.Tensor:
+  """uint8 images [N,H,W,C] as the judge sees them: float32 in [-1, 1], sides above `max_side` reduced by area."""
+  scaled = pixel_range.from_uint8(images)
+  height, width = images.shape[1], images.shape[2]
+  largest = max(height, width)
+  if largest <= settings.max_side:
+    return scaled
+  size = (max(1, round(height * settings.max_side / largest)), max(1, round(width * settings.max_side / largest)))
+  return tf.image.resize(scaled, size, method="area")
+
+
+def build_judge_model(image_shape, num_classes: int, seed: int, settings: JudgeSettings = SETTINGS) -> keras.Model:
+  """The judge for `image_shape` = (H, W, C) as seen by `judge_input`.
+
+  3x3 convolutions with normalisation, halving the grid and doubling the width until the shorter side is at most
+  `smallest_grid`; the last grid is flattened (where a stroke lies matters to a digit) into the features.
+
+  Returns:
+    A model from float32 [N,H,W,C] in [-1, 1] to (features [N,feature_width], at least 0; logits [N,num_classes]).
+    The same `seed` gives the same initial weights whatever the global seeds; every layer is named, so that building
+    a judge leaves Keras's automatic names alone.
+  """
+  generator = np.random.default_rng([seed, 1])  # the order of training uses [seed]
+
+  def initializer():
+    return keras.initializers.HeNormal(seed=int(generator.integers(2**31)))
+
+  def normalised(tensor, name):
+    # Momentum below Keras's 0.99: a digits judge makes only some hundred updates, the averages must keep up.
+    tensor = keras.layers.BatchNormalization(momentum=0.9, name=f"{name}_norm")(tensor)
+    return keras.layers.ReLU(name=f"{name}_relu")(tensor)
+
+  images = keras.Input(image_shape, name="judge_images")
+  tensor, width, block = images, settings.first_width, 0
+  while True:
+    name = f"judge_{block}"
+    tensor = keras.layers.Conv2D(
+      width, 3, padding="same", use_bias=False, kernel_initializer=initializer(), name=f"{name}_conv")(tensor)
+    tensor = normalised(tensor, name)
+    if min(tensor.shape[1:3]) <= settings.smallest_grid:
+      break
+    tensor = keras.layers.MaxPool2D(2, padding="same", name=f"{name}_pool")(tensor)
+    width, block = min(2 * width, settings.largest_width), block + 1
+  tensor = keras.layers.Flatten(name="judge_flatten")(tensor)
+  tensor = keras.layers.Dense(
+    settings.feature_width, use_bias=False, kernel_initializer=initializer(), name="judge_dense")(tensor)
+  features = normalised(tensor, "judge_features")
+  logits = keras.layers.Dense(num_classes, kernel_initializer=initializer(), name="judge_logits")(features)
+  return keras.Model(images, [features, logits], name="judge")
+
+
+def train_judge_model(images, labels, num_classes: int, seed: int, settings: JudgeSettings = SETTINGS) -> keras.Model:
+  """Trains a fresh judge on uint8 images [N,H,W,C] and int labels [N] in 0..num_classes-1.
+
+  Cross-entropy, Adam under a one-cycle rate, shifts by up to an eighth of the side. Every random number comes from
+  `seed`; the global TensorFlow, NumPy and Python generators are neither read nor moved.
+
+  Raises:
+    ValueError: wrong shapes or types, no images, or a label out of range.
+  """
+  images, labels = check_labelled_images(images, labels, num_classes)
+  if len(images) < 2:
+    raise ValueError(f"a judge needs at least 2 training images, got {len(images)}")
+  epochs = min(settings.max_epochs, settings.pixel_budget / images[..., 0].size)
+  batch_size = min(settings.batch_size, len(images))
+  steps = max(1, math.ceil(epochs * len(images) / batch_size))
+  model = build_judge_model(judge_input(images[:1], settings).shape[1:], num_classes, seed, settings)
+  classifier = keras.Model(model.input, model.output[1], name="judge_classifier")
+  warmup = max(1, int(settings.warmup_fraction * steps))
+  rate = keras.optimizers.schedules.CosineDecay(
+    0.05 * settings.learning_rate, max(1, steps - warmup), warmup_target=settings.learning_rate, warmup_steps=warmup)
+  # Keras compiles an optimizer with XLA where it finds a GPU; for a net this small that only adds compile time.
+  classifier.compile(keras.optimizers.Adam(rate, jit_compile=False),
+                     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+  classifier.fit(_training_batches(images, labels, steps, batch_size, seed, settings), epochs=1, verbose=0)
+  return model
+
+
+def _training_batches(images, labels, steps, batch_size, seed, settings) -> tf.data.Dataset:
+  """`steps` batches of (judge inputs, labels), each image once an epoch; all order and shifts derive from `seed`."""
+  generator = np.random.default_rng(seed)
+  epochs = math.ceil(steps * batch_size / len(images))
+  # NumPy's generator, as Dataset.shuffle and tf.random would mix the caller's global seed into this one.
+  order = np.concatenate([generator.permutation(len(images)) for _ in range(epochs)])[:steps * batch_size]
+  height, width = images.shape[1:3]
+  pad_height, pad_width = max(1, height // 8), max(1, width // 8)
+  top = generator.integers(0, 2 * pad_height + 1, [steps, batch_size])
+  left = generator.integers(0, 2 * pad_width + 1, [steps, batch_size])
+  with tf.device("/CPU:0"):
+    all_images, all_labels = tf.constant(images), tf.constant(labels)
+
+    def batch(indices, top, left):
+      chosen = tf.pad(tf.gather(all_images, indices), [[0, 0], [pad_height] * 2, [pad_width] * 2, [0, 0]])
+      chosen = tf.gather(chosen, top[:, tf.newaxis] + np.arange(height), axis=1, batch_dims=1)
+      chosen = tf.gather(chosen, left[:, tf.newaxis] + np.arange(width), axis=2, batch_dims=1)
+      return judge_input(chosen, settings), tf.gather(all_labels, indices)
+
+    dataset = tf.data.Dataset.from_tensor_slices((order.reshape(steps, batch_size), top, left))
+    return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
+
+
+def predict(model: keras.Model, images, settings: JudgeSettings = SETTINGS) -> tuple:
+  """(features float64 [N,F], logits float32 [N,K]) of uint8 images [N,H,W,C], in batches; N may be 0."""
+  images = np.asarray(images)
+  features, logits = [np.zeros((0, model.output[0].shape[-1]))], [np.zeros((0, model.output[1].shape[-1]), np.float32)]
+  for start in range(0, len(images), _PREDICTION_BATCH):
+    batch = model(judge_input(images[start:start + _PREDICTION_BATCH], settings), training=False)
+    features.append(batch[0].numpy().astype(np.float64))
+    logits.append(batch[1].numpy())
+  return np.concatenate(features), np.concatenate(logits)
+
+
+def check_labelled_images(images, labels, num_classes: int) -> tuple:
+  """(images, labels as int64), or ValueError unless uint8 [N,H,W,C] with N > 0, and int [N] in 0..num_classes-1."""
+  images, labels = np.asarray(images), np.asarray(labels)
+  if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+    raise ValueError(f"images must be uint8 [N,H,W,C] with N > 0, got {images.dtype} {list(images.shape)}")
+  if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+    raise ValueError(f"labels must be integers [{len(images)}], got {labels.dtype} {list(labels.shape)}")
+  if labels.min() < 0 or labels.max() >= num_classes:
+    raise ValueError(f"labels must lie in 0..{num_classes - 1}, got {labels.min()}..{labels.max()}")
+  return images, labels.astype(np.int64)

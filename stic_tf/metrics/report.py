@@ -1,0 +1,122 @@
+"""The image metrics of a run in one place: drawings against real images, always beside the floor."""
+
+from typing import Optional
+
+import numpy as np
+
+from stic_tf.metrics.classification import classification_accuracy_score
+from stic_tf.metrics.features import FeatureNetwork
+from stic_tf.metrics.frechet import frechet_distance
+from stic_tf.metrics.inception import inception_score
+from stic_tf.metrics.judge_model import check_labelled_images
+from stic_tf.metrics.kernel import kernel_distance
+
+# The figures are to be compared over runs and passes, so their random choices never follow the run's seed.
+_FLOOR_SEED = 0
+_CAS_SEED = 0
+
+
+class DrawingJudge:
+  """Scores drawings of one data set; features of the real images are computed once and kept.
+
+  Args:
+    feature_network: see `features.FeatureNetwork`.
+    train_images: the real training split, uint8 [N, H, W, C].
+    train_labels: int [N] in 0..num_classes-1.
+    test_images: the real split to compare with (test for what is reported, validation for what is chosen), uint8
+      [M, H, W, C].
+    test_labels: int [M].
+    num_classes: K.
+  Raises:
+    ValueError: images or labels of a wrong shape, type or range.
+  """
+
+  def __init__(self, feature_network: FeatureNetwork, train_images, train_labels, test_images, test_labels,
+               num_classes: int):
+    self.feature_network = feature_network
+    self.num_classes = num_classes
+    self._train_images, self._train_labels = check_labelled_images(train_images, train_labels, num_classes)
+    self._test_images, self._test_labels = check_labelled_images(test_images, test_labels, num_classes)
+    self._test = feature_network(self._test_images)
+    self._floors = {}
+
+  def floor(self, num_samples: int) -> float:
+    """Fréchet distance of real training images to the real test images: what perfect drawings would score.
+
+    The distance falls as the count grows, so the floor takes as many training images as there are drawings (a fixed
+    random choice of them), or all where there are fewer.
+    """
+    count = min(num_samples, len(self._train_images))
+    if count not in self._floors:
+      chosen = np.random.default_rng(_FLOOR_SEED).permutation(len(self._train_images))[:count]
+      self._floors[count] = frechet_distance(self.feature_network(self._train_images[chosen]).features,
+                                             self._test.features)
+    return self._floors[count]
+
+  def judge_accuracy(self) -> Optional[float]:
+    """The feature network's accuracy on the real test images; None where its classes are not the data set's."""
+    return self._agreement(self._test.probabilities, self._test_labels)
+
+  def score(self, drawings, labels, with_cas: bool = True) -> dict:
+    """All figures of one set of drawings, which should be fresh and unfiltered.
+
+    Args:
+      drawings: uint8 [S, H, W, C], S >= 2.
+      labels: int [S], the class each was drawn for.
+      with_cas: whether to train the network of the classification accuracy score (the slow part).
+    Returns:
+      A JSON-ready dict: `fid`, `fid_floor`, `kid`, `kid_std`, `inception_score`, `inception_score_std`, `cas` (None
+      without), `judge` (the network's name), `judge_accuracy` and `judge_agreement` (fraction of drawings that the
+      network gives their own class; None where its classes are not the data set's), `num_samples`.
+    Raises:
+      ValueError: drawings or labels of a wrong shape, type or range.
+    """
+    drawings, labels = check_labelled_images(drawings, labels, self.num_classes)
+    if drawings.shape[1:] != self._test_images.shape[1:]:
+      raise ValueError(f"drawings are {list(drawings.shape[1:])}, real images {list(self._test_images.shape[1:])}")
+    drawn = self.feature_network(drawings)
+    kid, kid_std = kernel_distance(drawn.features, self._test.features)
+    score, score_std = inception_score(drawn.probabilities, splits=min(10, len(drawings)))
+    cas = None
+    if with_cas:
+      cas = classification_accuracy_score(
+        drawings, labels, self._test_images, self._test_labels, self.num_classes, _CAS_SEED)
+    return {
+      "fid": frechet_distance(drawn.features, self._test.features),
+      "fid_floor": self.floor(len(drawings)),
+      "kid": kid,
+      "kid_std": kid_std,
+      "inception_score": score,
+      "inception_score_std": score_std,
+      "cas": cas,
+      "judge": self.feature_network.name,
+      "judge_accuracy": self.judge_accuracy(),
+      "judge_agreement": self._agreement(drawn.probabilities, labels),
+      "num_samples": len(drawings),
+    }
+
+  def _agreement(self, probabilities: np.ndarray, labels: np.ndarray) -> Optional[float]:
+    """The fraction of rows [N, J] whose largest entry is at the label [N]; None where J classes are other classes."""
+    same_classes = getattr(self.feature_network, "predicts_dataset_classes", True)
+    if not same_classes or probabilities.shape[1] != self.num_classes:
+      return None
+    return float(np.mean(np.argmax(probabilities, axis=1) == labels))
+
+
+def evaluate_drawings(drawings, labels, real_train, real_test, feature_network: FeatureNetwork, num_classes: int,
+                      with_cas: bool = True) -> dict:
+  """`DrawingJudge.score` for a single use.
+
+  Args:
+    drawings: uint8 [S, H, W, C].
+    labels: int [S].
+    real_train: (images uint8 [N, H, W, C], labels int [N]).
+    real_test: (images uint8 [M, H, W, C], labels int [M]).
+    feature_network: see `features.FeatureNetwork`.
+    num_classes: K.
+    with_cas: as in `DrawingJudge.score`.
+  Raises:
+    ValueError: as `DrawingJudge`.
+  """
+  judge = DrawingJudge(feature_network, *real_train, *real_test, num_classes)
+  return judge.score(drawings, labels, with_cas)

@@ -1,0 +1,100 @@
+"""The report: each figure answers to the drawings as it should, and real-image work is done once."""
+
+import json
+
+import numpy as np
+import pytest
+
+from stic_tf.metrics.features import FeatureBatch
+from stic_tf.metrics.frechet import frechet_distance
+from stic_tf.metrics.report import DrawingJudge
+from stic_tf.metrics.report import evaluate_drawings
+
+_KEYS = {"fid", "fid_floor", "kid", "kid_std", "inception_score", "inception_score_std", "cas", "judge",
+         "judge_accuracy", "judge_agreement", "num_samples"}
+
+
+class CountingNetwork:
+  """Pixels as features, a constant guess as probabilities; counts the images it is shown."""
+
+  def __init__(self, num_classes=10):
+    self.name, self.num_classes, self.seen = "counting", num_classes, 0
+
+  def __call__(self, images):
+    self.seen += len(images)
+    flat = images.reshape(len(images), -1).astype(np.float64)
+    return FeatureBatch(flat, np.full((len(images), self.num_classes), 1 / self.num_classes, np.float32))
+
+
+@pytest.fixture(scope="module")
+def drawing_judge(digits, digits_judge):
+  return DrawingJudge(digits_judge, *digits, 10)
+
+
+def test_real_images_score_near_the_floor_and_noise_far_from_it(digits, drawing_judge):
+  real = drawing_judge.score(digits[0][-600:], digits[1][-600:], with_cas=False)
+  noise = np.random.default_rng(0).integers(0, 256, (600, 8, 8, 1)).astype(np.uint8)
+  drawn = drawing_judge.score(noise, digits[1][-600:], with_cas=False)
+  assert set(real) == _KEYS
+  assert real["fid"] == pytest.approx(real["fid_floor"], rel=0.5)
+  assert drawn["fid"] > 10 * drawn["fid_floor"]
+  assert drawn["fid_floor"] == real["fid_floor"]
+  assert drawn["kid"] > 10 * abs(real["kid"])
+  assert real["judge_agreement"] > 0.98 and drawn["judge_agreement"] < 0.3
+  assert real["inception_score"] > 8.5 > drawn["inception_score"] + 3
+  assert real["judge_accuracy"] >= 0.985
+  assert real["cas"] is None and real["num_samples"] == 600
+
+
+def test_one_class_only_shows_in_the_distance(digits, drawing_judge):
+  """Mode collapse: perfect images of one class agree with the judge and still score badly."""
+  chosen = digits[1] == 3
+  collapsed = drawing_judge.score(digits[0][chosen], digits[1][chosen], with_cas=False)
+  assert collapsed["judge_agreement"] > 0.98
+  assert collapsed["fid"] > 5 * collapsed["fid_floor"]
+  assert collapsed["inception_score"] < 1.5
+
+
+def test_score_with_cas_is_json_and_repeats(digits, digits_judge):
+  images, labels = digits[0][:200], digits[1][:200]
+  scores = evaluate_drawings(images, labels, digits[:2], digits[2:], digits_judge, 10)
+  assert scores["cas"] > 0.8
+  assert json.loads(json.dumps(scores)) == scores
+  again = DrawingJudge(digits_judge, *digits, 10).score(images, labels, with_cas=False)
+  assert {**scores, "cas": None} == again
+
+
+def test_floor_uses_as_many_training_images_as_drawings(digits):
+  network = CountingNetwork()
+  judge = DrawingJudge(network, *digits, 10)
+  assert network.seen == 497
+  judge.floor(100)
+  assert network.seen == 597
+  everything = frechet_distance(digits[0].reshape(1300, -1), digits[2].reshape(497, -1))
+  assert judge.floor(5000) == pytest.approx(everything)
+  assert judge.floor(100) > judge.floor(5000)
+
+
+def test_real_features_are_computed_once(digits):
+  network = CountingNetwork()
+  judge = DrawingJudge(network, *digits, 10)
+  first = judge.score(digits[0][:100], digits[1][:100], with_cas=False)
+  seen = network.seen
+  assert judge.score(digits[0][:100], digits[1][:100], with_cas=False) == first
+  assert network.seen == seen + 100
+
+
+def test_no_agreement_with_a_network_of_other_classes(digits):
+  judge = DrawingJudge(CountingNetwork(num_classes=1000), *digits, 10)
+  scores = judge.score(digits[0][:50], digits[1][:50], with_cas=False)
+  assert scores["judge_agreement"] is None and scores["judge_accuracy"] is None
+
+
+@pytest.mark.parametrize("shape, labels, message", [
+  ((5, 9, 9, 1), [0] * 5, "drawings are"),
+  ((5, 8, 8, 1), [0] * 4, "labels"),
+  ((1, 8, 8, 1), [0], "2 samples"),
+])
+def test_bad_drawings_are_refused(drawing_judge, shape, labels, message):
+  with pytest.raises(ValueError, match=message):
+    drawing_judge.score(np.zeros(shape, np.uint8), labels, with_cas=False)

@@ -1,0 +1,101 @@
+"""Sampler health on chains of known correlation."""
+
+import numpy as np
+import pytest
+import scipy.signal
+
+from stic_tf.metrics import sampler_health
+
+_STEPS, _CHAINS = 20000, 32
+
+
+def autoregressive(correlation, steps=_STEPS, chains=_CHAINS, seed=0):
+  """Stationary AR(1) chains [steps, chains] of unit variance: ρ_t = correlation^t, τ = (1 + ρ) / (1 − ρ)."""
+  noise = np.random.default_rng(seed).normal(size=(steps, chains)) * np.sqrt(1 - correlation**2)
+  noise[0] /= np.sqrt(1 - correlation**2)
+  return scipy.signal.lfilter([1.0], [1.0, -correlation], noise, axis=0)
+
+
+def relative_error(trace, correlation):
+  """Of the mean effective sample size over chains, against N (1 − ρ) / (1 + ρ)."""
+  expected = len(trace) * (1 - correlation) / (1 + correlation)
+  return sampler_health.effective_sample_size(trace).mean() / expected - 1
+
+
+# One chain's estimate has a relative deviation of about √(2 (2W + 1) / N), W the summed lags (Madras and Sokal 1988):
+# at ρ = 0.9, W near 60, 0.11, so 0.02 for the mean of 32 chains. 0.08 is four of those.
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_effective_sample_size_of_autoregressive_chains(correlation):
+  assert abs(relative_error(autoregressive(correlation), correlation)) < 0.08
+
+
+def test_the_bound_has_power():
+  """Negative control: chains of ρ = 0.92 fail the bound when they are said to be of 0.9."""
+  assert abs(relative_error(autoregressive(0.92), 0.9)) > 0.08
+
+
+def test_antithetic_chains_are_worth_more_than_their_steps_and_capped():
+  size = sampler_health.effective_sample_size(autoregressive(-0.5))
+  assert size.mean() == pytest.approx(3 * _STEPS, rel=0.08)
+  alternating = np.tile([[1.0], [-1.0]], (500, 1))
+  assert sampler_health.effective_sample_size(alternating) == pytest.approx(1000 * np.log10(1000))
+
+
+def test_coordinates_are_independent_of_each_other():
+  trace = np.stack([autoregressive(0.5, 1000, 3), autoregressive(0.9, 1000, 3, seed=1)], axis=-1)
+  size = sampler_health.effective_sample_size(trace)
+  assert size.shape == (3, 2)
+  np.testing.assert_allclose(size[:, 1], sampler_health.effective_sample_size(trace[..., 1]))
+
+
+def test_stuck_and_broken_chains():
+  trace = autoregressive(0.5, 100, 3)
+  trace[:, 1] = 4.0
+  trace[50, 2] = np.nan
+  size = sampler_health.effective_sample_size(trace)
+  assert size[0] > 1
+  assert size[1] == 1
+  assert np.isnan(size[2])
+
+
+def test_r_hat_of_agreeing_drifting_and_disagreeing_chains():
+  agreeing = autoregressive(0.5, 2000, 4)
+  assert sampler_health.split_r_hat(agreeing) == pytest.approx(1, abs=0.01)
+  assert sampler_health.split_r_hat(agreeing + np.linspace(0, 3, 2000)[:, np.newaxis]) > 1.1
+  assert sampler_health.split_r_hat(agreeing + np.arange(4)) > 1.1
+
+
+def test_r_hat_by_hand():
+  """Halves (0,2), (4,6), (0,2), (4,6): W = 2, variance between half means 16/3, n = 2: √((1 + 16/3) / 2)."""
+  trace = np.array([[0.0, 0.0], [2, 2], [4, 4], [6, 6]])
+  assert sampler_health.split_r_hat(trace) == pytest.approx(np.sqrt((1 + 16 / 3) / 2))
+
+
+def test_r_hat_where_nothing_varies():
+  assert sampler_health.split_r_hat(np.ones((10, 2))) == 1
+  assert sampler_health.split_r_hat(np.ones((10, 2)) * [1.0, 2.0]) == np.inf
+
+
+def test_squared_jump_distance():
+  trace = np.zeros((5, 2, 3, 1))
+  trace[1::2, 1] = 2.0
+  np.testing.assert_allclose(sampler_health.expected_squared_jump_distance(trace), [0, 12])
+
+
+def test_acceptance_summary():
+  accepted = np.zeros((10, 4), bool)
+  accepted[:5, 1], accepted[:, 2] = True, True
+  assert sampler_health.acceptance_summary(accepted) == {
+    "acceptance_rate": 0.375, "acceptance_rate_min": 0.0, "acceptance_rate_max": 1.0, "stuck_chains": 0.5}
+
+
+@pytest.mark.parametrize("call, argument", [
+  (sampler_health.effective_sample_size, np.zeros((3, 2))),
+  (sampler_health.split_r_hat, np.zeros(10)),
+  (sampler_health.expected_squared_jump_distance, np.zeros((10, 0))),
+  (sampler_health.acceptance_summary, np.zeros((0, 2))),
+  (sampler_health.acceptance_summary, np.full((2, 2), np.nan)),
+])
+def test_bad_input_is_refused(call, argument):
+  with pytest.raises(ValueError):
+    call(argument)
