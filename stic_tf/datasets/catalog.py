@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Mapping, Optional, Tuple
 
-from stic_tf.config import ConfigError, require
+from stic_tf.config import ConfigError
+from stic_tf.config import require
 
 _TEN_DIGITS = tuple(str(digit) for digit in range(10))
 

@@ -11,9 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from stic_tf.datasets import source
-from stic_tf.datasets.catalog import DatasetSpec, lookup
+from stic_tf.datasets.catalog import DatasetSpec
+from stic_tf.datasets.catalog import lookup
 from stic_tf.datasets.epoch_order import shuffled_indices
-from stic_tf.datasets.splits import SPLITS, digits_indices, tfds_slices
+from stic_tf.datasets.splits import SPLITS
+from stic_tf.datasets.splits import digits_indices
+from stic_tf.datasets.splits import tfds_slices
 from stic_tf.datasets.tfds_reader import TfdsReader
 
 MEMORY_LIMIT = 2**30  # bytes of uint8 pixels, all splits together

@@ -8,8 +8,11 @@ from typing import Dict
 import tensorflow as tf
 
 from stic_tf.config import require
-from stic_tf.datasets.augmentation import NUM_KEYS, augment as augment_batch, mixup
-from stic_tf.datasets.dataset import Dataset, load
+from stic_tf.datasets.augmentation import NUM_KEYS
+from stic_tf.datasets.augmentation import augment as augment_batch
+from stic_tf.datasets.augmentation import mixup
+from stic_tf.datasets.dataset import Dataset
+from stic_tf.datasets.dataset import load
 from stic_tf.datasets.epoch_order import stream_keys
 from stic_tf.datasets.pixel_range import from_uint8
 

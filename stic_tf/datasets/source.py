@@ -15,6 +15,7 @@ from stic_tf.config import ConfigError
 from stic_tf.datasets.catalog import DatasetSpec
 
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+_TENSORFLOW_NAMES = re.compile(r"\{\{.*?\}\} ?| ?\[Op:.*")
 
 
 def digits() -> Tuple[np.ndarray, np.ndarray]:
@@ -156,5 +157,6 @@ def _way(spec: DatasetSpec, folder: str) -> str:
 
 
 def _first_line(problem: object) -> str:
-  lines = [line.strip() for line in str(problem).splitlines() if line.strip()]
+  """The first line of an error, without TensorFlow's node and op names."""
+  lines = [line.strip() for line in _TENSORFLOW_NAMES.sub("", str(problem)).splitlines() if line.strip()]
   return lines[0][:200] if lines else type(problem).__name__

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stic_tf.datasets.augmentation import NUM_KEYS, augment, mixup
+from stic_tf.datasets.augmentation import NUM_KEYS
+from stic_tf.datasets.augmentation import augment
+from stic_tf.datasets.augmentation import mixup
 from stic_tf.datasets.catalog import lookup
 
 KEYS = list(range(7, 7 + NUM_KEYS))
@@ -61,11 +63,11 @@ def test_a_photograph_is_an_exact_shift_or_mirrored_shift_of_the_original():
   mirrored_count, shifts = 0, set()
   for image, result in zip(images, augmented):
     matches = []
+    padded = np.pad(image, ((4, 4), (4, 4), (0, 0)), mode="reflect")
     for mirrored in (False, True):
       seen = result[:, ::-1] if mirrored else result
       for down in range(-4, 5):
         for right in range(-4, 5):
-          padded = np.pad(image, ((4, 4), (4, 4), (0, 0)), mode="reflect")
           if np.array_equal(seen, padded[4 + down:36 + down, 4 + right:36 + right]):
             matches.append((mirrored, down, right))
     assert len(matches) == 1

@@ -5,7 +5,9 @@ import dataclasses
 import pytest
 
 from stic_tf.config import ConfigError
-from stic_tf.datasets.catalog import CATALOG, lookup, parse_class
+from stic_tf.datasets.catalog import CATALOG
+from stic_tf.datasets.catalog import lookup
+from stic_tf.datasets.catalog import parse_class
 
 NAMES = ("digits", "mnist", "cifar10", "svhn_cropped", "lsun/church", "imagenet_resized/64x64", "imagenet2012")
 

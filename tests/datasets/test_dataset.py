@@ -205,7 +205,8 @@ def emptied(folder):
     path.unlink()
 
 
-@pytest.mark.parametrize("breaks", [cut_short, overwritten, without_a_file, with_broken_info, without_features, emptied])
+@pytest.mark.parametrize("breaks", [
+    cut_short, overwritten, without_a_file, with_broken_info, without_features, emptied])
 def test_a_broken_prepared_folder_is_named(breaks, small_mnist, tmp_path, no_network):
   shutil.copytree(small_mnist, tmp_path / "data")
   breaks(tmp_path / "data" / "mnist" / "3.0.1")
@@ -222,7 +223,7 @@ def test_data_of_another_kind_is_refused(prepare, tmp_path):
 
 
 def test_real_cifar10(shared_tfds, monkeypatch):
-  monkeypatch.setattr(dataset_module, "MEMORY_LIMIT", 0)  # streamed: decoding all 60,000 takes longer than a test should
+  monkeypatch.setattr(dataset_module, "MEMORY_LIMIT", 0)  # streamed: decoding all 60,000 is slow
   dataset = load("cifar10", shared_tfds, download=False)
   assert dataset.sizes == {"train": 45000, "validation": 5000, "test": 10000}
   images, labels = dataset.arrays("test", 1000)
@@ -230,7 +231,7 @@ def test_real_cifar10(shared_tfds, monkeypatch):
 
 
 def test_real_mnist(shared_tfds, monkeypatch):
-  monkeypatch.setattr(dataset_module, "MEMORY_LIMIT", 0)
+  monkeypatch.setattr(dataset_module, "MEMORY_LIMIT", 0)  # as above
   dataset = load("mnist", shared_tfds, download=False)
   assert dataset.sizes == {"train": 55000, "validation": 5000, "test": 10000}
   images, labels = dataset.arrays("train", 2000)

@@ -9,7 +9,8 @@ import tensorflow as tf
 from stic_tf.config import ConfigError
 from stic_tf.datasets import dataset as dataset_module
 from stic_tf.datasets import pipeline
-from stic_tf.datasets.epoch_order import shuffled_indices, stream_keys
+from stic_tf.datasets.epoch_order import shuffled_indices
+from stic_tf.datasets.epoch_order import stream_keys
 from stic_tf.datasets.pixel_range import to_uint8
 
 
@@ -144,7 +145,8 @@ def test_a_batch_may_be_larger_than_the_dataset(mnist):
 
 
 @pytest.mark.parametrize("settings, flag", [
-    ({"batch_size": 0}, "batch_size"), ({"mixup_alpha": -0.1}, "mixup_alpha"), ({"mixup_alpha": float("nan")}, "mixup_alpha")])
+    ({"batch_size": 0}, "batch_size"), ({"mixup_alpha": -0.1}, "mixup_alpha"),
+    ({"mixup_alpha": float("nan")}, "mixup_alpha")])
 def test_settings_out_of_range_name_their_flag(digits, settings, flag):
   with pytest.raises(ConfigError, match=f"^--{flag}="):
     pipeline.classification_stream(digits, **{"batch_size": 4, "seed": 1, **settings})

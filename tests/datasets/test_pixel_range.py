@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stic_tf.datasets.pixel_range import from_uint8, to_uint8
+from stic_tf.datasets.pixel_range import from_uint8
+from stic_tf.datasets.pixel_range import to_uint8
 
 
 def test_every_value_survives_the_way_there_and_back():

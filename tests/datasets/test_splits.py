@@ -8,7 +8,8 @@ import pytest
 from stic_tf.config import ConfigError
 from stic_tf.datasets.catalog import lookup
 from stic_tf.datasets.pipeline import load
-from stic_tf.datasets.splits import digits_indices, tfds_slices
+from stic_tf.datasets.splits import digits_indices
+from stic_tf.datasets.splits import tfds_slices
 
 
 def test_digits_split_is_a_partition_of_the_promised_sizes():
