@@ -1,9 +1,12 @@
 """Files written aside and renamed: a reader, or a run that was killed, never sees half of one."""
 
 import contextlib
+import errno
 import os
 import tempfile
 from typing import BinaryIO, Iterator
+
+_ASIDE = ".tmp"
 
 
 @contextlib.contextmanager
@@ -15,7 +18,7 @@ def replace(path: str) -> Iterator[BinaryIO]:
   """
   folder = os.path.dirname(os.path.abspath(path))
   os.makedirs(folder, exist_ok=True)
-  handle, aside = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=".tmp", dir=folder)
+  handle, aside = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=_ASIDE, dir=folder)
   try:
     with os.fdopen(handle, "wb") as file:
       yield file
@@ -33,3 +36,21 @@ def write_text(path: str, text: str) -> None:
   """Writes `text` as UTF-8."""
   with replace(path) as file:
     file.write(text.encode())
+
+
+def is_leftover(name: str) -> bool:
+  """Whether a file of that name is half of one, left by a process that was killed."""
+  return name.endswith(_ASIDE)
+
+
+def remove_leftovers(folder: str) -> None:
+  """Deletes what killed processes left in `folder`; no file of the folder may be in the making."""
+  for name in os.listdir(folder) if os.path.isdir(folder) else []:
+    if is_leftover(name):
+      with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(folder, name))
+
+
+def is_disk_full(problem: OSError) -> bool:
+  """Whether a write failed for want of space: the disk's, a quota's or a limit's."""
+  return problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -91,7 +91,7 @@ class DrawingClassifier:
     self._logits = logits
     self._draw = replicas.compiled(self.strategy, self._draw_replica)
     self._classify = tf.function(lambda images: tf.nn.softmax(self._logits(pixel_range.from_uint8(images))),
-                                 reduce_retracing=True)
+                                 autograph=False, reduce_retracing=True)
 
   def _draw_replica(self, chains, num_steps, temperature, step_size, noise_level):
     drawing = canvas.draw(self.target, chains["class_weights"], chains["seeds"], num_steps, temperature, step_size,

@@ -47,7 +47,7 @@ def join(strategy: tf.distribute.Strategy, values):
 def compiled(strategy: tf.distribute.Strategy, step):
   """`step(nest, …) -> nest` as one `tf.function` over the replicas. Every argument after the first is broadcast."""
 
-  @tf.function
+  @tf.function(autograph=False)
   def run(per_replica, *broadcast):
     if _is_single(strategy):
       return step(per_replica, *broadcast)

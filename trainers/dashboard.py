@@ -3,7 +3,7 @@
 import contextlib
 import sys
 import time
-from typing import Dict, Optional, Tuple
+from typing import Dict, Iterator, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -41,20 +41,22 @@ class Dashboard:
     self.bar.update()
     self.bar.set_postfix(self._figures, refresh=False)
 
-  def step(self) -> contextlib.AbstractContextManager:
+  @contextlib.contextmanager
+  def step(self) -> Iterator[None]:
     """To be held around each update: starts and stops the profiler, and marks the step in its trace."""
     self._updates_seen += 1
-    if self._profile_window:
-      first, last = self._profile_window
-      if self._updates_seen == first:
-        options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0)
-        tf.profiler.experimental.start(self.logdir, options)
-        self._profiling = True
-      elif self._updates_seen > last and self._profiling:
-        self._stop_profiler()
-    if self._profiling:
-      return tf.profiler.experimental.Trace("train", step_num=self._updates_seen, _r=1)
-    return contextlib.nullcontext()
+    first, last = self._profile_window or (0, 0)
+    if self._updates_seen == first:
+      options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0)
+      tf.profiler.experimental.start(self.logdir, options)
+      self._profiling = True
+    if not self._profiling:
+      yield
+      return
+    with tf.profiler.experimental.Trace("train", step_num=self._updates_seen, _r=1):
+      yield
+    if self._updates_seen >= last:
+      self._stop_profiler()
 
   def on_pass(self, row: dict, picture: np.ndarray) -> None:
     """After a pass: `row` as in metrics.jsonl, `picture` uint8 [H, W, C]."""

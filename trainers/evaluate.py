@@ -1,12 +1,13 @@
 """Measures a run: accuracy and calibration on real test images, image metrics on fresh, unfiltered drawings."""
 
+import dataclasses
 import os
 import time
+import types
 from typing import Callable, Optional
 
 import numpy as np
 
-import stic_tf
 from stic_tf import config as config_lib
 from stic_tf import drawing_classifier as drawing_lib
 from stic_tf import grid
@@ -15,6 +16,8 @@ from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.metrics import calibration
 from stic_tf.metrics import features
 from stic_tf.metrics import report
+from trainers import checkpointing
+from trainers import flags as trainer_flags
 from trainers import run_folder as run_folder_lib
 
 # Seeds of the drawings that are measured: (run seed, i) belongs to the user's own drawings, so these start elsewhere.
@@ -124,15 +127,19 @@ def describe(summary: dict) -> str:
 
 
 def run(values) -> None:
-  """--mode=evaluate: scores the newest checkpoint of a run folder.
+  """--mode=evaluate: scores the newest checkpoint of a run folder, with the run's own settings where no flag is given.
 
   Raises:
-    ConfigError: no such run, or a dataset that is absent.
+    ConfigError: no such run, or a dataset that is absent or not the run's.
   """
   folder = run_folder_lib.RunFolder(values.run_dir)
-  config_lib.require(bool(values.run_dir), "run_dir", values.run_dir, "must name the folder of a run")
-  strategy = replicas.make_strategy(values.num_replicas)
-  classifier = stic_tf.load(folder.path, strategy)
-  dataset = dataset_lib.load(values.dataset, values.data_dir)
-  summary = finish(folder, values, Evaluator(values, dataset), classifier, folder.seconds_training())
+  classifier, settings = checkpointing.load_classifier(values.run_dir, replicas.make_strategy(values.num_replicas))
+  for name in trainer_flags.overrides(values, settings, ("dataset", "model")):
+    raise config_lib.ConfigError(f"--{name}={getattr(values, name)}: must be {settings[name]}, as the run was made")
+  given = trainer_flags.overrides(values, settings, ("seed", "num_samples", "inception_weights"))
+  own = types.SimpleNamespace(**{**settings, **given}, data_dir=values.data_dir, cache_dir=values.cache_dir)
+  classifier.sampler = dataclasses.replace(
+      classifier.sampler, **trainer_flags.overrides(values, settings, ("num_steps", "temperature", "step_size")))
+  dataset = dataset_lib.load(own.dataset, own.data_dir)
+  summary = finish(folder, own, Evaluator(own, dataset), classifier, folder.seconds_training())
   print(describe(summary))

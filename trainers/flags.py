@@ -1,4 +1,4 @@
-"""Every flag of `trainers/main.py`, and how flags become a configuration. Imports no TensorFlow: bad input fails fast."""
+"""Every flag of `trainers/main.py`, and how flags become a configuration. No TensorFlow: bad input fails fast."""
 
 import dataclasses
 from typing import Dict, List
@@ -6,6 +6,7 @@ from typing import Dict, List
 from absl import flags
 
 from stic_tf import config as config_lib
+from stic_tf.datasets import catalog
 
 MODES = ("train", "evaluate", "sample")
 _CONFIGS = (config_lib.ModelConfig, config_lib.SamplerConfig, config_lib.RecurrenceConfig)
@@ -16,7 +17,7 @@ _HELP = {
     "depth": "Depth of the wide residual network, 6n + 4.",
     "widen": "Width factor of the wide residual network.",
     "sampler": "grmala; unadjusted and jem_sgld are there to compare with.",
-    "step_size": "h at the start: drift h, noise sqrt(2h), in whitened coordinates. Adapts while training and in burn-in.",
+    "step_size": "h at the start: drift h, noise sqrt(2h), in whitened coordinates. It adapts in training and burn-in.",
     "temperature": "T; 1 is the model's own distribution.",
     "num_steps": "Steps of a fresh drawing, burn-in included.",
     "burn_in_fraction": "Share of a drawing's steps in which h adapts.",
@@ -95,6 +96,7 @@ def to_config(values) -> Dict[str, object]:
     ConfigError: a value out of range.
   """
   config_lib.require(values.mode in MODES, "mode", values.mode, "must be one of " + ", ".join(MODES))
+  catalog.lookup(values.dataset)
   for name in ("num_samples", "pass_samples"):
     config_lib.require(getattr(values, name) >= 20, name, getattr(values, name), "must be at least 20")
   config_lib.require(values.pass_steps >= 1, "pass_steps", values.pass_steps, "must be at least 1")
@@ -114,14 +116,21 @@ def profile_window(values):
   if not values.profile_steps:
     return None
   parts = values.profile_steps.split(",")
-  good = len(parts) == 2 and all(part.strip().isdigit() for part in parts) and int(parts[0]) < int(parts[1])
-  config_lib.require(good, "profile_steps", values.profile_steps, "must be two rising numbers a,b")
-  return int(parts[0]), int(parts[1])
+  numbers = [int(part) for part in parts if part.isascii() and part.isdigit()]
+  good = len(parts) == len(numbers) == 2 and 1 <= numbers[0] < numbers[1]
+  config_lib.require(good, "profile_steps", values.profile_steps, "must be two rising numbers a,b from 1 on")
+  return numbers[0], numbers[1]
 
 
 def run_settings(values) -> Dict[str, object]:
   """The settings a run folder belongs to, by flag name."""
   return {name: getattr(values, name) for name in sorted(RUN_FLAGS)}
+
+
+def overrides(values, settings: Dict[str, object], names) -> Dict[str, object]:
+  """Of the flags `names`, those that were given and differ from the settings that a run was made with."""
+  return {name: getattr(values, name) for name in names
+          if values[name].present and getattr(values, name) != settings[name]}
 
 
 def flagfile_lines(values) -> List[str]:

@@ -17,8 +17,11 @@ warnings.filterwarnings("ignore", category=UserWarning, module="tensorflow_addon
 from absl import app  # noqa: E402
 from absl import flags  # noqa: E402
 
+from stic_tf import atomic_file  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from trainers import flags as trainer_flags  # noqa: E402
+
+flags.adopt_module_key_flags(trainer_flags)
 
 
 def _fail(message: str) -> None:
@@ -51,6 +54,11 @@ def main(argv) -> None:
       train.run(values, configs)
   except ConfigError as problem:
     _fail(problem)
+  except OSError as problem:
+    if not atomic_file.is_disk_full(problem):
+      raise
+    flag = "out" if values.mode == "sample" else "run_dir"
+    _fail(f"--{flag}: the disk is full ({problem}); with room the same command goes on from the last checkpoint")
   except KeyboardInterrupt:
     print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
     sys.exit(1)

@@ -1,11 +1,11 @@
 """The run folder: what it is made with, its log, its summary and its pictures."""
 
+import importlib.metadata
 import json
 import os
 import subprocess
 from typing import Dict, List
 
-import absl
 import keras
 import numpy as np
 import tensorflow as tf
@@ -35,8 +35,9 @@ class RunFolder:
       ConfigError: names the settings that differ.
     """
     if not os.path.exists(self.file("settings.json")):
-      if os.path.isdir(self.path) and os.listdir(self.path):
-        raise config_lib.ConfigError(f"--run_dir={self.path}: must be an empty folder, a new one or that of a run")
+      empty = not os.path.lexists(self.path) or os.path.isdir(self.path) and all(
+          atomic_file.is_leftover(name) for name in os.listdir(self.path))
+      config_lib.require(empty, "run_dir", self.path, "must be an empty folder, a new one or that of a run")
       return
     try:
       with open(self.file("settings.json"), encoding="utf-8") as file:
@@ -50,9 +51,12 @@ class RunFolder:
 
   def claim(self, settings: Dict[str, object], flagfile_lines: List[str]) -> None:
     """Makes the folder and writes flags.txt and settings.json."""
+    atomic_file.remove_leftovers(self.path)
+    # settings.json first: it makes the folder that of a run, also for a command that is killed here.
     if not os.path.exists(self.file("settings.json")):
-      atomic_file.write_text(self.file("flags.txt"), "\n".join(flagfile_lines) + "\n")
       atomic_file.write_text(self.file("settings.json"), json.dumps(settings, indent=1))
+    if not os.path.exists(self.file("flags.txt")):
+      atomic_file.write_text(self.file("flags.txt"), "\n".join(flagfile_lines) + "\n")
 
   def write_metrics(self, rows: List[dict]) -> None:
     """Writes metrics.jsonl, a line a pass."""
@@ -87,7 +91,7 @@ def classes_shown(num_classes: int) -> np.ndarray:
 def versions() -> Dict[str, str]:
   """Versions that a number in the summary may depend on."""
   return {"stic_tf": __version__, "tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__,
-          "absl": getattr(absl, "__version__", "unknown")}
+          "absl": importlib.metadata.version("absl-py")}
 
 
 def git_commit() -> str:

@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import tqdm
 
-import stic_tf
 from stic_tf import atomic_file
 from stic_tf import config as config_lib
 from stic_tf import grid
 from stic_tf import replicas
-from stic_tf.datasets import catalog
+from trainers import checkpointing
+from trainers import flags as trainer_flags
 
 _MAX_IMAGES = 1_000_000
 
@@ -56,7 +56,7 @@ def _requested_weights(values, classifier) -> np.ndarray:
 def _class_number(text: str, class_names) -> int:
   if text in class_names:
     return class_names.index(text)
-  known = text.isdigit() and int(text) < len(class_names)
+  known = text.isascii() and text.isdigit() and int(text) < len(class_names)
   config_lib.require(known, "classes", text, f"must be numbers in 0..{len(class_names) - 1} or class names")
   return int(text)
 
@@ -71,11 +71,10 @@ def run(values) -> None:
   config_lib.require(out.endswith((".png", ".npz")), "out", out, "must end in .png or .npz")
   config_lib.require(1 <= values.num_images <= _MAX_IMAGES, "num_images", values.num_images,
                      f"must lie in 1..{_MAX_IMAGES}")
-  config_lib.require(bool(values.run_dir), "run_dir", values.run_dir, "must name the folder of a run")
-  classifier = stic_tf.load(values.run_dir, replicas.make_strategy(values.num_replicas))
+  classifier, settings = checkpointing.load_classifier(values.run_dir, replicas.make_strategy(values.num_replicas))
   weights = _requested_weights(values, classifier)
-  given = {name: getattr(values, name) for name in ("num_steps", "temperature", "step_size")
-           if values[name].present}
+  # A flagfile that repeats the run's settings changes nothing: step_size is then the one that training arrived at.
+  given = trainer_flags.overrides(values, settings, ("num_steps", "temperature", "step_size"))
   with tqdm.tqdm(total=len(weights), unit="image", disable=not sys.stderr.isatty()) as bar:
     drawings = classifier.draw(weights, values.seed, on_batch=lambda done: bar.update(done - bar.n), **given)
   if out.endswith(".npz"):

@@ -1,7 +1,5 @@
 """--mode=train: the passes, with their log, pictures and checkpoints, and the evaluation at the end."""
 
-import sys
-
 from stic_tf import config as config_lib
 from stic_tf import drawing_classifier as drawing_lib
 from stic_tf import grid
@@ -30,7 +28,8 @@ def run(values, configs) -> None:
     configs: as `trainer_flags.to_config` gives them.
 
   Raises:
-    ConfigError: bad input, or a training that diverges again and again.
+    ConfigError: bad input; nothing is written then, unless it is a disk that fills up later.
+    RuntimeError: the training diverges again and again.
   """
   folder = run_folder_lib.RunFolder(run_folder_lib.run_dir_of(values))
   settings = trainer_flags.run_settings(values)
@@ -38,9 +37,11 @@ def run(values, configs) -> None:
   catalog.lookup(values.dataset)
   strategy = replicas.make_strategy(values.num_replicas)
   dataset = dataset_lib.load(values.dataset, values.data_dir)
+  # Before anything is written, as a wrong --inception_weights shows here; and it can take long.
+  evaluator = evaluate.Evaluator(values, dataset)
   training = Training(values, configs, folder, dataset, strategy)
   folder.claim(settings, trainer_flags.flagfile_lines(values))
-  summary = training.run()
+  summary = training.run(evaluator)
   print(evaluate.describe(summary))
   print(f"run folder: {folder.path}")
 
@@ -63,15 +64,13 @@ class Training:
     self.classifier = None
     self._names = names
 
-  def run(self) -> dict:
+  def run(self, evaluator: evaluate.Evaluator) -> dict:
     """Runs the passes that are left, then evaluates; returns the summary."""
     rows, seconds = self.checkpointer.restore(self.recurrence)
-    clock = dashboard_lib.Clock(seconds)
     if not self.recurrence.passes_done:
       self.checkpointer.save(self.recurrence, rows, seconds)
     # A run that was killed between its checkpoint and its log writes the log again.
     self.folder.write_metrics(rows)
-    evaluator = evaluate.Evaluator(self.values, self.dataset)
     clock = dashboard_lib.Clock(seconds)
     dashboard = dashboard_lib.Dashboard(
         self.folder.tensorboard, trainer_flags.flagfile_lines(self.values),
@@ -93,20 +92,9 @@ class Training:
     return self.classifier
 
   def _run_pass(self, rows, clock, evaluator, dashboard) -> None:
-    recurrence, number = self.recurrence, self.recurrence.passes_done + 1
-    while True:
-      try:
-        logs = self._train_pass(number, dashboard)
-        break
-      except recurrence_lib.DivergenceError as problem:
-        attempt = recurrence.attempt + 1
-        dashboard.say(f"warning: pass {number} diverged ({problem}); rolling back, attempt {attempt}")
-        if attempt > _MAX_ROLLBACKS:
-          raise RuntimeError(f"training diverged {attempt} times, last: {problem}") from problem
-        self.checkpointer.restore(recurrence)
-        recurrence.attempt = attempt - 1
-        recurrence.start_new_attempt()
-        dashboard.rewind(recurrence.updates_done)
+    recurrence = self.recurrence
+    logs = self._train_pass_or_roll_back(rows, dashboard)
+    number = recurrence.passes_done
     seconds = clock.seconds()
     scores = evaluator.score(self._classifier(), self.values.pass_samples, self.values.pass_steps)
     picture = evaluate.class_grid(scores.pop("drawings"), recurrence.num_classes)
@@ -123,6 +111,24 @@ class Training:
     self.checkpointer.save(recurrence, rows, seconds)
     self.folder.write_metrics(rows)
     dashboard.on_pass(rows[-1], picture)
+
+  def _train_pass_or_roll_back(self, rows, dashboard):
+    """The next pass of weight updates; one that diverges goes back to the last checkpoint, with smaller steps."""
+    recurrence, rollbacks = self.recurrence, 0
+    while True:
+      number, attempt = recurrence.passes_done + 1, recurrence.attempt + 1
+      try:
+        return self._train_pass(number, dashboard)
+      except recurrence_lib.DivergenceError as problem:
+        if attempt > _MAX_ROLLBACKS:
+          raise RuntimeError(f"training diverged {attempt} times, the last time in pass {number}: {problem}"
+                             ) from problem
+        dashboard.say(f"warning: pass {number} diverged ({problem}); rolling back, attempt {attempt}")
+        rows[:], _ = self.checkpointer.restore(recurrence, or_fresh=False)
+        rollbacks += 1
+        recurrence.attempt = attempt - 1
+        recurrence.start_new_attempt(0.5 ** rollbacks)
+        dashboard.rewind(recurrence.updates_done)
 
   def _train_pass(self, number: int, dashboard):
     """One pass of weight updates; the streams go on where the last pass left them."""

@@ -10,14 +10,18 @@ from keras import layers
 
 
 def _convolution(filters: int, stride: int, name: str, scale: float = 2.0, seed: int = 0) -> layers.Conv2D:
+  # A stride of 2 takes 4×4 kernels: every pixel is then seen equally often, and the input gradient that draws has no
+  # checkerboard in it.
+  size = 3 if stride == 1 else 4
   initializer = keras.initializers.VarianceScaling(scale, mode="fan_in", seed=seed)
-  return layers.Conv2D(filters, 3, stride, padding="same", kernel_initializer=initializer, name=name)
+  return layers.Conv2D(filters, size, stride, padding="same", kernel_initializer=initializer, name=name)
 
 
 def small_network(image_shape: Sequence[int], num_classes: int, width: int, seed: int) -> keras.Model:
   """A plain swish network for 8×8 and 28×28 images.
 
-  Halves the grid until it is at most 4 pixels wide; `width` channels at half resolution, half as many before.
+  A stem of width/2 channels (at half resolution for images wider than 16 pixels, where full resolution would be most
+  of the cost), then stages of `width` channels that halve the grid until it is at most 4 pixels wide.
 
   Args:
     image_shape: (H, W, C).
@@ -30,7 +34,8 @@ def small_network(image_shape: Sequence[int], num_classes: int, width: int, seed
   """
   image = keras.Input(image_shape, name="image")
   features = []
-  hidden = layers.Activation("swish")(_convolution(width // 2, 1, "stem", seed=seed)(image))
+  stem_stride = 1 if image_shape[0] <= 16 else 2
+  hidden = layers.Activation("swish")(_convolution(width // 2, stem_stride, "stem", seed=seed)(image))
   stage = 0
   while hidden.shape[1] > 4:
     stage += 1

@@ -98,8 +98,8 @@ class Recurrence:
     self.pool = fakes_lib.FakePool(recurrence.pool_capacity, self.image_shape, num_classes)
     self._advance = replicas.compiled(strategy, self._advance_replica)
     self._train = replicas.compiled(strategy, self.learner.train_step)
-    self._update_average = tf.function(self.learner.update_average)
-    self._update_grams = tf.function(self._update_grams_step)
+    self._update_average = tf.function(self.learner.update_average, autograph=False)
+    self._update_grams = tf.function(self._update_grams_step, autograph=False)
 
   # --- what runs in the graph ---
 
@@ -147,8 +147,12 @@ class Recurrence:
       for name, value in logs.items():
         sums[name] = sums.get(name, 0.0) + value
       on_update(update, logs)
+    # The logs of an update are from before it: the last one of a pass shows here only.
+    if not all(np.isfinite(variable.numpy()).all() for variable in self.network.variables):
+      raise DivergenceError(f"a weight is not finite after update {self.updates_done}")
     if config.fakes:
-      self.pool.add(self.chains.images.copy(), self.chains.class_weights, number, rng)
+      begun = self._begun(self.chains.images)
+      self.pool.add(self.chains.images[begun], self.chains.class_weights[begun], number, rng)
     self.passes_done += 1
     means = {name: value / config.updates_per_pass for name, value in sums.items()}
     means["learning_rate"] = float(self.learner.optimizer.learning_rate.numpy())
@@ -171,8 +175,7 @@ class Recurrence:
     config = self.recurrence
     rows = rng.choice(len(self.chains), config.batch_size, replace=len(self.chains) < config.batch_size)
     restart = rng.uniform(size=config.batch_size) < config.restart_probability
-    # Rows not yet begun hold no image.
-    restart |= ~self.chains.images[rows].reshape(config.batch_size, -1).any(axis=1)
+    restart |= ~self._begun(self.chains.images[rows])
     chains = {"images": self.chains.images[rows], "class_weights": self.chains.class_weights[rows],
               "seeds": self._chain_seeds(rows), "restart": restart}
     moved = replicas.join(self.strategy, self._advance(replicas.split(self.strategy, chains),
@@ -199,6 +202,11 @@ class Recurrence:
       self._update_grams(tf.constant(noisy), tf.constant(labels, tf.int32))
     return {"acceptance_rate": acceptance}
 
+  @staticmethod
+  def _begun(images: np.ndarray) -> np.ndarray:
+    """Which chains hold an image yet: bool [B]."""
+    return images.reshape(len(images), -1).any(axis=1)
+
   def _chain_seeds(self, rows: np.ndarray) -> np.ndarray:
     """A seed pair per chain and update: int64 [B, 2]."""
     first = (np.int64(self.updates_done + 1) << 32) + np.int64(self.seed & 0xFFFFFFFF)
@@ -222,11 +230,11 @@ class Recurrence:
       raise DivergenceError(f"|f| = {logs['energy_bound']:.3g} is beyond --divergence_bound="
                             f"{self.recurrence.divergence_bound:g} at update {self.updates_done}")
 
-  def start_new_attempt(self) -> None:
-    """After a rollback: other random numbers, half the learning rate and half the step."""
+  def start_new_attempt(self, factor: float = 0.5) -> None:
+    """After a rollback: other random numbers, and learning rate and step size times `factor`."""
     self.attempt += 1
-    self.learning_rate_scale *= 0.5
-    self.step_size *= 0.5
+    self.learning_rate_scale *= factor
+    self.step_size *= factor
 
   def drawing_sampler(self) -> config_lib.SamplerConfig:
     """The settings of a fresh drawing: the run's own, starting at the step size that training arrived at."""
