@@ -54,6 +54,8 @@ if [ -e .venv ] || [ -L .venv ]; then
   if [ -n "$anew" ]; then
     chosen=${chosen:-$(bash tools/find_python.sh)}
     echo "Making .venv anew: $anew."
+    # First what makes it look complete, as the rest takes a while and may be interrupted too.
+    [ -L .venv ] || rm -f .venv/*.installed "$python"
     rm -rf .venv
   fi
 fi
@@ -75,7 +77,8 @@ else
 fi
 
 rm -f .venv/*.installed
-pip=("$python" -m pip --disable-pip-version-check install --quiet)
+# Without --no-compile a fifth of the time goes into byte code of modules that nobody imports.
+pip=("$python" -m pip --disable-pip-version-check install --quiet --no-compile)
 "${pip[@]}" --requirement "$requirements"
 # --no-build-isolation: setuptools is among the requirements, so this step needs no network.
 "${pip[@]}" --no-deps --no-build-isolation --editable .

@@ -81,7 +81,7 @@ def run_chain(log_density_and_gradient: grmala.LogDensityAndGradient, position: 
     gain = tf.pow(tf.cast(step + 1, tf.float32), -0.6)
     log_step_size += tf.where(burning, gain * (info.acceptance_probability - target_acceptance), 0.0)
     # Before burn-in ends the sum starts anew, so that what is reported is the fixed kernel's acceptance.
-    restart = tf.equal(step, burn_in_steps)
+    restart = tf.logical_and(running, tf.equal(step, burn_in_steps))
     accepted_sum = tf.where(restart, 0.0, accepted_sum) + tf.where(running, info.acceptance_probability, 0.0)
     accepted_count = tf.where(restart, 0.0, accepted_count) + tf.cast(running, tf.float32)
     return step + 1, state, log_step_size, accepted_sum, accepted_count, normals, log_uniforms
@@ -93,7 +93,7 @@ def run_chain(log_density_and_gradient: grmala.LogDensityAndGradient, position: 
       lambda step, *_: step < longest, body,
       [tf.constant(0), state, log_step_size, zeros, zeros, tf.zeros([block, batch, size]), tf.zeros([block, batch])],
       shape_invariants=[tf.TensorShape([]),
-                        grmala.ChainState(position.shape, tf.TensorShape([None]), position.shape),
+                        grmala.state_shape(size),
                         tf.TensorShape([None]), tf.TensorShape([None]), tf.TensorShape([None]),
                         tf.TensorShape([block, None, size]), tf.TensorShape([block, None])],
       parallel_iterations=1)

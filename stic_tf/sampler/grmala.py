@@ -37,6 +37,15 @@ class StepInfo(NamedTuple):
 LogDensityAndGradient = Callable[[tf.Tensor], tuple]
 
 
+def state_shape(size: int) -> ChainState:
+  """Shapes of a ChainState in a loop over chains of dimension `size`, whatever their number.
+
+  A loop needs it said: TensorFlow cannot infer that a static batch of one keeps its size through a `tf.where`.
+  """
+  rows = tf.TensorShape([None, size])
+  return ChainState(rows, tf.TensorShape([None]), rows)
+
+
 def initial_state(position: tf.Tensor, log_density_and_gradient: LogDensityAndGradient) -> ChainState:
   """Evaluates the target once at `position`, float32 [B, D]."""
   return ChainState(position, *log_density_and_gradient(position))

@@ -39,6 +39,6 @@ def run_chain(log_density_and_gradient: grmala.LogDensityAndGradient, position: 
 
   _, state = tf.while_loop(lambda step, _: step < tf.reduce_max(num_steps), body,
                            [tf.constant(0), grmala.initial_state(position, log_density_and_gradient)],
-                           parallel_iterations=1)
+                           shape_invariants=[tf.TensorShape([]), grmala.state_shape(size)], parallel_iterations=1)
   ones = tf.ones([batch])
   return chain_lib.ChainResult(state, GRADIENT_STEP * ones, ones, num_steps)

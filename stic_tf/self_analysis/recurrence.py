@@ -253,7 +253,7 @@ class Recurrence:
     for group, variables in self._variables().items():
       arrays.update(checkpoint.collect(group, variables))
     arrays.update({
-        "chains/images": self.chains.images, "chains/class_weights": self.chains.class_weights,
+        "chains/images": self.chains.images.copy(), "chains/class_weights": self.chains.class_weights,
         "pool/images": self.pool.images, "pool/class_weights": self.pool.class_weights,
         "pool/passes": self.pool.passes,
         "counters": np.array([self.passes_done, self.updates_done, self.attempt, self.network_evaluations], np.int64),

@@ -1,0 +1,25 @@
+"""What all tests share: a quiet TensorFlow on the CPU, and one tiny finished run."""
+
+import os
+
+# Before anything imports TensorFlow.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+import pytest
+
+from tests import tiny_run
+
+
+@pytest.fixture(scope="session")
+def judge_cache(tmp_path_factory) -> str:
+  """A folder for judge networks, so that the session trains one and touches no cache of the user's."""
+  return str(tmp_path_factory.mktemp("judges"))
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory, judge_cache) -> str:
+  """The folder of a tiny digits run that `trainers/main.py` made, unbroken and profiled. Not to be written to."""
+  folder = str(tmp_path_factory.mktemp("runs") / "unbroken")
+  tiny_run.train(folder, judge_cache, "--profile_steps=3,6")
+  return folder

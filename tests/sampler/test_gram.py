@@ -1,0 +1,219 @@
+"""Gram matrices and preconditioners against dense float64 linear algebra."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stic_tf.sampler import gram
+from stic_tf.sampler import random as random_lib
+from tests import statistical
+
+NOISE_LEVEL = 0.3
+SHAPES = ((4, 4, 1), (4, 6, 3), (5, 3, 2))  # odd and even sides, one channel and several
+
+
+def _correlated_images(image_shape, count, seed=0):
+  """Smooth images whose channels go together, in [-1, 1]."""
+  rng = np.random.default_rng(seed)
+  images = rng.normal(size=(count, *image_shape))
+  images = images + np.roll(images, 1, axis=1) + 0.5 * np.roll(images, 1, axis=2)
+  images = images @ (np.eye(image_shape[2]) + 0.5 * rng.normal(size=(image_shape[2], image_shape[2])))
+  return np.tanh(0.5 * images + 0.3)
+
+
+def _circulant_images(image_shape, count=3, seed=0):
+  """All cyclic shifts of a few images: their moments are circulant exactly."""
+  height, width, _ = image_shape
+  images = _correlated_images(image_shape, count, seed)
+  return np.concatenate([np.roll(images, (down, right), axis=(1, 2))
+                         for down in range(height) for right in range(width)])
+
+
+def _fitted(name, images, noise_level=NOISE_LEVEL):
+  preconditioner = gram.build_preconditioner(name, images.shape[1:])
+  preconditioner.update(gram.ImageStatistics.fit(images), noise_level)
+  return preconditioner
+
+
+def _factor(preconditioner):
+  """L as a matrix, float64."""
+  return preconditioner.color(tf.eye(preconditioner.size)).numpy().T.astype(np.float64)
+
+
+def _covariance(images, noise_level=NOISE_LEVEL):
+  flat = images.reshape(len(images), -1)
+  return np.cov(flat.T, bias=True) + noise_level ** 2 * np.eye(flat.shape[1])
+
+
+@pytest.mark.parametrize("image_shape", SHAPES)
+def test_dense_is_the_second_moment_matrix(image_shape):
+  images = _correlated_images(image_shape, 200)
+  preconditioner = _fitted("gram", images)
+  assert isinstance(preconditioner, gram.DensePreconditioner)
+  factor = _factor(preconditioner)
+  np.testing.assert_allclose(factor @ factor.T, _covariance(images), atol=1e-6)
+  np.testing.assert_allclose(preconditioner.mean.numpy(), images.mean(axis=0).reshape(-1), atol=1e-6)
+
+
+@pytest.mark.parametrize("image_shape", SHAPES)
+def test_spectral_is_dense_on_circulant_data(image_shape):
+  images = _circulant_images(image_shape)
+  spectral, dense = _fitted("spectral", images), _fitted("gram", images)
+  assert isinstance(spectral, gram.SpectralPreconditioner)
+  root, factor = _factor(spectral), _factor(dense)
+  np.testing.assert_allclose(root @ root.T, factor @ factor.T, atol=2e-6)
+  np.testing.assert_allclose(root @ root.T, _covariance(images), atol=2e-6)
+  np.testing.assert_allclose(root, root.T, atol=2e-6)  # the symmetric root
+  np.testing.assert_allclose(spectral.mean.numpy(), dense.mean.numpy())
+  # So N(mean, M) has one density by both: |L⁻¹ v|² does not depend on the root chosen.
+  rows = tf.constant(np.random.default_rng(1).normal(size=(5, spectral.size)), tf.float32)
+  np.testing.assert_allclose(np.square(spectral.whiten(rows)).sum(axis=1), np.square(dense.whiten(rows)).sum(axis=1),
+                             rtol=1e-4)
+
+
+def test_circulant_data_are_needed_for_that():
+  """The negative control: on other images the two differ, and by more than the tolerance above."""
+  images = _correlated_images((4, 4, 1), 20)
+  root, factor = _factor(_fitted("spectral", images)), _factor(_fitted("gram", images))
+  assert np.abs(root @ root.T - factor @ factor.T).max() > 1e-2
+
+
+@pytest.mark.parametrize("image_shape", SHAPES)
+def test_spectral_is_the_mean_of_dense_along_its_diagonals(image_shape):
+  """On any images the circulant form is the average of M over all shifts."""
+  images = _correlated_images(image_shape, 30)
+  height, width, channels = image_shape
+  dense = (_covariance(images, 0.0)).reshape(height, width, channels, height, width, channels)
+  averaged = np.mean([np.roll(dense, (down, right, down, right), axis=(0, 1, 3, 4))
+                      for down in range(height) for right in range(width)], axis=0)
+  size = height * width * channels
+  root = _factor(_fitted("spectral", images))
+  np.testing.assert_allclose(root @ root.T, averaged.reshape(size, size) + NOISE_LEVEL ** 2 * np.eye(size), atol=2e-6)
+
+
+@pytest.mark.parametrize("name", ["gram", "spectral", "identity", "pixels"])
+@pytest.mark.parametrize("image_shape", SHAPES)
+def test_inverses_and_transposes(name, image_shape):
+  preconditioner = _fitted(name, _correlated_images(image_shape, 200))
+  rng = np.random.default_rng(2)
+  first, second = (tf.constant(rng.normal(size=(6, preconditioner.size)), tf.float32) for _ in range(2))
+
+  def inner(left, right):
+    return np.sum(left.numpy().astype(np.float64) * right.numpy(), axis=1)
+
+  for color, undo in ((preconditioner.color, preconditioner.whiten),
+                      (preconditioner.color_transpose, preconditioner.whiten_transpose),
+                      (preconditioner.to_rows, preconditioner.to_whitened)):
+    np.testing.assert_allclose(undo(color(first)).numpy(), first.numpy(), atol=2e-5)
+    np.testing.assert_allclose(color(undo(first)).numpy(), first.numpy(), atol=2e-5)
+  np.testing.assert_allclose(inner(preconditioner.color(first), second),
+                             inner(first, preconditioner.color_transpose(second)), rtol=1e-4, atol=1e-4)
+  np.testing.assert_allclose(inner(preconditioner.whiten(first), second),
+                             inner(first, preconditioner.whiten_transpose(second)), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gram", "spectral"])
+def test_coloured_normals_have_the_covariance_m(name):
+  # 40,000 of 12: an entry of M off by 5 % of its variance is found.
+  image_shape, count = (2, 2, 3), 40000
+  assert statistical.z_power(0.05 / np.sqrt(2), count, hypotheses=78) > 0.9
+  images = _circulant_images(image_shape)
+  preconditioner = _fitted(name, images)
+  seeds = tf.constant(np.stack([np.full(count, 7), np.arange(count)], axis=1), tf.int64)
+  rows = preconditioner.to_rows(random_lib.normals(seeds, random_lib.CANVAS_STREAM, preconditioner.size)).numpy()
+
+  def p_value(covariance):
+    whitened = np.linalg.solve(np.linalg.cholesky(covariance), (rows - images.mean(axis=0).reshape(-1)).T).T
+    return statistical.standard_normal_p_value(whitened)
+
+  statistical.assert_plausible(p_value(_covariance(images)))
+  statistical.assert_refused(p_value(1.05 * _covariance(images)))
+  statistical.assert_refused(p_value(np.diag(np.diag(_covariance(images)))))
+
+
+def test_identity_is_scaled_to_the_data_and_pixels_are_left_alone():
+  images = _correlated_images((4, 4, 3), 50)
+  variance = images.reshape(50, -1).var(axis=0).mean()
+  np.testing.assert_allclose(_factor(_fitted("identity", images)),
+                             np.sqrt(variance + NOISE_LEVEL ** 2) * np.eye(48), atol=1e-6)
+  pixels = _fitted("pixels", images)
+  np.testing.assert_array_equal(_factor(pixels), np.eye(48))
+  np.testing.assert_array_equal(pixels.mean.numpy(), 0.0)
+
+
+def test_the_limit_of_dense():
+  side = int(np.sqrt(gram.DENSE_LIMIT))
+  assert isinstance(gram.build_preconditioner("gram", (side, side, 1)), gram.DensePreconditioner)
+  assert isinstance(gram.build_preconditioner("gram", (side + 1, side, 1)), gram.SpectralPreconditioner)
+  statistics = gram.ImageStatistics.fit(_correlated_images((4, 4, 1), 20), dense_limit=15)
+  assert statistics.covariance is None and statistics.spectrum.shape == (4, 4, 1, 1)
+
+
+def test_statistics_agree_with_each_other():
+  images = _correlated_images((4, 6, 3), 40)
+  statistics = gram.ImageStatistics.fit(images)
+  np.testing.assert_allclose(statistics.covariance, _covariance(images, 0.0), atol=1e-12)
+  assert statistics.mean_variance == pytest.approx(np.diag(statistics.covariance).mean())
+
+
+@pytest.mark.parametrize("images", [np.zeros((1, 4, 4, 1)), np.zeros((5, 4, 4)), np.zeros((0, 4, 4, 1))])
+def test_too_few_images_are_refused(images):
+  with pytest.raises(ValueError, match="at least two images"):
+    gram.ImageStatistics.fit(images)
+
+
+def test_a_constant_data_set_leaves_the_noise():
+  images = np.full((5, 4, 4, 1), 0.25)
+  for name in ("gram", "spectral", "identity"):
+    np.testing.assert_allclose(_factor(_fitted(name, images)), NOISE_LEVEL * np.eye(16), atol=1e-6)
+
+
+def _features(batch, seed=0):
+  rng = np.random.default_rng(seed)
+  return [rng.normal(size=(batch, 4, 5, 3)).astype(np.float32), rng.normal(size=(batch, 2, 2, 6)).astype(np.float32)]
+
+
+def _numpy_grams(layer):
+  return np.stack([rows.reshape(-1, layer.shape[-1]).T @ rows.reshape(-1, layer.shape[-1])
+                   / (layer.shape[1] * layer.shape[2]) for rows in layer.astype(np.float64)])
+
+
+def test_gram_matrix_and_distance():
+  features = _features(7)
+  for layer in features:
+    np.testing.assert_allclose(gram.gram_matrix(tf.constant(layer)).numpy(), _numpy_grams(layer), atol=1e-5)
+  means = [_numpy_grams(layer)[:1].repeat(7, axis=0) for layer in features]
+  expected = sum(np.square(_numpy_grams(layer) - mean).sum(axis=(1, 2)) / np.square(mean).sum(axis=(1, 2))
+                 for layer, mean in zip(features, means))
+  distance = gram.gram_distance([tf.constant(layer) for layer in features],
+                                [tf.constant(mean, tf.float32) for mean in means]).numpy()
+  np.testing.assert_allclose(distance, expected, rtol=1e-4, atol=1e-6)
+  assert distance[0] < 1e-9 < 0.1 < distance[1:].min()
+
+
+def test_class_grams_keep_running_means():
+  """The first batches of a class are averaged; from 1 / (1 - decay) on it moves by 1 - decay."""
+  decay, num_classes = 0.9, 4
+  grams = gram.ClassGrams(num_classes, [3, 6], decay)
+  expected = [np.zeros((num_classes, 3, 3)), np.zeros((num_classes, 6, 6))]
+  seen = np.zeros(num_classes)
+  rng = np.random.default_rng(3)
+  for update in range(25):
+    features, labels = _features(5, seed=update), rng.integers(0, 3, 5)  # class 3 is never seen
+    grams.update([tf.constant(layer) for layer in features], tf.constant(labels, tf.int32))
+    for label in np.unique(labels):
+      rate = max(1 - decay, 1 / (seen[label] + 1))
+      for mean, layer in zip(expected, features):
+        mean[label] += rate * (_numpy_grams(layer)[labels == label].mean(axis=0) - mean[label])
+      seen[label] += 1
+  for variable, mean in zip(grams.means, expected):
+    np.testing.assert_allclose(variable.numpy(), mean, atol=1e-5)
+    assert not variable.numpy()[3].any()
+  np.testing.assert_array_equal(grams.seen.numpy(), seen)
+  assert seen[:3].min() > 1 / (1 - decay)
+
+  weights = np.array([[1, 0, 0, 0], [0.2, 0.5, 0.3, 0]], np.float32)
+  for of_weights, mean in zip(grams.of_weights(tf.constant(weights)), expected):
+    np.testing.assert_allclose(of_weights.numpy()[0], mean[0], atol=1e-5)
+    np.testing.assert_allclose(of_weights.numpy()[1], 0.2 * mean[0] + 0.5 * mean[1] + 0.3 * mean[2], atol=1e-5)
+  assert [variable.shape for variable in grams.variables()] == [(4, 3, 3), (4, 6, 6), (4,)]

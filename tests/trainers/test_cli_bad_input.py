@@ -1,0 +1,201 @@
+"""Bad input: one line on stderr that names the flag and what is allowed, exit code 2, nothing written."""
+
+import os
+import pathlib
+import shutil
+import time
+
+import pytest
+
+from tests import tiny_run
+
+
+def _checkpoints(run_dir):
+  return sorted(path.name for path in pathlib.Path(run_dir, "checkpoints").iterdir())
+
+
+def _truncate(path):
+  os.truncate(path, os.path.getsize(path) // 2)
+
+
+@pytest.mark.parametrize("flag, allowed", [
+    ("--dataset=digit", "must be one of digits, mnist"),
+    ("--mode=draw", "must be one of train, evaluate, sample"),
+    ("--model=jem", "must be one of stic"),
+    ("--loss=hinge", "must be one of contrastive, logistic"),
+    ("--step_size=0", "above 0"),
+    ("--step_size=-0.1", "above 0"),
+    ("--step_size=nan", "above 0"),
+    ("--step_size=inf", "above 0"),
+    ("--temperature=0", "above 0"),
+    ("--temperature=-1", "above 0"),
+    ("--temperature=nan", "above 0"),
+    ("--num_passes=0", "at least 1"),
+    ("--num_steps=0", "at least 1"),
+    ("--batch_size=0", "at least 1"),
+    ("--soft_fraction=1.5", "[0, 1]"),
+    ("--depth=11", "6n + 4"),
+    ("--seed=-1", "[0, 2^31)"),
+    ("--num_samples=5", "at least 20"),
+    ("--profile_steps=6,3", "two rising numbers"),
+    ("--profile_steps=0,3", "from 1 on"),
+    ("--num_replicas=-1", "at least 0"),
+    # absl's own words from here on.
+    ("--num_passes=ten", "invalid literal for int()"),
+    ("--step_size=small", "could not convert string to float"),
+])
+def test_a_value_out_of_range(train, tmp_path, flag, allowed):
+  line = train(tmp_path / "run", flag).error()
+  assert flag.split("=")[0] in line and flag.split("=")[1] in line and allowed in line
+  assert not (tmp_path / "run").exists()
+
+
+def test_the_batch_must_split_over_the_replicas(train, tmp_path):
+  line = train(tmp_path / "run", "--num_replicas=3").error()
+  assert "--batch_size=16" in line and "multiple of --num_replicas=3" in line
+  assert not (tmp_path / "run").exists()
+
+
+def test_an_unknown_flag(train, tmp_path):
+  assert "tempreature" in train(tmp_path / "run", "--tempreature=1").error()
+  assert not (tmp_path / "run").exists()
+
+
+def test_an_unexpected_argument(train, tmp_path):
+  line = train(tmp_path / "run", "digits").error()
+  assert "unexpected argument 'digits'" in line and "--flag" in line
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_flagfile_that_is_not_there(train, tmp_path):
+  assert "absent.flags" in train(tmp_path / "run", "--flagfile=absent.flags").error()
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_dataset_that_is_absent_and_unreachable(train, tmp_path):
+  began = time.monotonic()
+  line = train(tmp_path / "run", "--dataset=imagenet2012", f"--data_dir={tmp_path / 'data'}").error()
+  # The limit is the promise itself (plain TFDS takes minutes), not a measurement.
+  assert time.monotonic() - began < 20
+  assert "imagenet2012" in line and f"--data_dir={tmp_path / 'data'}" in line and "run again" in line
+  assert not (tmp_path / "run").exists() and not (tmp_path / "data").exists()
+
+
+def test_inception_weights_that_are_not(train, tmp_path):
+  (tmp_path / "weights.h5").write_text("no HDF5")
+  line = train(tmp_path / "run", f"--inception_weights={tmp_path / 'weights.h5'}").error()
+  assert f"--inception_weights={tmp_path / 'weights.h5'}" in line
+  assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_made_with_other_settings(train, trained_run):
+  before = sorted(os.listdir(trained_run))
+  line = train(trained_run, "--temperature=2", "--noaugment").error()
+  assert "--temperature was 1.0, now 2.0" in line and "--augment was True, now False" in line
+  assert "--batch_size" not in line
+  assert sorted(os.listdir(trained_run)) == before
+
+
+def test_a_folder_that_is_not_of_a_run(train, tmp_path):
+  (tmp_path / "letter.txt").write_text("mine")
+  line = train(tmp_path).error()
+  assert f"--run_dir={tmp_path}" in line and "must be an empty folder" in line
+  assert os.listdir(tmp_path) == ["letter.txt"]
+
+
+def test_a_run_dir_that_is_a_file(train, tmp_path):
+  (tmp_path / "run").write_text("mine")
+  assert "must be an empty folder" in train(tmp_path / "run").error()
+  assert (tmp_path / "run").read_text() == "mine"
+
+
+@pytest.mark.parametrize("flags, named, allowed", [
+    (["--classes=3,12"], "--classes=12", "0..9"),
+    (["--classes=three"], "--classes=three", "0..9"),
+    (["--classes=3,"], "--classes=", "0..9"),
+    (["--classes=²"], "--classes=²", "0..9"),
+    (["--class_weights=0:0.5,8:0.6"], "--class_weights=0:0.5,8:0.6", "sum to 1"),
+    (["--class_weights=0:1.5,8:-0.5"], "--class_weights", "non-negative"),
+    (["--class_weights=0:nan,8:0.5"], "--class_weights", "non-negative and sum to 1"),
+    (["--class_weights=0:0.5;8:0.5"], "--class_weights", "class:weight"),
+    (["--class_weights=0,8"], "--class_weights", "class:weight"),
+    (["--class_weights=0:0.5,10:0.5"], "--class_weights", "0..9"),
+    (["--class_weights=0:0.5,0:0.5"], "--class_weights", "twice"),
+    (["--class_weights=0:1", "--classes=3"], "--class_weights", "together with --classes"),
+    (["--num_images=0"], "--num_images=0", "1.."),
+    (["--temperature=0"], "--temperature=0.0", "above 0"),
+    (["--out=drawings.jpg"], "--out=drawings.jpg", ".png or .npz"),
+    (["--out="], "--out=", ".png or .npz"),
+])
+def test_a_drawing_that_cannot_be(main, trained_run, tmp_path, flags, named, allowed):
+  line = main("--mode=sample", f"--run_dir={trained_run}", f"--out={tmp_path / 'deep' / 'x.npz'}", *flags).error()
+  assert named in line and allowed in line
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", ["sample", "evaluate"])
+@pytest.mark.parametrize("run_dir", ["", "absent"])
+def test_a_run_that_is_not_there(main, tmp_path, mode, run_dir):
+  run_dir = run_dir and str(tmp_path / run_dir)
+  line = main(f"--mode={mode}", f"--run_dir={run_dir}", f"--out={tmp_path / 'x.npz'}").error()
+  assert f"--run_dir={run_dir}: must" in line
+  assert not list(tmp_path.iterdir())
+
+
+def test_evaluating_with_another_dataset(main, trained_run):
+  before = tiny_run.summary(trained_run)
+  line = main("--mode=evaluate", f"--run_dir={trained_run}", "--dataset=mnist").error()
+  assert "--dataset=mnist: must be digits" in line
+  assert tiny_run.summary(trained_run) == before
+
+
+def test_a_truncated_checkpoint_falls_back_to_the_one_before(train, main, trained_run, tmp_path):
+  run = tmp_path / "run"
+  shutil.copytree(trained_run, run)
+  newest = run / "checkpoints" / f"pass_{tiny_run.NUM_PASSES:04d}.npz"
+  _truncate(newest)
+  flags = ["--mode=sample", "--num_images=2", f"--out={tmp_path / 'x.npz'}"]
+  drawn = main(f"--run_dir={run}", *flags)
+  assert drawn.code == 0 and f"{newest} is truncated or damaged" in drawn.stderr and "falling back" in drawn.stderr
+  assert newest.name.replace("2", "1") in drawn.stderr
+  # Training goes on from there, and ends where it would have ended.
+  trained = train(run)
+  assert trained.code == 0, trained.stderr
+  assert f"{newest} is truncated or damaged" in trained.stderr
+  tiny_run.assert_same_run(run, trained_run)
+  assert "damaged" not in main(f"--run_dir={run}", *flags).stderr
+
+
+def test_without_a_readable_checkpoint_there_is_nothing_to_draw(main, trained_run, tmp_path):
+  run = tmp_path / "run"
+  shutil.copytree(trained_run, run)
+  for name in _checkpoints(run):
+    _truncate(run / "checkpoints" / name)
+  line = main("--mode=sample", f"--run_dir={run}", f"--out={tmp_path / 'x.npz'}").error()
+  assert f"--run_dir={run}" in line and all(name in line for name in _checkpoints(run))
+  assert not (tmp_path / "x.npz").exists()
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint(train, trained_run, tmp_path):
+  run = tmp_path / "run"
+  shutil.copytree(trained_run, run)
+  # As if the run had been stopped after pass 1; its next checkpoint, with a fuller pool, does not fit.
+  (run / "checkpoints" / "pass_0002.npz").unlink()
+  previous = run / "checkpoints" / "pass_0001.npz"
+  stored = previous.read_bytes()
+  failed = train(run, largest_file=len(stored) - 1)
+  assert failed.code == 2 and "Traceback" not in failed.stderr
+  assert failed.stderr.splitlines()[-1].startswith("error: --run_dir: the disk is full")
+  assert failed.stderr.count("error:") == 1 and "pass_0002.npz was not written" in failed.stderr
+  assert _checkpoints(run) == ["pass_0001.npz"] and previous.read_bytes() == stored
+  assert not list(run.rglob("*.tmp"))
+  # With room again, the same command ends the run.
+  assert train(run).code == 0
+  tiny_run.assert_same_run(run, trained_run)
+
+
+def test_a_full_disk_while_drawing(main, trained_run, tmp_path):
+  line = main("--mode=sample", f"--run_dir={trained_run}", "--num_images=20", f"--out={tmp_path / 'x.npz'}",
+              largest_file=500).error()
+  assert "--out: the disk is full" in line
+  assert not list(tmp_path.iterdir())

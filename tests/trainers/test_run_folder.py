@@ -1,0 +1,90 @@
+"""What a finished run leaves behind, and that its flags.txt reproduces it."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from tests import tiny_run
+
+METRICS_KEYS = {"pass", "step", "seconds", "test_accuracy", "fid", "fid_floor", "cas", "acceptance_rate", "step_size",
+                "fakes_in_pool", "loss_classification", "loss_mixup", "loss_generative"}
+SUMMARY_KEYS = {
+    "model", "dataset", "seed", "test_accuracy", "ece", "fid", "fid_floor", "kid", "inception_score", "cas",
+    "acceptance_rate", "step_size", "network_evaluations_per_image", "seconds_training",
+    "images_per_second_sampling", "num_samples", "judge", "versions", "git_commit"}
+
+
+def test_the_files_of_a_run(trained_run):
+  assert sorted(os.listdir(trained_run)) == [
+      "checkpoints", "flags.txt", "interpolation.png", "metrics.jsonl", "samples", "settings.json", "summary.json",
+      "tensorboard"]
+  assert sorted(os.listdir(os.path.join(trained_run, "samples"))) == ["final.png", "pass_01.png", "pass_02.png"]
+  # The newest, and one to fall back to.
+  assert sorted(os.listdir(os.path.join(trained_run, "checkpoints"))) == ["pass_0001.npz", "pass_0002.npz"]
+
+
+def test_metrics_has_a_line_a_pass(trained_run):
+  rows = tiny_run.metrics(trained_run)
+  assert [row["pass"] for row in rows] == [1, 2]
+  assert [row["step"] for row in rows] == [tiny_run.UPDATES_PER_PASS, 2 * tiny_run.UPDATES_PER_PASS]
+  for row in rows:
+    assert METRICS_KEYS <= set(row)
+    assert all(np.isfinite(row[name]) for name in METRICS_KEYS)
+    assert 0 <= row["test_accuracy"] <= 1 and 0 <= row["cas"] <= 1 and 0 < row["acceptance_rate"] <= 1
+  assert rows[0]["seconds"] < rows[1]["seconds"]
+  # The 32 chains after the first pass, thinned to the capacity of 40 after the second.
+  assert [row["fakes_in_pool"] for row in rows] == [32, 40]
+
+
+def test_the_summary(trained_run):
+  summary = tiny_run.summary(trained_run)
+  assert SUMMARY_KEYS <= set(summary)
+  assert (summary["model"], summary["dataset"], summary["seed"], summary["num_samples"]) == ("stic", "digits", 0, 20)
+  assert summary["network_evaluations_per_image"] == 6 + 1
+  assert summary["judge"].startswith("judge-digits-")
+  assert {"tensorflow", "keras", "numpy"} <= set(summary["versions"])
+  assert summary["test_accuracy"] == tiny_run.metrics(trained_run)[-1]["test_accuracy"]
+
+
+@pytest.mark.parametrize("name, rows, columns", [
+    ("samples/pass_01.png", 10, 2), ("samples/pass_02.png", 10, 2), ("samples/final.png", 10, 2),
+    ("interpolation.png", 10, 11)])
+def test_the_pictures(trained_run, name, rows, columns):
+  # A row a class; an 8×8 digit is enlarged to 32×32 and has a line around it.
+  picture = np.asarray(PIL.Image.open(os.path.join(trained_run, *name.split("/"))))
+  assert picture.shape == (rows * 34, columns * 34)
+  cells = picture.reshape(rows, 34, columns, 34).swapaxes(1, 2)[:, :, 1:-1, 1:-1]
+  assert all(cell.std() > 5 for row in cells for cell in row)
+
+
+def test_flags_txt_reproduces_the_run(main, trained_run, tmp_path):
+  outcome = main(f"--flagfile={os.path.join(trained_run, 'flags.txt')}", f"--run_dir={tmp_path / 'again'}")
+  assert outcome.code == 0, outcome.stderr
+  assert "floor" in outcome.stdout and "FID" in outcome.stdout and "20 fresh unfiltered drawings" in outcome.stdout
+  tiny_run.assert_same_run(tmp_path / "again", trained_run)
+  flags = (tmp_path / "again" / "flags.txt").read_text()
+  assert flags == open(os.path.join(trained_run, "flags.txt"), encoding="utf-8").read()
+
+
+def test_flags_txt_names_every_setting(trained_run):
+  with open(os.path.join(trained_run, "settings.json"), encoding="utf-8") as file:
+    settings = json.load(file)
+  with open(os.path.join(trained_run, "flags.txt"), encoding="utf-8") as file:
+    named = {line.strip().lstrip("-").split("=")[0] for line in file}
+  given = {name for name, value in settings.items() if value is not None}
+  assert {name if name in given else name[2:] for name in named} == given
+
+
+def test_evaluate_repeats_the_summary(main, trained_run, tmp_path):
+  """With no flag but the folder: the settings are those of the run, not the defaults."""
+  run = tmp_path / "run"
+  shutil.copytree(trained_run, run)
+  (run / "summary.json").unlink()
+  outcome = main("--mode=evaluate", f"--run_dir={run}")
+  assert outcome.code == 0, outcome.stderr
+  tiny_run.assert_same_run(run, trained_run)
+  assert tiny_run.summary(run)["seconds_training"] == tiny_run.summary(trained_run)["seconds_training"]

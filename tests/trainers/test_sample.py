@@ -1,0 +1,120 @@
+"""--mode=sample: what is in the files, and that an image depends on its seed and class alone."""
+
+import os
+
+import numpy as np
+import PIL.Image
+import pytest
+
+import stic_tf
+from stic_tf import checkpoint
+
+
+@pytest.fixture(scope="module")
+def sample(main, trained_run, tmp_path_factory):
+  """Draws into an npz: sample(*flags) -> its arrays."""
+  folder = tmp_path_factory.mktemp("drawings")
+  count = iter(range(1000))
+
+  def draw(*flags):
+    out = folder / f"{next(count)}.npz"
+    outcome = main("--mode=sample", f"--run_dir={trained_run}", f"--out={out}", *flags)
+    assert outcome.code == 0, outcome.stderr
+    assert not outcome.stderr and str(out) in outcome.stdout
+    with np.load(out) as arrays:
+      return dict(arrays)
+
+  return draw
+
+
+@pytest.fixture(scope="module")
+def drawn(sample):
+  return sample("--classes=3,7", "--num_images=6", "--seed=5")
+
+
+def test_the_arrays(drawn):
+  assert {name: (array.dtype, array.shape) for name, array in drawn.items()} == {
+      "images": (np.uint8, (6, 8, 8, 1)), "class_weights": (np.float32, (6, 10)), "seeds": (np.int64, (6, 2)),
+      "log_density": (np.float32, (6,)), "probabilities": (np.float32, (6, 10))}
+  np.testing.assert_array_equal(drawn["seeds"], [[5, i] for i in range(6)])
+  np.testing.assert_array_equal(drawn["class_weights"], np.eye(10)[[3, 7, 3, 7, 3, 7]])
+  np.testing.assert_allclose(drawn["probabilities"].sum(1), 1, rtol=1e-5)
+  assert np.isfinite(drawn["log_density"]).all()
+  assert len(np.unique(drawn["images"], axis=0)) == 6
+
+
+def test_the_probabilities_are_the_answers_to_the_images(drawn, trained_run):
+  np.testing.assert_allclose(stic_tf.load(trained_run).classify(drawn["images"]), drawn["probabilities"], atol=1e-6)
+
+
+def test_three_lines_of_python_draw_the_same(drawn, trained_run):
+  drawings = stic_tf.load(trained_run).draw([3, 7, 3, 7, 3, 7], seeds=5)
+  np.testing.assert_array_equal(drawings.images, drawn["images"])
+  np.testing.assert_array_equal(drawings.seeds, drawn["seeds"])
+
+
+@pytest.mark.parametrize("count", [2, 9])
+def test_an_image_does_not_depend_on_how_many_there_are(sample, drawn, count):
+  others = sample("--classes=3,7", f"--num_images={count}", "--seed=5")
+  shared = min(count, 6)
+  for name in drawn:
+    np.testing.assert_array_equal(others[name][:shared], drawn[name][:shared])
+
+
+def test_one_image_alone(sample, drawn):
+  alone = sample("--classes=3", "--num_images=1", "--seed=5")
+  np.testing.assert_array_equal(alone["images"], drawn["images"][:1])
+
+
+def test_another_seed_is_another_image(sample, drawn):
+  others = sample("--classes=3,7", "--num_images=6", "--seed=6")
+  assert all((ours != theirs).any() for ours, theirs in zip(drawn["images"], others["images"]))
+
+
+def test_a_hard_class_is_a_soft_one_with_all_the_weight(sample, drawn):
+  soft = sample("--class_weights=3:1", "--num_images=6", "--seed=5")
+  np.testing.assert_array_equal(soft["images"][::2], drawn["images"][::2])
+
+
+def test_a_soft_class(sample):
+  drawn = sample("--class_weights=0:0.25,8:0.75", "--num_images=2")
+  np.testing.assert_array_equal(drawn["class_weights"], np.tile(0.25 * np.eye(10)[0] + 0.75 * np.eye(10)[8], [2, 1]))
+  np.testing.assert_array_equal(drawn["seeds"], [[0, 0], [0, 1]])
+
+
+def test_all_classes_in_turn_without_a_choice(sample):
+  np.testing.assert_array_equal(sample("--num_images=12")["class_weights"].argmax(1), [*range(10), 0, 1])
+
+
+def test_a_flagfile_of_the_run_changes_nothing(sample, drawn, trained_run):
+  """Also where it names the step size that training began with."""
+  again = sample(f"--flagfile={trained_run}/flags.txt", "--classes=3,7", "--num_images=6", "--seed=5")
+  np.testing.assert_array_equal(again["images"], drawn["images"])
+
+
+@pytest.mark.parametrize("flag", ["--num_steps=9", "--temperature=0.5", "--step_size=0.01"])
+def test_settings_of_the_chain_can_be_given(sample, drawn, flag):
+  others = sample("--classes=3,7", "--num_images=6", "--seed=5", flag)
+  assert (others["images"] != drawn["images"]).any()
+
+
+def test_a_picture_has_a_row_a_class(main, trained_run, tmp_path, drawn):
+  outcome = main("--mode=sample", f"--run_dir={trained_run}", f"--out={tmp_path / 'new' / 'x.png'}", "--classes=3,7",
+                 "--num_images=6", "--seed=5")
+  assert outcome.code == 0, outcome.stderr
+  picture = np.asarray(PIL.Image.open(tmp_path / "new" / "x.png"))
+  assert picture.shape == (2 * 34, 3 * 34)
+  np.testing.assert_array_equal(picture[1:33:4, 35:67:4], drawn["images"][2, :, :, 0])
+
+
+def test_classes_by_name(main, trained_run, tmp_path):
+  # The digits' names are their numbers, so these get others.
+  names = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+  _, arrays, description, _ = checkpoint.read_newest(os.path.join(trained_run, "checkpoints"))
+  checkpoint.write(checkpoint.path_of(str(tmp_path / "checkpoints"), 2), arrays, {**description, "class_names": names})
+  out = tmp_path / "x.npz"
+  flags = ("--mode=sample", f"--run_dir={tmp_path}", f"--out={out}", "--num_images=3")
+  assert main(*flags, "--classes=eight,0,three").code == 0
+  with np.load(out) as drawn:
+    np.testing.assert_array_equal(drawn["class_weights"].argmax(1), [8, 0, 3])
+  assert "--classes=ten: must be numbers in 0..9 or class names" in main(*flags, "--classes=ten").error()
