@@ -96,8 +96,8 @@ class SamplerConfig:
 class RecurrenceConfig:
   """Recurrent self-analysis: passes, fakes and losses. Raises ConfigError on a value out of range.
 
-  `noise_start` and `noise_end` are the smoothing noise s (standard deviation in [-1, 1] pixel units) of the first and
-  of the last pass.
+  The smoothing noise s (standard deviation in [-1, 1] pixel units) falls from `noise_start` in the first pass to
+  `noise_end`, where it stays for the last `noise_hold` share of the passes.
   """
 
   num_passes: int = 10
@@ -114,6 +114,7 @@ class RecurrenceConfig:
   restart_probability: float = 0.05
   noise_start: float = 0.5
   noise_end: float = 0.3
+  noise_hold: float = 0.4
   learning_rate: float = 1e-3
   ema_decay: float = 0.999
   mixup_alpha: float = 0.2
@@ -133,6 +134,7 @@ class RecurrenceConfig:
     _fraction("restart_probability", self.restart_probability)
     _positive("noise_start", self.noise_start)
     _positive("noise_end", self.noise_end)
+    _fraction("noise_hold", self.noise_hold)
     _positive("learning_rate", self.learning_rate)
     require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "must lie in [0, 1)")
     _at_least("mixup_alpha", self.mixup_alpha, 0)

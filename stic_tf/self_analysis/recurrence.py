@@ -31,8 +31,15 @@ class DivergenceError(RuntimeError):
 
 
 def noise_schedule(config: config_lib.RecurrenceConfig) -> np.ndarray:
-  """Smoothing noise s of each pass, geometric from `noise_start` to `noise_end`: float [num_passes]."""
-  return np.geomspace(config.noise_start, config.noise_end, config.num_passes)
+  """Smoothing noise s of each pass: geometric from `noise_start` to `noise_end`, then held. float [num_passes].
+
+  It is held while the learning rate goes to its end: a network that is still handed new noise levels at the smallest
+  learning rates cannot follow.
+  """
+  falling = max(1, config.num_passes - int(round(config.noise_hold * config.num_passes)))
+  levels = np.full([config.num_passes], config.noise_end)
+  levels[:falling] = np.geomspace(config.noise_start, config.noise_end, falling)
+  return levels
 
 
 def learning_rates(config: config_lib.RecurrenceConfig) -> np.ndarray:

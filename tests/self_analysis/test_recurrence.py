@@ -1,5 +1,7 @@
 """The passes: schedules, divergence, and a state that can be handed out and taken back."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -61,18 +63,34 @@ def _assert_same_state(state, other):
 
 @pytest.fixture(scope="module")
 def two_passes():
-  """(recurrence after two passes, its states and logs after each)."""
+  """(a recurrence after two passes, its states and its logs after each)."""
   recurrence, states, logs = _recurrence(), [], []
   for _ in range(2):
     logs.append(_run_pass(recurrence))
-    states.append({name: np.array(value) for name, value in recurrence.state().items()})
+    states.append(recurrence.state())
   return recurrence, states, logs
 
 
-def test_noise_falls_geometrically():
-  levels = recurrence_lib.noise_schedule(config_lib.RecurrenceConfig(num_passes=3, noise_start=0.4, noise_end=0.1))
-  np.testing.assert_allclose(levels, [0.4, 0.2, 0.1])
-  np.testing.assert_allclose(recurrence_lib.noise_schedule(config_lib.RecurrenceConfig(num_passes=1)), [0.5])
+@pytest.fixture(scope="module")
+def another():
+  """Another recurrence of the same seed, (after one pass, its state, its logs)."""
+  recurrence = _recurrence()
+  logs = _run_pass(recurrence)
+  return recurrence, recurrence.state(), logs
+
+
+@pytest.fixture
+def resumed(two_passes, another):
+  """A recurrence that has done something else and then took back the state after one pass."""
+  another[0].load_state(two_passes[1][0])
+  return another[0]
+
+
+@pytest.mark.parametrize("num_passes, hold, expected", [
+    (3, 0.0, [0.4, 0.2, 0.1]), (5, 0.4, [0.4, 0.2, 0.1, 0.1, 0.1]), (3, 1.0, [0.4, 0.1, 0.1]), (1, 0.4, [0.4])])
+def test_noise_falls_geometrically_and_is_held(num_passes, hold, expected):
+  config = config_lib.RecurrenceConfig(num_passes=num_passes, noise_start=0.4, noise_end=0.1, noise_hold=hold)
+  np.testing.assert_allclose(recurrence_lib.noise_schedule(config), expected)
 
 
 def test_the_learning_rate_falls_as_a_half_cosine():
@@ -98,14 +116,9 @@ def test_the_pool_holds_what_the_chains_drew_in_each_pass(two_passes):
   assert set(recurrence.pool.passes) == {0, 1} and len(recurrence.pool) <= 20
   begun = states[0]["chains/images"].reshape(12, -1).any(1)
   # A chain that no update has picked yet is no fake.
+  assert BATCH <= begun.sum() < 12
   np.testing.assert_array_equal(states[0]["pool/images"], states[0]["chains/images"][begun])
   np.testing.assert_array_equal(states[0]["pool/class_weights"], states[0]["chains/class_weights"][begun])
-
-
-def test_chains_not_picked_yet_stay_out_of_the_pool():
-  recurrence = _recurrence(updates_per_pass=1, chains=30)
-  _run_pass(recurrence)
-  assert len(recurrence.pool) == BATCH and recurrence.pool.images.reshape(BATCH, -1).any(1).all()
 
 
 def test_the_preconditioner_follows_the_noise(two_passes):
@@ -115,46 +128,41 @@ def test_the_preconditioner_follows_the_noise(two_passes):
   np.testing.assert_allclose(recurrence.preconditioner.variables()[1], fresh.variables()[1])
 
 
-def test_the_same_seed_is_the_same_training(two_passes):
-  again = _recurrence()
-  logs = _run_pass(again)
-  assert logs == two_passes[2][0]
-  _assert_same_state(again.state(), two_passes[1][0])
+def test_the_same_seed_is_the_same_training(two_passes, another):
+  assert another[2] == two_passes[2][0]
+  _assert_same_state(another[1], two_passes[1][0])
 
 
-def test_another_seed_is_another_training(two_passes):
+def test_another_seed_is_another_training(resumed):
   other = _recurrence(seed=1)
-  _run_pass(other)
-  assert (other.state()["chains/images"] != two_passes[1][0]["chains/images"]).any()
+  state, ours = other.state(), resumed.state()
+  assert (state["network/000"] != ours["network/000"]).any()
+  assert (state["chains/class_weights"] != ours["chains/class_weights"]).any()
+  assert (other._chain_seeds(np.arange(4)) != resumed._chain_seeds(np.arange(4))).any()
 
 
-def test_a_state_taken_back_continues_identically(two_passes):
+def test_a_state_taken_back_continues_identically(two_passes, resumed):
   _, states, logs = two_passes
-  resumed = _recurrence(seed=0)
-  resumed.load_state(states[0])
   _assert_same_state(resumed.state(), states[0])
   assert _run_pass(resumed) == logs[1]
   _assert_same_state(resumed.state(), states[1])
 
 
-def test_a_state_handed_out_is_not_changed_by_going_on():
-  recurrence = _recurrence()
-  _run_pass(recurrence)
-  state = recurrence.state()
+def test_a_state_handed_out_is_not_changed_by_going_on(resumed):
+  state = resumed.state()
   kept = {name: np.array(value) for name, value in state.items()}
-  recurrence.load_state(state)
-  _run_pass(recurrence)
+  _run_pass(resumed)
   _assert_same_state(state, kept)
 
 
-def test_a_state_of_another_network_is_refused(two_passes):
+def test_a_state_of_another_network_is_refused(two_passes, resumed):
   state = dict(two_passes[1][0])
   state["network/000"] = state["network/000"][..., :1]
   with pytest.raises(ValueError, match="network/000"):
-    _recurrence().load_state(state)
+    resumed.load_state(state)
   del state["network/000"]
   with pytest.raises(ValueError, match="network/000"):
-    _recurrence().load_state(state)
+    resumed.load_state(state)
 
 
 def test_without_fakes_nothing_is_drawn():
@@ -165,62 +173,62 @@ def test_without_fakes_nothing_is_drawn():
 
 
 @pytest.mark.parametrize("sampler", [
-    {"gram_weight": 0.5}, {"preconditioner": "identity"}, {"preconditioner": "spectral"}, {"sampler": "unadjusted"},
-    {"sampler": "jem_sgld", "preconditioner": "pixels"}], ids=str)
+    {"gram_weight": 0.5}, {"preconditioner": "spectral"}, {"sampler": "jem_sgld", "preconditioner": "pixels"}], ids=str)
 def test_the_other_samplers_train_and_resume(sampler):
-  recurrence = _recurrence(sampler=sampler, updates_per_pass=2, num_passes=2)
+  recurrence = _recurrence(sampler=sampler, updates_per_pass=2)
   _run_pass(recurrence)
-  resumed = _recurrence(sampler=sampler, updates_per_pass=2, num_passes=2)
-  resumed.load_state(recurrence.state())
-  assert _run_pass(resumed) == _run_pass(recurrence)
-  _assert_same_state(resumed.state(), recurrence.state())
+  state = recurrence.state()
+  logs = _run_pass(recurrence)
+  after = recurrence.state()
+  recurrence.load_state(state)
+  assert _run_pass(recurrence) == logs
+  _assert_same_state(recurrence.state(), after)
+  assert ("class_grams/001" in state) == ("gram_weight" in sampler)
 
 
-def test_a_logit_beyond_the_bound_is_divergence():
-  with pytest.raises(recurrence_lib.DivergenceError, match="--divergence_bound=1e-06 at update 1"):
-    _run_pass(_recurrence(divergence_bound=1e-6))
+def test_a_logit_beyond_the_bound_is_divergence(resumed, monkeypatch):
+  monkeypatch.setattr(resumed, "recurrence", dataclasses.replace(resumed.recurrence, divergence_bound=1e-6))
+  with pytest.raises(recurrence_lib.DivergenceError, match="--divergence_bound=1e-06 at update 4"):
+    _run_pass(resumed)
 
 
-def test_a_loss_that_is_not_finite_is_divergence():
-  recurrence = _recurrence()
+def test_a_loss_that_is_not_finite_is_divergence(resumed):
   classification, generation = _streams()
   broken = ({**batch, "real_images": batch["real_images"] * np.float32(np.nan)} for batch in classification)
-  with pytest.raises(recurrence_lib.DivergenceError, match="nan at update 1"):
-    recurrence.run_pass(broken, generation)
+  with pytest.raises(recurrence_lib.DivergenceError, match="nan at update 4"):
+    resumed.run_pass(broken, generation)
 
 
-def test_weights_that_break_in_the_last_update_are_divergence():
+def test_weights_that_break_in_the_last_update_are_divergence(resumed):
   """Their loss was still finite: without a look at them they would be saved as the last good state."""
-  recurrence = _recurrence(updates_per_pass=1)
+
   def break_weights(update, logs):
-    del update, logs
-    kernel = recurrence.network.trainable_variables[0]
-    kernel.assign(kernel * np.inf)
+    assert np.isfinite(logs["loss_classification"])
+    if update == 2:
+      kernel = resumed.network.trainable_variables[0]
+      kernel.assign(kernel * np.inf)
 
-  with pytest.raises(recurrence_lib.DivergenceError, match="weight is not finite after update 1"):
-    recurrence.run_pass(*_streams(), on_update=break_weights)
-  assert recurrence.passes_done == 0
+  with pytest.raises(recurrence_lib.DivergenceError, match="weight is not finite after update 6"):
+    resumed.run_pass(*_streams(), on_update=break_weights)
+  assert resumed.passes_done == 1
 
 
-def test_a_new_attempt_has_other_seeds_and_smaller_steps():
-  recurrence = _recurrence()
-  rows, seeds = np.arange(4), recurrence._chain_seeds(np.arange(4))
-  step_size = recurrence.step_size
-  recurrence.start_new_attempt()
-  assert (recurrence.attempt, recurrence.learning_rate_scale) == (1, 0.5)
-  assert recurrence.step_size == 0.5 * step_size
-  again = recurrence._chain_seeds(rows)
+def test_a_new_attempt_has_other_seeds_and_smaller_steps(resumed):
+  seeds, step_size = resumed._chain_seeds(np.arange(4)), resumed.step_size
+  resumed.start_new_attempt()
+  assert (resumed.attempt, resumed.learning_rate_scale, resumed.step_size) == (1, 0.5, 0.5 * step_size)
+  again = resumed._chain_seeds(np.arange(4))
   assert not {tuple(pair) for pair in seeds} & {tuple(pair) for pair in again}
-  logs = _run_pass(recurrence)
-  assert logs["learning_rate"] == pytest.approx(0.5 * recurrence.recurrence.learning_rate, rel=1e-6)
+  usual = recurrence_lib.learning_rates(resumed.recurrence)[1]
+  assert _run_pass(resumed)["learning_rate"] == pytest.approx(0.5 * usual, rel=1e-6)
 
 
-def test_a_chain_has_a_seed_of_its_own_in_every_update():
-  recurrence, seen = _recurrence(), set()
+def test_a_chain_has_a_seed_of_its_own_in_every_update(resumed):
+  seen = set()
   for attempt in range(2):
     for update in range(3):
-      recurrence.attempt, recurrence.updates_done = attempt, update
-      seen |= {tuple(pair) for pair in recurrence._chain_seeds(np.arange(5))}
+      resumed.attempt, resumed.updates_done = attempt, update
+      seen |= {tuple(pair) for pair in resumed._chain_seeds(np.arange(5))}
   assert len(seen) == 2 * 3 * 5
 
 
