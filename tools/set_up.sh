@@ -37,7 +37,7 @@ if [ -e .venv ] || [ -L .venv ]; then
   held=$(version_of "$python" || true)
   anew=""
   if [ -e "$unfinished" ]; then
-    anew="the last set-up was interrupted"
+    anew="the last set-up did not finish"
   else
     case "$held" in
       3.9 | 3.10 | 3.11) ;;
