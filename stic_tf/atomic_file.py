@@ -4,7 +4,10 @@ import contextlib
 import errno
 import os
 import tempfile
-from typing import BinaryIO, Iterator
+import zipfile
+from typing import BinaryIO, Dict, Iterator
+
+import numpy as np
 
 _ASIDE = ".tmp"
 
@@ -36,6 +39,14 @@ def write_text(path: str, text: str) -> None:
   """Writes `text` as UTF-8."""
   with replace(path) as file:
     file.write(text.encode())
+
+
+def write_npz(path: str, arrays: Dict[str, np.ndarray]) -> None:
+  """Writes what `numpy.savez` would, which on a full disk leaves its archive open and complains of that later."""
+  with replace(path) as file, zipfile.ZipFile(file, "w") as archive:
+    for name, array in arrays.items():
+      with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+        np.lib.format.write_array(entry, np.asanyarray(array), allow_pickle=False)
 
 
 def is_leftover(name: str) -> bool:

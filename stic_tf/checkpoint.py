@@ -36,8 +36,7 @@ def write(path: str, arrays: Dict[str, np.ndarray], description: dict) -> None:
   Raises:
     OSError: it could not be written; what was at `path` is untouched.
   """
-  with atomic_file.replace(path) as file:
-    np.savez(file, **arrays, **{_DESCRIPTION: np.array(json.dumps(description))})
+  atomic_file.write_npz(path, {**arrays, _DESCRIPTION: np.array(json.dumps(description))})
 
 
 def read(path: str) -> Tuple[Dict[str, np.ndarray], dict]:

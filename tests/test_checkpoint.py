@@ -1,6 +1,8 @@
 """Checkpoints: written whole or not at all, read whole or refused."""
 
+import gc
 import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -91,7 +93,7 @@ def test_a_write_that_fails_leaves_what_was_there(written, monkeypatch, place):
     raise OSError(28, "No space left on device")
 
   if place == "write":
-    monkeypatch.setattr(np, "savez", full)
+    monkeypatch.setattr(np.lib.format, "write_array", full)
   else:
     monkeypatch.setattr(os, {"fsync": "fsync", "rename": "replace"}[place], full)
   with pytest.raises(OSError) as failure:
@@ -99,6 +101,26 @@ def test_a_write_that_fails_leaves_what_was_there(written, monkeypatch, place):
   assert atomic_file.is_disk_full(failure.value)
   monkeypatch.undo()
   assert checkpoint.read(written)[1] == DESCRIPTION
+  assert os.listdir(os.path.dirname(written)) == ["pass_0003.npz"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.filterwarnings("error")
+def test_a_full_disk_is_an_error_and_no_more(written, monkeypatch):
+  """In particular nothing is complained of when the half-written archive is thrown away."""
+  make = tempfile.mkstemp
+
+  def make_full(**settings):
+    handle, path = make(**settings)
+    os.close(handle)
+    return os.open("/dev/full", os.O_WRONLY), path
+
+  monkeypatch.setattr(tempfile, "mkstemp", make_full)
+  with pytest.raises(OSError) as failure:
+    checkpoint.write(written, {"large": np.zeros(100_000)}, {})
+  assert atomic_file.is_disk_full(failure.value)
+  del failure
+  gc.collect()
   assert os.listdir(os.path.dirname(written)) == ["pass_0003.npz"]
 
 

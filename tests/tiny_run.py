@@ -13,7 +13,8 @@ NUM_PASSES, UPDATES_PER_PASS = 2, 15
 FLAGS = (
     "--dataset=digits", f"--num_passes={NUM_PASSES}", f"--updates_per_pass={UPDATES_PER_PASS}", "--batch_size=16",
     "--width=8", "--chains=32", "--pool_capacity=40", "--training_steps=3", "--num_steps=6", "--pass_steps=4",
-    "--num_samples=20", "--pass_samples=20")
+    # 100 is also the batch of the interpolation: one trace for all drawings.
+    "--num_samples=100", "--pass_samples=100")
 # What may differ between two equal runs: clocks, and the commit while someone works on the checkout.
 _CLOCKS = {"seconds", "seconds_training", "images_per_second_sampling", "git_commit"}
 

@@ -78,9 +78,8 @@ def run(values) -> None:
   with tqdm.tqdm(total=len(weights), unit="image", disable=not sys.stderr.isatty()) as bar:
     drawings = classifier.draw(weights, values.seed, on_batch=lambda done: bar.update(done - bar.n), **given)
   if out.endswith(".npz"):
-    with atomic_file.replace(out) as file:
-      np.savez(file, images=drawings.images, class_weights=drawings.class_weights, seeds=drawings.seeds,
-               log_density=drawings.log_density, probabilities=drawings.probabilities)
+    names = ("images", "class_weights", "seeds", "log_density", "probabilities")
+    atomic_file.write_npz(out, {name: getattr(drawings, name) for name in names})
   else:
     # A row a class where there are several, so that classes do not alternate along a row.
     order = np.argsort(drawings.class_weights.argmax(1), kind="stable")

@@ -42,7 +42,7 @@ def test_the_scalars_of_each_pass(board, trained_run):
 
 def test_the_grids_and_the_flags(board, trained_run):
   # Width and height as text, then the pictures.
-  assert [event.tensor_proto.string_val[:2] for event in board.Tensors("drawings")] == [[b"68", b"340"]] * 2
+  assert [event.tensor_proto.string_val[:2] for event in board.Tensors("drawings")] == [[b"340", b"340"]] * 2
   (event,) = board.Tensors("flags")
   with open(os.path.join(trained_run, "flags.txt"), encoding="utf-8") as file:
     assert all(line.strip() in event.tensor_proto.string_val[0].decode() for line in file)

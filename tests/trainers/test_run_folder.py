@@ -43,7 +43,7 @@ def test_metrics_has_a_line_a_pass(trained_run):
 def test_the_summary(trained_run):
   summary = tiny_run.summary(trained_run)
   assert SUMMARY_KEYS <= set(summary)
-  assert (summary["model"], summary["dataset"], summary["seed"], summary["num_samples"]) == ("stic", "digits", 0, 20)
+  assert (summary["model"], summary["dataset"], summary["seed"], summary["num_samples"]) == ("stic", "digits", 0, 100)
   assert summary["network_evaluations_per_image"] == 6 + 1
   assert summary["judge"].startswith("judge-digits-")
   assert {"tensorflow", "keras", "numpy"} <= set(summary["versions"])
@@ -51,7 +51,7 @@ def test_the_summary(trained_run):
 
 
 @pytest.mark.parametrize("name, rows, columns", [
-    ("samples/pass_01.png", 10, 2), ("samples/pass_02.png", 10, 2), ("samples/final.png", 10, 2),
+    ("samples/pass_01.png", 10, 10), ("samples/pass_02.png", 10, 10), ("samples/final.png", 10, 10),
     ("interpolation.png", 10, 11)])
 def test_the_pictures(trained_run, name, rows, columns):
   # A row a class; an 8×8 digit is enlarged to 32×32 and has a line around it.
@@ -64,7 +64,7 @@ def test_the_pictures(trained_run, name, rows, columns):
 def test_flags_txt_reproduces_the_run(main, trained_run, tmp_path):
   outcome = main(f"--flagfile={os.path.join(trained_run, 'flags.txt')}", f"--run_dir={tmp_path / 'again'}")
   assert outcome.code == 0, outcome.stderr
-  assert "floor" in outcome.stdout and "FID" in outcome.stdout and "20 fresh unfiltered drawings" in outcome.stdout
+  assert "floor" in outcome.stdout and "FID" in outcome.stdout and "100 fresh unfiltered drawings" in outcome.stdout
   tiny_run.assert_same_run(tmp_path / "again", trained_run)
   flags = (tmp_path / "again" / "flags.txt").read_text()
   assert flags == open(os.path.join(trained_run, "flags.txt"), encoding="utf-8").read()
