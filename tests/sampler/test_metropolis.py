@@ -24,7 +24,8 @@ def test_accept(log_uniform, expected):
 def test_acceptance_probability():
   probability = metropolis.acceptance_probability(RATIOS).numpy()
   np.testing.assert_allclose(probability, [1, 0, 1, 0, 0, 0, 1, 0], atol=1e-40)
-  np.testing.assert_allclose(metropolis.acceptance_probability(tf.math.log([0.25, 0.5])).numpy(), [0.25, 0.5], rtol=1e-6)
+  probabilities = metropolis.acceptance_probability(tf.math.log([0.25, 0.5])).numpy()
+  np.testing.assert_allclose(probabilities, [0.25, 0.5], rtol=1e-6)
 
 
 def test_accepted_as_often_as_the_probability_says():
