@@ -71,5 +71,5 @@ def why_unwritable(problem: OSError) -> Optional[str]:
   """Why the user's choice of a path could not be written; None where a failed write has another cause."""
   if is_disk_full(problem):
     return "the disk is full"
-  unwritable = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+  unwritable = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
   return "cannot be written" if problem.errno in unwritable else None
