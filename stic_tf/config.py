@@ -10,7 +10,7 @@ from typing import Any, Mapping
 MODELS = ("stic",)
 NETWORKS = ("auto", "small", "wide_resnet")
 LOSSES = ("contrastive", "logistic")
-PRECONDITIONERS = ("gram", "spectral", "identity", "pixels")
+PRECONDITIONERS = ("gram", "dense", "spectral", "identity", "pixels")
 REFERENCES = ("gaussian", "flat")
 SAMPLERS = ("grmala", "unadjusted", "jem_sgld")
 

@@ -32,12 +32,12 @@ def middle(strategy=None):
 
 
 def wide_resnet(strategy=None):
-  """WRN-10-1 on 32×32×3, spectral (a dense one of 3072 takes long to factor), branches that do something."""
+  """WRN-10-1 on 32×32×3, low-rank, branches that do something."""
   network = convolutional.wide_resnet((32, 32, 3), 10, 10, 1, 0)
   for variable in network.trainable_variables:
     if variable.shape.rank == 0:
       variable.assign(0.5)
-  return _wrap(network, (32, 32, 3), 2, strategy, preconditioner="spectral")
+  return _wrap(network, (32, 32, 3), 2, strategy)
 
 
 CLASSIFIERS = {"small": small, "spectral": spectral, "middle": middle, "wide_resnet": wide_resnet}

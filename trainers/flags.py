@@ -23,7 +23,8 @@ _HELP = {
     "burn_in_fraction": "Share of a drawing's steps in which h adapts.",
     "training_steps": "Steps a persistent chain makes in each training update.",
     "gram_weight": "Weight of the feature-Gram term in the target.",
-    "preconditioner": "gram (spectral above 4096 numbers an image), spectral, identity, pixels (jem_sgld only).",
+    "preconditioner": "gram (dense up to 1024 numbers an image, low-rank up to 4096, spectral above), dense, spectral, "
+                      "identity, pixels (jem_sgld only).",
     "reference": "The blank canvas as a measure: gaussian, or flat.",
     "target_acceptance": "Acceptance probability that h adapts to.",
     "num_passes": "Passes of recurrent self-analysis.",

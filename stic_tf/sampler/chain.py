@@ -66,18 +66,16 @@ def run_chain(log_density_and_gradient: grmala.LogDensityAndGradient, position: 
     return random_lib.normals_and_log_uniforms(keys, first_step + step + tf.range(block), size)
 
   def body(step, state, log_step_size, accepted_sum, accepted_count, normals, log_uniforms):
-    if block > 1:
-      normals, log_uniforms = tf.cond(tf.equal(step % block, 0), lambda: random_block(step),
-                                      lambda: (normals, log_uniforms))
-    else:
-      normals, log_uniforms = random_block(step)
     running = step < num_steps
     burning = tf.logical_and(running, step < burn_in_steps)
-    proposed, info = grmala.one_step(state, log_density_and_gradient, normals[step % block], log_uniforms[step % block],
-                                     tf.exp(log_step_size), adjust)
-    state = grmala.ChainState(*(
-        tf.where(running if new.shape.rank == 1 else running[:, tf.newaxis], new, old)
-        for new, old in zip(proposed, state)))
+    state, info = grmala.one_step(state, log_density_and_gradient, normals[step % block], log_uniforms[step % block],
+                                  tf.exp(log_step_size), adjust, running)
+    # The next step's random numbers wait for nothing: they are made in the gaps that the network leaves on the cores.
+    if block > 1:
+      normals, log_uniforms = tf.cond(tf.equal((step + 1) % block, 0), lambda: random_block(step + 1),
+                                      lambda: (normals, log_uniforms))
+    else:
+      normals, log_uniforms = random_block(step + 1)
     gain = tf.pow(tf.cast(step + 1, tf.float32), -0.6)
     log_step_size += tf.where(burning, gain * (info.acceptance_probability - target_acceptance), 0.0)
     # Before burn-in ends the sum starts anew, so that what is reported is the fixed kernel's acceptance.
@@ -91,7 +89,7 @@ def run_chain(log_density_and_gradient: grmala.LogDensityAndGradient, position: 
   longest = tf.reduce_max(num_steps)
   _, state, log_step_size, accepted_sum, accepted_count, _, _ = tf.while_loop(
       lambda step, *_: step < longest, body,
-      [tf.constant(0), state, log_step_size, zeros, zeros, tf.zeros([block, batch, size]), tf.zeros([block, batch])],
+      [tf.constant(0), state, log_step_size, zeros, zeros, *random_block(0)],
       shape_invariants=[tf.TensorShape([]),
                         grmala.state_shape(size),
                         tf.TensorShape([None]), tf.TensorShape([None]), tf.TensorShape([None]),

@@ -5,14 +5,21 @@ MALA in u (method: docs/equations.md, "preconditioner"), so only L, Lᵀ and the
 """
 
 import dataclasses
+import functools
 from typing import Sequence
 
 import numpy as np
 import scipy.linalg
 import tensorflow as tf
 
+from stic_tf import config as config_lib
+
 # Above this many numbers an image, M is held as its circulant form.
 DENSE_LIMIT = 4096
+# Above this many, products with a full factor would cost a third of the network's own forward and backward pass: M is
+# held as its leading components and one variance for all the others, which are small beside noise².
+FULL_RANK_LIMIT = 1024
+RANK = 512
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +52,14 @@ class ImageStatistics:
     waves = np.fft.fft2(centred.reshape(images.shape), axes=(1, 2))
     spectrum = np.einsum("nhwc,nhwd->hwcd", waves, waves.conj()) / (len(images) * shape[0] * shape[1])
     return cls(tuple(int(size) for size in shape), mean, covariance, spectrum)
+
+  @functools.cached_property
+  def leading_components(self):
+    """The RANK largest principal components: (variances float64 [RANK], directions [D, RANK], mean of the others)."""
+    size = len(self.mean)
+    values, vectors = scipy.linalg.eigh(self.covariance, subset_by_index=[size - RANK, size - 1])
+    rest = max((np.trace(self.covariance) - values.sum()) / (size - RANK), 0.0)
+    return np.maximum(values, 0.0), vectors, rest
 
   @property
   def mean_variance(self) -> float:
@@ -119,6 +134,49 @@ class DensePreconditioner(Preconditioner):
 
   def variables(self):
     return [self.mean, self.factor]
+
+
+class LowRankPreconditioner(Preconditioner):
+  """M = V (Λ + noise²) Vᵀ + (λ̄ + noise²)(I - V Vᵀ): probabilistic PCA (Tipping & Bishop 1999) plus smoothing noise.
+
+  V are the RANK leading directions, λ̄ is the mean variance of the others. L is its symmetric root, c·I + V D Vᵀ.
+  """
+
+  def __init__(self, image_shape: Sequence[int]):
+    super().__init__(image_shape)
+    # Both orders are held: a product with a transposed factor is several times slower.
+    self.directions = tf.Variable(tf.zeros([self.size, RANK]), trainable=False, name="directions")
+    self.directions_transposed = tf.Variable(tf.zeros([RANK, self.size]), trainable=False, name="directions_transposed")
+    # [D, c] of the root, then of its inverse.
+    self.scales = tf.Variable(tf.zeros([2, RANK]), trainable=False, name="scales")
+    self.rest = tf.Variable(tf.ones([2]), trainable=False, name="rest")
+
+  def update(self, statistics, noise_level):
+    self.mean.assign(statistics.mean)
+    values, vectors, rest = statistics.leading_components
+    self.directions.assign(vectors)
+    self.directions_transposed.assign(vectors.T)
+    roots, rest_root = np.sqrt(values + noise_level ** 2), np.sqrt(rest + noise_level ** 2)
+    self.scales.assign([roots - rest_root, 1.0 / roots - 1.0 / rest_root])
+    self.rest.assign([rest_root, 1.0 / rest_root])
+
+  def _apply(self, which, rows):
+    inner = tf.matmul(rows, self.directions) * self.scales[which]
+    # add_n: a plain sum may be regrouped with the one that adds the mean, see langevin.propose.
+    return tf.add_n([tf.matmul(inner, self.directions_transposed), self.rest[which] * rows])
+
+  def color(self, whitened):
+    return self._apply(0, whitened)
+
+  def whiten(self, rows):
+    return self._apply(1, rows)
+
+  # The root is symmetric.
+  color_transpose = color
+  whiten_transpose = whiten
+
+  def variables(self):
+    return [self.mean, self.directions, self.directions_transposed, self.scales, self.rest]
 
 
 class SpectralPreconditioner(Preconditioner):
@@ -200,15 +258,25 @@ def build_preconditioner(name: str, image_shape: Sequence[int]) -> Preconditione
   """The preconditioner called `name`, to be fitted by `update`.
 
   Args:
-    name: "gram" (dense up to DENSE_LIMIT numbers an image, spectral above), "spectral", "identity" or "pixels".
+    name: "gram" (dense up to FULL_RANK_LIMIT numbers an image, low-rank up to DENSE_LIMIT, spectral above), "dense",
+      "spectral", "identity" or "pixels".
     image_shape: (H, W, C).
+
+  Raises:
+    ConfigError: "dense" for images of more than DENSE_LIMIT numbers.
   """
+  size = np.prod(image_shape)
   if name == "pixels":
     return PixelCoordinates(image_shape)
   if name == "identity":
     return IdentityPreconditioner(image_shape)
-  if name == "spectral" or np.prod(image_shape) > DENSE_LIMIT:
+  if name == "dense":
+    config_lib.require(size <= DENSE_LIMIT, "preconditioner", name, f"takes images of at most {DENSE_LIMIT} numbers")
+    return DensePreconditioner(image_shape)
+  if name == "spectral" or size > DENSE_LIMIT:
     return SpectralPreconditioner(image_shape)
+  if size > FULL_RANK_LIMIT:
+    return LowRankPreconditioner(image_shape)
   return DensePreconditioner(image_shape)
 
 

@@ -4,7 +4,7 @@ The state caches log π and ∇log π, so that a step costs one forward and one 
 never feed back into the chain.
 """
 
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Optional
 
 import tensorflow as tf
 
@@ -52,7 +52,7 @@ def initial_state(position: tf.Tensor, log_density_and_gradient: LogDensityAndGr
 
 
 def one_step(state: ChainState, log_density_and_gradient: LogDensityAndGradient, noise: tf.Tensor,
-             log_uniform: tf.Tensor, step_size: tf.Tensor, adjust: bool = True):
+             log_uniform: tf.Tensor, step_size: tf.Tensor, adjust: bool = True, running: Optional[tf.Tensor] = None):
   """One Metropolis-adjusted Langevin step (method §2).
 
   Args:
@@ -63,6 +63,7 @@ def one_step(state: ChainState, log_density_and_gradient: LogDensityAndGradient,
     step_size: h, float32 [B].
     adjust: False takes every finite proposal (unadjusted Langevin, biased; for ablation). The acceptance probability
       is still reported, so that the bias can be seen.
+    running: bool [B], chains that are to move; None for all.
 
   Returns:
     (ChainState, StepInfo).
@@ -73,6 +74,8 @@ def one_step(state: ChainState, log_density_and_gradient: LogDensityAndGradient,
                + langevin.log_proposal_ratio(noise, state.gradient, gradient, step_size))
   probability = metropolis.acceptance_probability(log_ratio)
   accepted = metropolis.accept(log_ratio, log_uniform) if adjust else tf.math.is_finite(log_ratio)
+  if running is not None:
+    accepted = tf.logical_and(accepted, running)
   proposed = ChainState(position, log_density, gradient)
   state = ChainState(*(metropolis.choose(accepted, new, old) for new, old in zip(proposed, state)))
   return state, StepInfo(probability, accepted)

@@ -14,7 +14,8 @@ def propose(position: tf.Tensor, gradient: tf.Tensor, noise: tf.Tensor, step_siz
     step_size: h, float32 [B], above 0.
   """
   step = step_size[:, tf.newaxis]
-  return position + step * gradient + tf.sqrt(2.0 * step) * noise
+  # One sum: TensorFlow's optimiser may regroup two where it knows the shapes, and the last bit would depend on that.
+  return tf.add_n([position, step * gradient, tf.sqrt(2.0 * step) * noise])
 
 
 def log_proposal_ratio(noise: tf.Tensor, gradient: tf.Tensor, proposed_gradient: tf.Tensor,

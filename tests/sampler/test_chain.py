@@ -115,6 +115,19 @@ def test_steps_and_burn_in_a_chain():
   assert (together.acceptance_rate.numpy()[[2, 4, 5]] > 0).all()
 
 
+def test_what_tensorflow_knows_of_the_shapes_changes_no_bit():
+  """Its optimiser rewrites sums where it knows the shapes: an exported chain must still be the live one."""
+
+  def run(start, seeds):
+    return chain.run_chain(GAUSSIAN, start, seeds, 12, 0.3, 5)
+
+  known, unknown = (
+      tf.function(run, autograph=False, input_signature=[tf.TensorSpec([batch, SIZE], tf.float32),
+                                                         tf.TensorSpec([batch, 2], tf.int64)])
+      for batch in (BATCH, None))
+  _assert_same(known(_start(), _seeds()), unknown(_start(), _seeds()))
+
+
 @pytest.mark.parametrize("block_steps", [1, 3, 32])
 def test_block_steps_change_no_number(block_steps):
   arguments = (GAUSSIAN, _start(), _seeds(), 20, 0.3, 5)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from stic_tf import config as config_lib
 from stic_tf.sampler import gram
 from stic_tf.sampler import random as random_lib
 from tests import statistical
@@ -141,9 +142,13 @@ def test_identity_is_scaled_to_the_data_and_pixels_are_left_alone():
   np.testing.assert_array_equal(pixels.mean.numpy(), 0.0)
 
 
-def test_the_limit_of_dense():
-  side = int(np.sqrt(gram.DENSE_LIMIT))
+def test_the_limits_of_each_form():
+  side = int(np.sqrt(gram.FULL_RANK_LIMIT))
   assert isinstance(gram.build_preconditioner("gram", (side, side, 1)), gram.DensePreconditioner)
+  assert isinstance(gram.build_preconditioner("gram", (side + 1, side, 1)), gram.LowRankPreconditioner)
+  side = int(np.sqrt(gram.DENSE_LIMIT))
+  assert isinstance(gram.build_preconditioner("gram", (side, side, 1)), gram.LowRankPreconditioner)
+  assert isinstance(gram.build_preconditioner("dense", (side, side, 1)), gram.DensePreconditioner)
   assert isinstance(gram.build_preconditioner("gram", (side + 1, side, 1)), gram.SpectralPreconditioner)
   statistics = gram.ImageStatistics.fit(_correlated_images((4, 4, 1), 20), dense_limit=15)
   assert statistics.covariance is None and statistics.spectrum.shape == (4, 4, 1, 1)
@@ -217,3 +222,36 @@ def test_class_grams_keep_running_means():
     np.testing.assert_allclose(of_weights.numpy()[0], mean[0], atol=1e-5)
     np.testing.assert_allclose(of_weights.numpy()[1], 0.2 * mean[0] + 0.5 * mean[1] + 0.3 * mean[2], atol=1e-5)
   assert [variable.shape for variable in grams.variables()] == [(4, 3, 3), (4, 6, 6), (4,)]
+
+
+def _low_rank_images():
+  """More numbers an image than the low-rank form keeps components: 33·32 = 1056 > 512."""
+  rng = np.random.default_rng(3)
+  return 0.5 * rng.normal(size=(700, 33, 32, 1)) + np.cumsum(0.2 * rng.normal(size=(700, 33, 32, 1)), axis=1)
+
+
+def test_low_rank_is_the_covariance_where_it_matters_and_its_mean_elsewhere():
+  images = _low_rank_images()
+  preconditioner = _fitted("gram", images)
+  assert isinstance(preconditioner, gram.LowRankPreconditioner)
+  values, vectors = np.linalg.eigh(_covariance(images))
+  rest = np.full(len(values) - gram.RANK, values[:-gram.RANK].mean())
+  wanted = (vectors * np.concatenate([rest, values[-gram.RANK:]])) @ vectors.T
+  factor = _factor(preconditioner)
+  np.testing.assert_allclose(factor @ factor.T, wanted, atol=1e-4)
+  np.testing.assert_allclose(np.trace(factor @ factor.T), np.trace(_covariance(images)), rtol=1e-5)
+
+
+def test_low_rank_factor_has_its_inverse_and_its_transpose():
+  preconditioner = _fitted("gram", _low_rank_images())
+  rows = tf.random.stateless_normal([4, preconditioner.size], seed=(0, 0))
+  other = tf.random.stateless_normal([4, preconditioner.size], seed=(0, 1))
+  np.testing.assert_allclose(preconditioner.whiten(preconditioner.color(rows)), rows, atol=1e-4)
+  np.testing.assert_allclose(preconditioner.whiten_transpose(preconditioner.color_transpose(rows)), rows, atol=1e-4)
+  np.testing.assert_allclose(tf.reduce_sum(preconditioner.color(rows) * other, axis=1),
+                             tf.reduce_sum(rows * preconditioner.color_transpose(other), axis=1), rtol=1e-3)
+
+
+def test_dense_is_refused_where_there_is_no_covariance():
+  with pytest.raises(config_lib.ConfigError, match="preconditioner=dense"):
+    gram.build_preconditioner("dense", (64, 64, 3))
