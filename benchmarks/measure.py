@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from stic_tf import atomic_file
-from trainers import run_folder
+from stic_tf import provenance
 
 
 class Elapsed(NamedTuple):
@@ -86,8 +86,8 @@ def pin_threads(threads: int) -> None:
 
 def circumstances(threads: int) -> dict:
   """The entries every benchmark's JSON has."""
-  return {"device": device_name(), "threads": threads, "versions": run_folder.versions(),
-          "git_commit": run_folder.git_commit(), "load_average": os.getloadavg()[0]}
+  return {"device": device_name(), "threads": threads, "versions": provenance.versions(),
+          "git_commit": provenance.git_commit(), "load_average": os.getloadavg()[0]}
 
 
 def write_json(path: str, report: dict) -> None:

@@ -27,6 +27,13 @@ def _in_blocks(count: int, block: int) -> int:
   return -(-count // block) * block
 
 
+def _fill(tensors: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
+  """Tensors of B rows each, filled up to whole blocks with the same rows again."""
+  count = tf.shape(next(iter(tensors.values())))[0]
+  rows = tf.range(-(-count // _ROW_BLOCK) * _ROW_BLOCK) % tf.maximum(count, 1)
+  return {name: tf.gather(tensor, rows) for name, tensor in tensors.items()}
+
+
 @dataclasses.dataclass
 class Drawings:
   """N drawings.
@@ -99,16 +106,60 @@ class DrawingClassifier:
     self.target = target_lib.Target(energy, preconditioner, self.image_shape, sampler.reference)
     self._logits = logits
     self._draw = replicas.compiled(self.strategy, self._draw_replica)
-    self._classify = tf.function(lambda images: tf.nn.softmax(self._logits(pixel_range.from_uint8(images))),
-                                 autograph=False, reduce_retracing=True)
+    self._classify = tf.function(
+        lambda images: self.classify_tensors(images)["probabilities"], autograph=False,
+        input_signature=[tf.TensorSpec([None, *self.image_shape], tf.uint8)])
 
-  def _draw_replica(self, chains, num_steps, temperature, step_size, noise_level):
-    drawing = canvas.draw(self.target, chains["class_weights"], chains["seeds"], num_steps, temperature, step_size,
-                          noise_level, self.sampler.burn_in_fraction, self.sampler.sampler,
-                          self.sampler.target_acceptance)
-    probabilities = tf.nn.softmax(self._logits(pixel_range.from_uint8(drawing.images)))
-    return {"images": drawing.images, "log_density": drawing.log_density, "probabilities": probabilities,
-            "acceptance_rate": drawing.acceptance_rate, "step_size": drawing.step_size}
+  def _draw_replica(self, chains, count, num_steps, temperature, step_size):
+    # The slice hides the number of rows from the graph's optimizer. Where it knows the number it fuses other
+    # operations, and last bits differ: live drawings and those of an exported graph, which must not know it, are one.
+    hidden = {name: tensor[:count] for name, tensor in chains.items()}
+    return self.draw_tensors(hidden["class_weights"], hidden["seeds"], num_steps, temperature, step_size)
+
+  def draw_tensors(self, class_weights: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor, temperature: tf.Tensor,
+                   step_size: Optional[tf.Tensor] = None,
+                   canvas_images: Optional[tf.Tensor] = None) -> Dict[str, tf.Tensor]:
+    """`draw` for a graph of the caller's, such as an exported signature: nothing is checked.
+
+    It gives the same bytes as `draw` where the number of rows is unknown to the graph, as under [None, …].
+
+    Args:
+      class_weights: float32 [B, K] on the simplex.
+      seeds: int64 [B, 2].
+      num_steps: int32 [B] or scalar, at least 1.
+      temperature: float32 [B] or scalar, above 0.
+      step_size: h at the start of burn-in, float32 [B] or scalar; None for the run's own.
+      canvas_images: uint8 [B, H, W, C], what the chains start from, smoothing noise added; None for a blank canvas.
+
+    Returns:
+      images uint8 [B, H, W, C], log_density, acceptance_rate and step_size float32 [B], probabilities float32 [B, K].
+    """
+    count = tf.shape(seeds)[0]
+    settings = {"num_steps": num_steps, "temperature": temperature,
+                "step_size": tf.constant(self.sampler.step_size) if step_size is None else step_size}
+    chains = {"class_weights": class_weights, "seeds": seeds,
+              **{name: tf.broadcast_to(value, [count]) for name, value in settings.items()}}
+    if canvas_images is not None:
+      chains["canvas_images"] = canvas_images
+    drawing = canvas.draw(self.target, noise_level=tf.convert_to_tensor(self.noise_level, tf.float32),
+                          burn_in_fraction=self.sampler.burn_in_fraction, sampler=self.sampler.sampler,
+                          target_acceptance=self.sampler.target_acceptance, **_fill(chains))
+    drawn = {"images": drawing.images, "log_density": drawing.log_density,
+             "probabilities": tf.nn.softmax(self._logits(pixel_range.from_uint8(drawing.images))),
+             "acceptance_rate": drawing.acceptance_rate, "step_size": drawing.step_size}
+    return {name: value[:count] for name, value in drawn.items()}
+
+  def classify_tensors(self, images: tf.Tensor) -> Dict[str, tf.Tensor]:
+    """`classify` for a graph of the caller's: uint8 [B, H, W, C] to a dict.
+
+    Returns:
+      probabilities float32 [B, K], label int32 [B], and energy float32 [B], -log Σ_k exp z_k (Grathwohl et al. 2020):
+      low where an image is like those of the training.
+    """
+    logits = self._logits(pixel_range.from_uint8(_fill({"images": images})["images"]))
+    answers = {"probabilities": tf.nn.softmax(logits), "label": tf.argmax(logits, axis=1, output_type=tf.int32),
+               "energy": -tf.reduce_logsumexp(logits, axis=1)}
+    return {name: value[:tf.shape(images)[0]] for name, value in answers.items()}
 
   def classify(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Class probabilities of images.
@@ -168,9 +219,9 @@ class DrawingClassifier:
     for start in range(0, len(weights), batch_size):
       rows = np.arange(start, start + batch_size) % len(weights)  # the last batch is filled up with images again
       chains = {"class_weights": weights[rows], "seeds": seeds[rows]}
-      drawn = self._draw(replicas.split(self.strategy, chains), tf.constant(settings.num_steps),
-                         tf.constant(settings.temperature, tf.float32), tf.constant(settings.step_size, tf.float32),
-                         tf.convert_to_tensor(self.noise_level, tf.float32))
+      drawn = self._draw(replicas.split(self.strategy, chains),
+                         tf.constant(batch_size // self.strategy.num_replicas_in_sync), tf.constant(settings.num_steps),
+                         tf.constant(settings.temperature, tf.float32), tf.constant(settings.step_size, tf.float32))
       kept = min(batch_size, len(weights) - start)
       parts.append({name: value[:kept] for name, value in replicas.join(self.strategy, drawn).items()})
       on_batch(start + kept)

@@ -11,6 +11,7 @@ import numpy as np
 from stic_tf import config as config_lib
 from stic_tf import drawing_classifier as drawing_lib
 from stic_tf import grid
+from stic_tf import provenance
 from stic_tf import replicas
 from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.metrics import calibration
@@ -112,7 +113,7 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
       "model": values.model, "dataset": values.dataset, "seed": values.seed, **scores,
       "step_size": classifier.sampler.step_size, "noise_level": float(np.asarray(classifier.noise_level)),
       "network_evaluations_per_image": classifier.sampler.num_steps + 1, "seconds_training": seconds_training,
-      "versions": run_folder_lib.versions(), "git_commit": run_folder_lib.git_commit()}
+      "versions": provenance.versions(), "git_commit": provenance.git_commit()}
   folder.write_summary(summary)
   return summary
 

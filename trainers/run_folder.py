@@ -1,16 +1,11 @@
 """The run folder: what it is made with, its log, its summary and its pictures."""
 
-import importlib.metadata
 import json
 import os
-import subprocess
 from typing import Dict, List
 
-import keras
 import numpy as np
-import tensorflow as tf
 
-from stic_tf import __version__
 from stic_tf import atomic_file
 from stic_tf import config as config_lib
 
@@ -86,19 +81,3 @@ def run_dir_of(values) -> str:
 def classes_shown(num_classes: int) -> np.ndarray:
   """The classes a picture has rows for: all, or the first 20."""
   return np.arange(min(num_classes, _MAX_CLASSES_SHOWN))
-
-
-def versions() -> Dict[str, str]:
-  """Versions that a number in the summary may depend on."""
-  return {"stic_tf": __version__, "tensorflow": tf.__version__, "keras": keras.__version__, "numpy": np.__version__,
-          "absl": importlib.metadata.version("absl-py")}
-
-
-def git_commit() -> str:
-  """The commit of the code that runs, "-dirty" where files differ from it, or "unknown" outside a checkout."""
-  folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-  try:
-    return subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], cwd=folder,
-                          capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-  except (OSError, subprocess.SubprocessError):
-    return "unknown"

@@ -1,6 +1,6 @@
-"""Drawing: from a blank canvas through a chain to images in uint8."""
+"""Drawing: from a canvas, blank or not, through a chain to images in uint8."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import tensorflow as tf
 
@@ -47,6 +47,22 @@ def start(target: target_lib.Target, seeds: tf.Tensor, sampler: str = "grmala") 
   return random_lib.normals(seeds, random_lib.CANVAS_STREAM, target.preconditioner.size)
 
 
+def start_from(target: target_lib.Target, images: tf.Tensor, seeds: tf.Tensor, noise_level: tf.Tensor) -> tf.Tensor:
+  """An image as the canvas: its pixels plus the smoothing noise of the density that the chain walks in.
+
+  Args:
+    target: log π_w.
+    images: uint8 [B, H, W, C].
+    seeds: int64 [B, 2].
+    noise_level: s, a scalar.
+
+  Returns:
+    Whitened coordinates, float32 [B, D].
+  """
+  noise = random_lib.normals(seeds, random_lib.CANVAS_STREAM, target.preconditioner.size)
+  return target.to_whitened(pixel_range.from_uint8(images) + noise_level * tf.reshape(noise, tf.shape(images)))
+
+
 def run(target: target_lib.Target, position: tf.Tensor, class_weights: tf.Tensor, seeds: tf.Tensor,
         num_steps: tf.Tensor, temperature: tf.Tensor, step_size: tf.Tensor, burn_in_steps: tf.Tensor = 0,
         sampler: str = "grmala", target_acceptance: float = chain_lib.TARGET_ACCEPTANCE) -> chain_lib.ChainResult:
@@ -69,8 +85,9 @@ def run(target: target_lib.Target, position: tf.Tensor, class_weights: tf.Tensor
 
 def draw(target: target_lib.Target, class_weights: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor,
          temperature: tf.Tensor, step_size: tf.Tensor, noise_level: tf.Tensor, burn_in_fraction: tf.Tensor = 0.5,
-         sampler: str = "grmala", target_acceptance: float = chain_lib.TARGET_ACCEPTANCE) -> Drawing:
-  """Draws from a blank canvas.
+         sampler: str = "grmala", target_acceptance: float = chain_lib.TARGET_ACCEPTANCE,
+         canvas_images: Optional[tf.Tensor] = None) -> Drawing:
+  """Draws from a blank canvas, or on from images.
 
   Args:
     target: log π_w.
@@ -83,13 +100,17 @@ def draw(target: target_lib.Target, class_weights: tf.Tensor, seeds: tf.Tensor, 
     burn_in_fraction: the first share of the steps that adapts h, in [0, 1).
     sampler: as in `run`.
     target_acceptance: what the burn-in aims at.
+    canvas_images: uint8 [B, H, W, C], what to start from; None for a blank canvas.
 
   Returns:
     A Drawing.
   """
   num_steps = tf.broadcast_to(tf.cast(num_steps, tf.int32), [tf.shape(seeds)[0]])
   burn_in_steps = tf.cast(tf.cast(num_steps, tf.float32) * burn_in_fraction, tf.int32)
-  position = start(target, seeds, sampler)
+  if canvas_images is None:
+    position = start(target, seeds, sampler)
+  else:
+    position = start_from(target, canvas_images, seeds, noise_level)
   result = run(target, position, class_weights, seeds, num_steps, temperature, step_size, burn_in_steps, sampler,
                target_acceptance)
   state = result.state

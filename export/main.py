@@ -1,0 +1,67 @@
+"""Entry point: a run folder becomes the next version of a servable model.
+
+    python export/main.py --run_dir=runs/digits --export_dir=models/stic     # models/stic/1, then models/stic/2, …
+"""
+
+import os
+import pathlib
+import sys
+import warnings
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow Addons announces the end of its maintenance at every import.
+warnings.filterwarnings("ignore", category=UserWarning, module="tensorflow_addons")
+
+from absl import app  # noqa: E402
+from absl import flags  # noqa: E402
+from absl import logging  # noqa: E402
+
+from stic_tf import atomic_file  # noqa: E402
+from stic_tf.config import ConfigError  # noqa: E402
+from stic_tf.config import require  # noqa: E402
+
+flags.DEFINE_string("run_dir", "", "Folder of the run to export.")
+flags.DEFINE_string("export_dir", "", "Folder of the model; its name is the one that clients ask for by default.")
+flags.DEFINE_integer("max_steps", 0, "The most steps a request gets; 0 for four times the run's own --num_steps.")
+
+
+def _fail(message: str, code: int = 2) -> None:
+  print("error: " + " ".join(str(message).split()), file=sys.stderr)
+  sys.exit(code)
+
+
+def _parse(argv):
+  try:
+    return flags.FLAGS(argv)
+  except flags.Error as problem:
+    _fail(problem)
+
+
+def main(argv) -> None:
+  values = flags.FLAGS
+  try:
+    if len(argv) > 1:
+      raise ConfigError(f"unexpected argument {argv[1]!r}: every setting is a --flag")
+    require(bool(values.run_dir), "run_dir", values.run_dir, "must name the folder of a run")
+    require(bool(values.export_dir), "export_dir", values.export_dir, "must name the folder of the model")
+    require(0 <= values.max_steps < 2 ** 31, "max_steps", values.max_steps, "must lie in [0, 2^31)")
+    logging.set_verbosity(logging.ERROR)  # TensorFlow tells of every step of saving
+    # Imported only now: a wrong flag is answered before TensorFlow has loaded.
+    from export import gate
+    from export import version_folder
+    try:
+      print(version_folder.export_run(values.run_dir, values.export_dir, values.max_steps))
+    except gate.GateError as problem:
+      _fail(f"nothing was exported: {problem}", code=1)
+  except ConfigError as problem:
+    _fail(problem)
+  except OSError as problem:
+    reason = atomic_file.why_unwritable(problem)
+    if reason is None:
+      raise
+    _fail(f"--export_dir={values.export_dir}: {reason} ({problem})")
+
+
+if __name__ == "__main__":
+  app.run(main, flags_parser=_parse)

@@ -1,0 +1,232 @@
+"""The client of a served drawing classifier, for TF Serving and export/server.py alike.
+
+    with Client("localhost:8500") as client:
+      drawings = client.draw([3, 7], seeds=1)             # as stic_tf.load(run_dir).draw([3, 7], seeds=1)
+      probabilities = client.classify(drawings.images)    # uint8 [N, H, W, C] -> float32 [N, K]
+
+TensorFlow is imported for its protocol buffers alone: no graph, no session.
+"""
+
+import dataclasses
+import json
+from typing import Callable, Dict, Optional, Sequence
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import get_model_metadata_pb2
+from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+from stic_tf import config as config_lib
+from stic_tf import drawing_classifier as drawing_lib
+
+MOST_RETRIES = 4  # gRPC's own bound is five attempts
+_BACKOFF_FACTOR, _LONGEST_BACKOFF = 3, 10.0
+
+
+class ServingError(RuntimeError):
+  """A request failed. `code` is the grpc.StatusCode; None where the server answered with something unexpected."""
+
+  def __init__(self, message: str, code: Optional[grpc.StatusCode] = None):
+    super().__init__(message)
+    self.code = code
+
+
+@dataclasses.dataclass(frozen=True)
+class ServedModel:
+  """What a served model says of itself.
+
+  Attributes:
+    version: its number.
+    num_steps, temperature: the run's own, which a drawing has unless it asks for others.
+    max_steps: more steps are cut to this many.
+    temperature_range: (least, most); others are clipped.
+    class_names: K names.
+    image_shape: (H, W, C).
+  """
+
+  version: int
+  num_steps: int
+  temperature: float
+  max_steps: int
+  temperature_range: Sequence[float]
+  class_names: Sequence[str]
+  image_shape: Sequence[int]
+
+
+class Client:
+  """A served drawing classifier.
+
+  Requests that fail with UNAVAILABLE (the server starts, restarts or is gone) are sent again after a growing, jittered
+  pause; any other failure is final.
+
+  Args:
+    server: HOST:PORT.
+    model_name: as the server knows it.
+    model_version: a number to keep to; None for the server's newest.
+    timeout: deadline of a request in seconds, its retries included.
+    retries: how often a request is sent again, 0..4.
+    backoff: seconds before the first retry; then 3, 9, … times that, at most 10 s.
+    certificates: those to trust (PEM), for a TLS connection; None for a plain one.
+
+  Raises:
+    ConfigError: an argument out of range.
+  """
+
+  def __init__(self, server: str, model_name: str = "stic", model_version: Optional[int] = None, timeout: float = 60.0,
+               retries: int = MOST_RETRIES, backoff: float = 0.5,
+               certificates: Optional[bytes] = None):
+    host, colon, port = server.rpartition(":")
+    well_formed = bool(host and colon) and port.isascii() and port.isdigit()
+    config_lib.require(well_formed, "server", server, "must be HOST:PORT")
+    config_lib.require(0 < timeout < float("inf"), "timeout", timeout, "must be a finite number above 0")
+    config_lib.require(0 <= retries <= MOST_RETRIES, "retries", retries, f"must lie in 0..{MOST_RETRIES}")
+    self._model_name, self._model_version, self._timeout = model_name, model_version, timeout
+    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
+               # A request beyond this many bytes would not be kept for a retry.
+               ("grpc.per_rpc_retry_buffer_size", 2 ** 30), ("grpc.initial_reconnect_backoff_ms", 200),
+               ("grpc.min_reconnect_backoff_ms", 200), ("grpc.enable_retries", int(retries > 0))]
+    if retries:
+      policy = {"maxAttempts": retries + 1, "initialBackoff": f"{backoff}s", "maxBackoff": f"{_LONGEST_BACKOFF}s",
+                "backoffMultiplier": _BACKOFF_FACTOR, "retryableStatusCodes": ["UNAVAILABLE"]}
+      options.append(("grpc.service_config", json.dumps({"methodConfig": [{"name": [{}], "retryPolicy": policy}]})))
+    if certificates is None:
+      self._channel = grpc.insecure_channel(server, options)
+    else:
+      self._channel = grpc.secure_channel(server, grpc.ssl_channel_credentials(certificates), options)
+    self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+
+  def close(self) -> None:
+    """Ends the connection."""
+    self._channel.close()
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *unused):
+    self.close()
+
+  def describe(self) -> ServedModel:
+    """Asks the server what it serves.
+
+    Raises:
+      ServingError: the request failed, or the model is not one that export/main.py made.
+    """
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    self._name_model(request.model_spec)
+    response = self._call(self._service.GetModelMetadata, request)
+    signatures = get_model_metadata_pb2.SignatureDefMap()
+    if not response.metadata["signature_def"].Unpack(signatures) or "settings" not in signatures.signature_def:
+      raise ServingError(f"{self._model_name} is not a model of export/main.py: it has no signature `settings`")
+    stated = {name: tf.make_ndarray(value) for name, value in signatures.signature_def["settings"].defaults.items()}
+    images = signatures.signature_def["serving_default"].inputs["images"].tensor_shape
+    return ServedModel(
+        version=response.model_spec.version.value, num_steps=int(stated["num_steps"][0]),
+        temperature=float(stated["temperature"][0]), max_steps=int(stated["max_steps"][0]),
+        temperature_range=tuple(stated["temperature_range"].tolist()),
+        class_names=tuple(name.decode() for name in stated["class_names"]),
+        image_shape=tuple(dim.size for dim in images.dim[1:]))
+
+  def draw(self, class_weights, seeds=0, num_steps: Optional[int] = None, temperature: Optional[float] = None,
+           canvas_images: Optional[np.ndarray] = None, batch_size: int = 16,
+           on_batch: Callable[[int], None] = lambda done: None,
+           model: Optional[ServedModel] = None) -> drawing_lib.Drawings:
+    """Draws one image a row of `class_weights`: the same bytes as `DrawingClassifier.draw`.
+
+    Args:
+      class_weights: float [N, K] on the simplex (soft classes), or N integers (hard classes).
+      seeds: int64 [N, 2], or an integer S for the pairs (S, 0) … (S, N - 1).
+      num_steps: steps of the chain, at most the served model's `max_steps`; None for the run's own.
+      temperature: T; None for the run's own.
+      canvas_images: uint8 [N, H, W, C] to draw on from; None for a blank canvas.
+      batch_size: images a request.
+      on_batch: called with the number of images drawn so far.
+      model: what `describe` gave; None to ask now.
+
+    Returns:
+      Drawings; `step_size` is not served and is NaN.
+
+    Raises:
+      ConfigError: weights off the simplex, seeds of another shape, or a setting that the server would clip.
+      ServingError: a request failed, or the server went over to another version in between.
+    """
+    model = model or self.describe()
+    weights = drawing_lib.check_class_weights(class_weights, len(model.class_names))
+    count = len(weights)
+    config_lib.require(count > 0, "num_images", 0, "must be at least 1")
+    config_lib.require(batch_size > 0, "batch_size", batch_size, "must be at least 1")
+    seeds = drawing_lib.seed_pairs(int(seeds), count) if np.ndim(seeds) == 0 else np.asarray(seeds, np.int64)
+    config_lib.require(seeds.shape == (count, 2), "seeds", list(seeds.shape), f"must have the shape [{count}, 2]")
+    num_steps = model.num_steps if num_steps is None else num_steps
+    config_lib.require(1 <= num_steps <= model.max_steps, "num_steps", num_steps,
+                       f"must lie in 1..{model.max_steps}, the export's limit")
+    temperature = model.temperature if temperature is None else temperature
+    least, most = model.temperature_range
+    config_lib.require(least <= temperature <= most, "temperature", temperature, f"must lie in [{least:g}, {most:g}]")
+    inputs = {"class_weights": weights, "seed": seeds, "num_steps": np.full(count, num_steps, np.int32),
+              "temperature": np.full(count, temperature, np.float32)}
+    if canvas_images is not None:
+      inputs["images"] = _check_images(canvas_images, model)
+      config_lib.require(len(inputs["images"]) == count, "canvas_images", len(inputs["images"]), f"must be {count}")
+    drawn = self._in_batches("synthesize" if canvas_images is None else "refine", inputs, batch_size, model, on_batch)
+    return drawing_lib.Drawings(
+        images=drawn["images"], class_weights=weights, seeds=seeds, log_density=drawn["log_density"],
+        probabilities=drawn["probabilities"], acceptance_rate=drawn["acceptance_rate"],
+        step_size=np.full(count, np.nan, np.float32))
+
+  def classify(self, images: np.ndarray, batch_size: int = 256, model: Optional[ServedModel] = None) -> np.ndarray:
+    """Class probabilities of images: uint8 [N, H, W, C] -> float32 [N, K], as `DrawingClassifier.classify`.
+
+    Raises:
+      ConfigError: images of another type or shape.
+      ServingError: a request failed.
+    """
+    model = model or self.describe()
+    images = _check_images(images, model)
+    if not len(images):
+      return np.zeros([0, len(model.class_names)], np.float32)
+    return self._in_batches("serving_default", {"images": images}, batch_size, model)["probabilities"]
+
+  def _in_batches(self, signature: str, inputs: Dict[str, np.ndarray], batch_size: int, model: ServedModel,
+                  on_batch: Callable[[int], None] = lambda done: None) -> Dict[str, np.ndarray]:
+    count = len(next(iter(inputs.values())))
+    parts = []
+    for start in range(0, count, batch_size):
+      rows = {name: values[start:start + batch_size] for name, values in inputs.items()}
+      parts.append(self._predict(signature, rows, model))
+      on_batch(min(start + batch_size, count))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+  def _predict(self, signature: str, inputs: Dict[str, np.ndarray], model: ServedModel) -> Dict[str, np.ndarray]:
+    request = predict_pb2.PredictRequest()
+    self._name_model(request.model_spec)
+    request.model_spec.signature_name = signature
+    for name, values in inputs.items():
+      request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
+    response = self._call(self._service.Predict, request)
+    version = response.model_spec.version.value
+    if version != model.version:
+      raise ServingError(f"the server went from version {model.version} of {self._model_name} to {version} meanwhile: "
+                         "ask again, or keep to one with --model_version")
+    return {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
+
+  def _name_model(self, model_spec) -> None:
+    model_spec.name = self._model_name
+    if self._model_version is not None:
+      model_spec.version.value = self._model_version
+
+  def _call(self, method, request):
+    try:
+      return method(request, timeout=self._timeout)
+    except grpc.RpcError as problem:
+      hint = " (a longer --timeout or a smaller --batch_size may help)" * (
+          problem.code() == grpc.StatusCode.DEADLINE_EXCEEDED)
+      raise ServingError(f"{problem.code().name}: {problem.details()}{hint}", problem.code()) from problem
+
+
+def _check_images(images: np.ndarray, model: ServedModel) -> np.ndarray:
+  images = np.asarray(images)
+  config_lib.require(images.dtype == np.uint8 and images.shape[1:] == tuple(model.image_shape), "images",
+                     f"{images.dtype}{list(images.shape)}", f"must be uint8 [N, {str(list(model.image_shape))[1:]}")
+  return images

@@ -1,0 +1,151 @@
+"""A drawing classifier as a tf.Module with serving signatures: classify, synthesize, refine, settings.
+
+What a signature is sent is clipped, never refused by value: a server that batches runs the requests of several users
+as one, and one that fails takes the others with it. Shapes are guarded, since a session does not check what it is fed.
+docs/serving.md has the signatures as a table.
+"""
+
+import dataclasses
+from typing import Dict, Sequence
+
+import tensorflow as tf
+
+from stic_tf import drawing_classifier as drawing_lib
+
+# A row of weights this near to the simplex is taken as it stands, as `DrawingClassifier.draw` takes it: to divide by a
+# sum of 0.9999999 would turn a last bit, and with it, now and then, a pixel.
+_SIMPLEX_TOLERANCE = 2e-4
+_TEMPERATURE_RANGE = (0.01, 100.0)
+_DEFAULT_LIMIT_FACTOR = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """What an export states of itself, in the `defaults` of its `settings` signature, which GetModelMetadata gives.
+
+  Attributes:
+    num_steps: the run's own steps of a drawing.
+    temperature: the run's own.
+    max_steps: requests of more are cut to this many.
+    temperature_range: (least, most) a request can have.
+    class_names: K names.
+  """
+
+  num_steps: int
+  temperature: float
+  max_steps: int
+  temperature_range: Sequence[float]
+  class_names: Sequence[str]
+
+
+def default_max_steps(num_steps: int) -> int:
+  """The step limit of an export whose run draws in `num_steps`."""
+  return _DEFAULT_LIMIT_FACTOR * num_steps
+
+
+def clip_class_weights(weights: tf.Tensor) -> tf.Tensor:
+  """Any float32 [B, K] to the simplex: non-finite and negative become 0, the rest is divided by its sum, none: uniform.
+
+  Rows on the simplex stay as they are, bit for bit.
+  """
+  clean = tf.where(tf.math.is_finite(weights) & (weights >= 0), weights, 0.0)
+  kept = tf.reduce_all(tf.equal(clean, weights), axis=1) & (
+      tf.abs(tf.reduce_sum(clean, axis=1) - 1.0) <= _SIMPLEX_TOLERANCE)
+  largest = tf.reduce_max(clean, axis=1, keepdims=True)
+  # By the largest first: the sum of large weights overflows.
+  scaled = tf.where(largest > 0, clean / tf.where(largest > 0, largest, 1.0), 1.0)
+  return tf.where(kept[:, tf.newaxis], weights, scaled / tf.reduce_sum(scaled, axis=1, keepdims=True))
+
+
+def clip_temperature(temperature: tf.Tensor, settings: Settings) -> tf.Tensor:
+  """Into `settings.temperature_range`; NaN becomes the run's own."""
+  own = tf.where(tf.math.is_nan(temperature), settings.temperature, temperature)
+  return tf.clip_by_value(own, *settings.temperature_range)
+
+
+def _at_least_one_row(tensor: tf.Tensor) -> tf.Operation:
+  return tf.debugging.assert_positive(tf.shape(tensor)[0], message="A request needs at least one row")
+
+
+class ServingModule(tf.Module):
+  """Signatures of a drawing classifier, for `tf.saved_model.save(module, folder, module.functions)`.
+
+  Every signature has dim 0 = batch in each input and output, runs core operations only and is not jitted.
+
+  Args:
+    classifier: whose `draw_tensors` and `classify_tensors` they run.
+    max_steps: the most steps a request gets.
+  """
+
+  def __init__(self, classifier: drawing_lib.DrawingClassifier, max_steps: int):
+    super().__init__(name="stic")
+    self._classifier = classifier
+    own = classifier.sampler
+    least, most = _TEMPERATURE_RANGE
+    self.settings = Settings(own.num_steps, own.temperature, max_steps,
+                             (min(least, own.temperature), max(most, own.temperature)), classifier.class_names)
+    self.functions = self._make_functions()
+    # A SavedModel holds the variables that hang on the module; a network is whatever the classifier has made of it.
+    used = {id(variable): variable for function in self.functions.values()
+            for variable in function.get_concrete_function().graph.variables}
+    self.used_variables = list(used.values())
+
+  def _make_functions(self) -> Dict[str, tf.types.experimental.GenericFunction]:
+    image_shape, num_classes = self._classifier.image_shape, self._classifier.num_classes
+    images_spec = tf.TensorSpec([None, *image_shape], tf.uint8, "images")
+    specs = [tf.TensorSpec([None, num_classes], tf.float32, "class_weights"),
+             tf.TensorSpec([None, 2], tf.int64, "seed"), tf.TensorSpec([None], tf.int32, "num_steps"),
+             tf.TensorSpec([None], tf.float32, "temperature")]
+    # Tensors as default values become `defaults` of the SignatureDef: a request may leave these inputs out.
+    num_steps_default = tf.constant([self.settings.num_steps])
+    temperature_default = tf.constant([self.settings.temperature])
+
+    @tf.function(input_signature=[images_spec], autograph=False)
+    def classify(images):
+      images = tf.ensure_shape(images, images_spec.shape)
+      with tf.control_dependencies([_at_least_one_row(images)]):
+        return self._classifier.classify_tensors(tf.identity(images))
+
+    @tf.function(input_signature=specs, autograph=False)
+    def synthesize(class_weights, seed, num_steps=num_steps_default, temperature=temperature_default):
+      return self._draw(class_weights, seed, num_steps, temperature)
+
+    @tf.function(input_signature=[images_spec, *specs], autograph=False)
+    def refine(images, class_weights, seed, num_steps=num_steps_default, temperature=temperature_default):
+      return self._draw(class_weights, seed, num_steps, temperature, tf.ensure_shape(images, images_spec.shape))
+
+    return {"serving_default": classify, "classify": classify, "synthesize": synthesize, "refine": refine,
+            "settings": self._make_settings_function()}
+
+  def _make_settings_function(self) -> tf.types.experimental.GenericFunction:
+    """A signature for its defaults' sake: what a client must know stands in the metadata, and no call is needed."""
+    values = {name: tf.constant(list(value) if isinstance(value, (tuple, list)) else [value])
+              for name, value in dataclasses.asdict(self.settings).items()}
+    specs = [tf.TensorSpec([None], value.dtype, name) for name, value in values.items()]
+
+    @tf.function(input_signature=specs, autograph=False)
+    def settings(num_steps=values["num_steps"], temperature=values["temperature"], max_steps=values["max_steps"],
+                 temperature_range=values["temperature_range"], class_names=values["class_names"]):
+      return {"num_steps": num_steps, "temperature": temperature, "max_steps": max_steps,
+              "temperature_range": temperature_range, "class_names": class_names}
+
+    return settings
+
+  def _draw(self, class_weights, seed, num_steps, temperature, images=None) -> Dict[str, tf.Tensor]:
+    class_weights = tf.ensure_shape(class_weights, [None, self._classifier.num_classes])
+    seed = tf.ensure_shape(seed, [None, 2])
+    count = tf.shape(seed)[0]
+    # The defaults are one row. Anything else that is not `count` rows fails here: rows are filled up to whole blocks
+    # further in, where a wrong number would no longer show.
+    num_steps = tf.broadcast_to(tf.ensure_shape(num_steps, [None]), [count])
+    temperature = tf.broadcast_to(tf.ensure_shape(temperature, [None]), [count])
+    others = [class_weights] if images is None else [class_weights, images]
+    checks = [_at_least_one_row(seed)] + [
+        tf.debugging.assert_equal(tf.shape(tensor)[0], count, message="Incompatible shapes: each input must have as "
+                                  "many rows as seed") for tensor in others]
+    with tf.control_dependencies(checks):
+      drawn = self._classifier.draw_tensors(
+          clip_class_weights(class_weights), tf.identity(seed),
+          tf.clip_by_value(num_steps, 1, self.settings.max_steps), clip_temperature(temperature, self.settings),
+          canvas_images=images)
+    return {name: drawn[name] for name in ("images", "probabilities", "log_density", "acceptance_rate")}

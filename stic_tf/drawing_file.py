@@ -1,0 +1,32 @@
+"""Drawings as the file that a command was asked for: a PNG grid or an npz. No TensorFlow."""
+
+import numpy as np
+
+from stic_tf import atomic_file
+from stic_tf import config as config_lib
+from stic_tf import grid
+
+_ARRAYS = ("images", "class_weights", "seeds", "log_density", "probabilities")
+MAX_IMAGES = 1_000_000
+
+
+def check_request(out: str, num_images: int) -> None:
+  """Raises ConfigError for an --out of another ending than .png and .npz, or an --num_images out of range."""
+  config_lib.require(out.endswith((".png", ".npz")), "out", out, "must end in .png or .npz")
+  config_lib.require(1 <= num_images <= MAX_IMAGES, "num_images", num_images, f"must lie in 1..{MAX_IMAGES}")
+
+
+def write(out: str, drawings) -> None:
+  """Writes `drawing_classifier.Drawings` to FILE.npz, each array under its name, or FILE.png, a row a class.
+
+  Raises:
+    OSError: it could not be written; what was at `out` is untouched.
+  """
+  if out.endswith(".npz"):
+    atomic_file.write_npz(out, {name: getattr(drawings, name) for name in _ARRAYS})
+    return
+  # A row a class where there are several, so that classes do not alternate along a row.
+  order = np.argsort(drawings.class_weights.argmax(1), kind="stable")
+  num_rows = len(np.unique(drawings.class_weights.argmax(1)))
+  columns = len(order) // num_rows if len(order) % num_rows == 0 and num_rows > 1 else min(8, len(order))
+  grid.write_png(out, grid.make_grid(drawings.images[order], min(columns, 32)))
