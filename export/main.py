@@ -48,10 +48,10 @@ def main(argv) -> None:
     require(0 <= values.max_steps < 2 ** 31, "max_steps", values.max_steps, "must lie in [0, 2^31)")
     logging.set_verbosity(logging.ERROR)  # TensorFlow tells of every step of saving
     # Imported only now: a wrong flag is answered before TensorFlow has loaded.
+    from export import exporter
     from export import gate
-    from export import version_folder
     try:
-      print(version_folder.export_run(values.run_dir, values.export_dir, values.max_steps))
+      print(exporter.export_run(values.run_dir, values.export_dir, values.max_steps))
     except gate.GateError as problem:
       _fail(f"nothing was exported: {problem}", code=1)
   except ConfigError as problem:

@@ -1,4 +1,4 @@
-"""A version of a model as a folder BASE/NAME/N: written aside, passed through the gate, then renamed."""
+"""A run becomes the folder BASE/NAME/N of a version: written aside, passed through the gate, then renamed."""
 
 import contextlib
 import dataclasses

@@ -1,0 +1,91 @@
+"""What the gate refuses, each with a model made for it, and that a refused export leaves nothing behind."""
+
+import os
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+import stic_tf
+from export import exporter
+from export import gate
+from export import serving_module
+
+_IMAGES = np.random.default_rng(0).integers(0, 256, [20, 4, 4, 1]).astype(np.uint8)
+_WEIGHTS = np.random.default_rng(1).normal(size=[16, 3]).astype(np.float32)
+
+
+def _logits(images):
+  return tf.reshape(images, [-1, 16]) @ tf.constant(_WEIGHTS)
+
+
+def _wrap(logits, **settings):
+  return stic_tf.wrap(logits, _IMAGES, ["a", "b", "c"], num_steps=5, **settings)
+
+
+def _python_code(images):
+  return _logits(images) + tf.stop_gradient(tf.ensure_shape(tf.numpy_function(np.sum, [images], tf.float32), []))
+
+
+@pytest.mark.parametrize("logits, message", [
+    (_python_code, "Python code in the graph .*PyFunc"),
+    (tf.function(_logits, jit_compile=True, autograph=False), "jitted"),
+], ids=["PyFunc", "jitted"])
+def test_what_a_server_cannot_run_is_refused(logits, message, tmp_path):
+  with pytest.raises(gate.GateError, match=message):
+    exporter.export_classifier(_wrap(logits), str(tmp_path / "new" / "model"))
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"preconditioner": "spectral", "reference": "flat"}, {"sampler": "jem_sgld", "preconditioner": "pixels"},
+    # A temperature that no request could have: the run's own always can.
+    {"temperature": 1e-3}], ids=str)
+def test_what_a_server_can_run_is_not(settings, tmp_path):
+  """The gate itself compares the exported with the live drawings."""
+  version = exporter.export_classifier(_wrap(_logits, **settings), str(tmp_path / "model"))
+  assert version == str(tmp_path / "model" / "1")
+
+
+def _rename_an_op(folder, to):
+  """Renames a product inside a function of the library: nothing of it shows in the outer graph."""
+  path = pathlib.Path(folder, "saved_model.pb")
+  saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+  nodes = [node for function in saved_model.meta_graphs[0].graph_def.library.function for node in function.node_def
+           if node.op == "MatMul"]
+  nodes[0].op = to
+  path.write_bytes(saved_model.SerializeToString())
+
+
+def test_a_custom_operation_in_a_function_is_refused(model_dir, tmp_path):
+  shutil.copytree(model_dir, tmp_path / "model")
+  gate.check_graph(str(tmp_path / "model"))
+  _rename_an_op(tmp_path / "model", "Addons>Resampler")
+  with pytest.raises(gate.GateError, match="custom operation Addons>Resampler"):
+    gate.check_graph(str(tmp_path / "model"))
+
+
+def test_another_image_is_refused(tmp_path):
+  exported, other = _wrap(_logits), _wrap(_logits)
+  version = exporter.export_classifier(exported, str(tmp_path / "model"))
+  settings = serving_module.ServingModule(exported, 5).settings
+  gate.check_images(version, exported, settings)
+  # A change of one grey level in a part of the pixels.
+  other.target.preconditioner.mean.assign_add(tf.fill([16], 0.004))
+  with pytest.raises(gate.GateError, match="images of synthesize: the exported model differs"):
+    gate.check_images(version, other, settings)
+
+
+def test_a_failure_at_any_point_leaves_nothing(tmp_path, monkeypatch):
+  def fail(*unused):
+    raise KeyboardInterrupt
+
+  (tmp_path / "model").mkdir()
+  (tmp_path / "model" / "7").mkdir()
+  monkeypatch.setattr(gate, "check_images", fail)
+  with pytest.raises(KeyboardInterrupt):
+    exporter.export_classifier(_wrap(_logits), str(tmp_path / "model"))
+  assert os.listdir(tmp_path / "model") == ["7"]
