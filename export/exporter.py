@@ -62,10 +62,13 @@ def export_classifier(classifier: drawing_lib.DrawingClassifier, export_dir: str
                      f"must lie between the run's own {own_steps} steps and 2^31")
   module = serving_module.ServingModule(classifier, max_steps)
   with _aside(export_dir) as folder:
-    _save(module, folder)
     extra = os.path.join(folder, "assets.extra")
-    os.mkdir(extra)
-    warmup.write(folder, os.path.basename(export_dir), module.settings, classifier.image_shape)
+    try:
+      tf.saved_model.save(module, folder, signatures=module.functions)
+      os.mkdir(extra)
+      warmup.write(folder, os.path.basename(export_dir), module.settings, classifier.image_shape)
+    except tf.errors.OpError as problem:  # a full disk has several names among TensorFlow's errors
+      raise config_lib.ConfigError(f"--export_dir={export_dir}: cannot be written ({problem.message})") from problem
     record = {**(record or {}), "serving": dataclasses.asdict(module.settings),
               "step_size": classifier.sampler.step_size, "noise_level": float(classifier.noise_level),
               "image_shape": classifier.image_shape, "versions": provenance.versions(),
@@ -77,13 +80,6 @@ def export_classifier(classifier: drawing_lib.DrawingClassifier, export_dir: str
     config_lib.require(not os.path.lexists(version), "export_dir", export_dir, f"{version} is already there")
     os.rename(folder, version)
   return version
-
-
-def _save(module: serving_module.ServingModule, folder: str) -> None:
-  try:
-    tf.saved_model.save(module, folder, signatures=module.functions)
-  except (tf.errors.ResourceExhaustedError, tf.errors.UnknownError, tf.errors.InternalError) as problem:
-    raise config_lib.ConfigError(f"--export_dir: the model could not be written ({problem.message})") from problem
 
 
 @contextlib.contextmanager

@@ -2,7 +2,17 @@
 
 What a signature is sent is clipped, never refused by value: a server that batches runs the requests of several users
 as one, and one that fails takes the others with it. Shapes are guarded, since a session does not check what it is fed.
-docs/serving.md has the signatures as a table.
+
+| signature | inputs | outputs |
+|---|---|---|
+| serving_default, classify | images uint8 [B, H, W, C] | probabilities [B, K], label int32 [B], energy [B] |
+| synthesize | class_weights [B, K], seed int64 [B, 2], num_steps int32 [B], temperature [B] | images uint8 [B, H, W, C], \
+  probabilities [B, K], log_density [B], acceptance_rate [B] |
+| refine | the same, and images uint8 [B, H, W, C] to draw on from | the same |
+| settings | none needed | the fields of `Settings`, which are also its `defaults` in the metadata |
+
+num_steps and temperature have the run's own as `defaults` of one row, which holds for all rows of a request that leaves
+them out. A server that batches takes such a request with one row only.
 """
 
 import dataclasses

@@ -13,6 +13,7 @@ import pytest
 from export import client as client_lib
 from export import serving_client
 from stic_tf import config as config_lib
+from stic_tf import drawing_file
 from tests import tiny_run
 from tests.export.model_server import ModelServer
 
@@ -186,18 +187,19 @@ def _values(server, **changes):
   return types.SimpleNamespace(**{"server": server.address, **defaults, **changes})
 
 
-def test_the_command_draws_what_trainers_main_draws(server, trained_run, tmp_path):
-  flags = ["--classes=3,7", "--num_images=5", "--seed=9"]
-  for command in ([_COMMAND, f"--server={server.address}", "--batch_size=2", f"--out={tmp_path / 'served.npz'}"],
-                  [tiny_run.MAIN, "--mode=sample", f"--run_dir={trained_run}", f"--out={tmp_path / 'local.npz'}"]):
-    finished = subprocess.run([sys.executable, *command, *flags], capture_output=True, text=True, check=False)
-    assert finished.returncode == 0 and not finished.stderr, finished.stderr
-    assert "5 drawings, acceptance 0." in finished.stdout
-  with np.load(tmp_path / "served.npz") as served, np.load(tmp_path / "local.npz") as local:
-    assert served.files == local.files
-    for name in local.files:
-      np.testing.assert_array_equal(served[name], local[name], err_msg=name)
-      assert served[name].dtype == local[name].dtype
+def test_the_command_writes_the_live_drawings(server, classifier, tmp_path):
+  finished = subprocess.run(
+      [sys.executable, _COMMAND, f"--server={server.address}", "--batch_size=2", f"--out={tmp_path / 'served.npz'}",
+       "--classes=3,7", "--num_images=5", "--seed=9"], capture_output=True, text=True, check=False)
+  assert finished.returncode == 0 and not finished.stderr, finished.stderr
+  assert "5 drawings, acceptance 0." in finished.stdout
+  # As `trainers/main.py --mode=sample` writes them.
+  drawing_file.write(str(tmp_path / "live.npz"), classifier.draw([3, 7, 3, 7, 3], seeds=9))
+  with np.load(tmp_path / "served.npz") as served, np.load(tmp_path / "live.npz") as live:
+    assert served.files == live.files
+    for name in live.files:
+      np.testing.assert_array_equal(served[name], live[name], err_msg=name)
+      assert served[name].dtype == live[name].dtype
 
 
 def test_a_picture_and_a_soft_class(server, classifier, tmp_path, capsys):
@@ -236,10 +238,11 @@ def test_what_the_command_refuses(server, tmp_path, monkeypatch, changes, messag
   assert os.listdir() == ["large.png"] and not server.requests
 
 
-def test_a_server_that_is_not_there(tmp_path):
+def test_a_server_that_is_not_there(tmp_path, capsys):
   """One line and exit code 1: the input may well be right."""
-  finished = subprocess.run([sys.executable, _COMMAND, "--server=127.0.0.1:1", f"--out={tmp_path / 'x.npz'}",
-                             "--retries=0"], capture_output=True, text=True, check=False)
-  assert finished.returncode == 1 and not list(tmp_path.iterdir())
-  assert len(finished.stderr.splitlines()) == 1
-  assert finished.stderr.startswith("error: --server=127.0.0.1:1: UNAVAILABLE")
+  nowhere = types.SimpleNamespace(address="127.0.0.1:1")
+  with pytest.raises(SystemExit) as ended:
+    client_lib.run(_values(nowhere, out=str(tmp_path / "x.npz"), retries=0))
+  assert ended.value.code == 1 and not list(tmp_path.iterdir())
+  error = capsys.readouterr().err
+  assert len(error.splitlines()) == 1 and error.startswith("error: --server=127.0.0.1:1: UNAVAILABLE")

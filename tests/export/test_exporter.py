@@ -91,8 +91,7 @@ def test_a_path_through_a_file(trained_run, tmp_path):
     (["--export_dir=m"], "--run_dir=: must name"), (["--run_dir=r"], "--export_dir=: must name"),
     (["--run_dir=r", "--export_dir=m", "--max_steps=-1"], "--max_steps=-1: must lie in"),
     (["--run_dir=r", "--export_dir=m", "--max_steps=many"], "max_steps"), (["--steps=3"], "steps"),
-    (["r"], "unexpected argument 'r'"), (["--run_dir=absent", "--export_dir=m"], "--run_dir=absent: no checkpoint")],
-    ids=" ".join)
+    (["r"], "unexpected argument 'r'")], ids=str)
 def test_wrong_flags_are_one_line(tmp_path, flags, message):
   finished = subprocess.run([sys.executable, EXPORT_MAIN, *flags], capture_output=True, text=True, check=False,
                             cwd=tmp_path)
