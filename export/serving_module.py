@@ -3,13 +3,12 @@
 What a signature is sent is clipped, never refused by value: a server that batches runs the requests of several users
 as one, and one that fails takes the others with it. Shapes are guarded, since a session does not check what it is fed.
 
-| signature | inputs | outputs |
-|---|---|---|
-| serving_default, classify | images uint8 [B, H, W, C] | probabilities [B, K], label int32 [B], energy [B] |
-| synthesize | class_weights [B, K], seed int64 [B, 2], num_steps int32 [B], temperature [B] | images uint8 [B, H, W, C], \
-  probabilities [B, K], log_density [B], acceptance_rate [B] |
-| refine | the same, and images uint8 [B, H, W, C] to draw on from | the same |
-| settings | none needed | the fields of `Settings`, which are also its `defaults` in the metadata |
+- serving_default, also as classify: images uint8 [B, H, W, C] -> probabilities float32 [B, K], label int32 [B], energy
+  float32 [B].
+- synthesize: class_weights float32 [B, K], seed int64 [B, 2], num_steps int32 [B], temperature float32 [B] -> images
+  uint8 [B, H, W, C], probabilities float32 [B, K], log_density and acceptance_rate float32 [B].
+- refine: the same, and images uint8 [B, H, W, C] to draw on from -> the same.
+- settings: its `defaults` in the metadata are the fields of `Settings`; there is nothing to call it for.
 
 num_steps and temperature have the run's own as `defaults` of one row, which holds for all rows of a request that leaves
 them out. A server that batches takes such a request with one row only.
