@@ -11,6 +11,7 @@ import pathlib
 import signal
 import sys
 import threading
+from typing import Callable, Optional
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,8 +22,12 @@ from stic_tf.config import ConfigError  # noqa: E402
 _LOG = logging.getLogger("server")
 
 
-def serve(settings: server_config.ServerConfig, stop: threading.Event) -> None:
+def serve(settings: server_config.ServerConfig, stop: threading.Event,
+          on_ready: Callable[[int, Optional[int]], None] = lambda port, rest_port: None) -> None:
   """Loads, listens and answers until `stop` is set; then refuses what is new and finishes what is under way.
+
+  Args:
+    on_ready: called with the ports once they are open.
 
   Raises:
     StatusError: a model has only versions that cannot be loaded.
@@ -65,6 +70,7 @@ def serve(settings: server_config.ServerConfig, stop: threading.Event) -> None:
     if rest_server:
       rest_server.start()
       _LOG.info("Exporting HTTP/REST API at:%s:%d ...", settings.host, rest_server.port)
+    on_ready(port, rest_server.port if rest_server else None)
     stop.wait()
     _LOG.info("Shutting down: waiting for requests under way, %g s at most", settings.drain_seconds)
     draining = [threading.Thread(target=server.stop, args=(settings.drain_seconds,))
