@@ -22,7 +22,7 @@ def _field_values(proto, dtype, count: int) -> np.ndarray:
   if dtype.name in _HALVES:
     return np.array(values[:count], np.int32).astype(np.uint16).view(dtype.as_numpy_dtype)
   if dtype.is_complex:
-    pairs = np.array(values[:2 * count]).reshape(-1, 2)
+    pairs = np.array(values[:2 * min(count, len(values) // 2)]).reshape(-1, 2)
     return (pairs[:, 0] + 1j * pairs[:, 1]).astype(dtype.as_numpy_dtype)
   if _FIELDS[dtype.name] == "int_val":
     return np.array(values[:count], np.int32).astype(dtype.as_numpy_dtype)  # wraps, as the cast in C++
@@ -40,7 +40,7 @@ def to_array(proto, most_bytes: int = MOST_BYTES) -> np.ndarray:
     dtype = tf.as_dtype(proto.dtype)
   except TypeError as problem:
     raise ValueError("no such dtype") from problem
-  if dtype.name not in _FIELDS or proto.tensor_shape.unknown_rank or len(shape) > 32 or min(shape, default=0) < 0:
+  if dtype.name not in _FIELDS or len(shape) > 32 or min(shape, default=0) < 0:
     raise ValueError("not a tensor")
   count = math.prod(shape)
   if count * dtype.size > most_bytes or any(size > most_bytes for size in shape):

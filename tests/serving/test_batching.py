@@ -50,7 +50,8 @@ def _submit_all(pool, batcher, requests, servable="m", deadline=None):
   for request in requests:
     before = _waiting(batcher)
     submitted.append(pool.submit(batcher.run, servable, {"x": request}, ("y",), deadline))
-    running_server.wait_until(lambda rows=before + len(request): _waiting(batcher) == rows, "queueing")
+    rows = before + len(request)
+    running_server.wait_until(lambda rows=rows: _waiting(batcher) == rows, "queueing")
   return submitted
 
 
@@ -96,8 +97,8 @@ def test_a_full_queue_refuses(held):
   with pytest.raises(status.StatusError) as caught:
     batcher.run("m", {"x": np.zeros(2, np.float32)}, ("y",), None)
   assert caught.value.code == grpc.StatusCode.UNAVAILABLE
-  assert caught.value.message.startswith("The batch scheduling queue to which this task was submitted is full; task size "
-                                         "is 2 but scheduling capacity is only 1 ")
+  assert caught.value.message.startswith("The batch scheduling queue to which this task was submitted is full; task "
+                                         "size is 2 but scheduling capacity is only 1 ")
   run.is_free.set()
   for future in submitted:
     future.result(30)
@@ -167,8 +168,8 @@ def test_a_request_that_cannot_be_a_batch(feeds, message):
 
 @pytest.mark.parametrize("output, message", [
     (np.float32(1), "Batched output tensor has 0 dimensions"),
-    (np.zeros(3), "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the input "
-                  "tensors"),
+    (np.zeros(3), "Batched output tensor's 0th dimension does not equal the sum of the 0th dimension sizes of the "
+                  "input tensors"),
 ])
 def test_an_output_that_is_not_by_row(output, message):
   batcher = _batcher(lambda *arguments: [output])

@@ -1,4 +1,4 @@
-"""Codes and messages of tensorflow_model_server, letter for letter: codes and words were read in its source at 2.15.1."""
+"""Codes and messages of tensorflow_model_server, letter for letter, as read in its source at 2.15.1."""
 
 import os
 import re
@@ -96,8 +96,8 @@ def test_long_messages_are_cut(served):
 def test_the_initialisation_cannot_be_called(served):
   error = running_server.error_of(served.prediction.Predict, _predict("__saved_model_init_op"))
   assert error.details() == (
-      "Expected prediction signature method_name to be one of {tensorflow/serving/predict, tensorflow/serving/classify, "
-      "tensorflow/serving/regress}. Was: ")
+      "Expected prediction signature method_name to be one of {tensorflow/serving/predict, "
+      "tensorflow/serving/classify, tensorflow/serving/regress}. Was: ")
 
 
 @pytest.mark.parametrize("version", [None, 1])

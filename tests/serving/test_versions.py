@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import threading
 
 import grpc
@@ -9,6 +10,8 @@ import numpy as np
 import pytest
 from tensorflow_serving.apis import model_management_pb2
 
+from export import server
+from export import server_config
 from export import versions
 from tests.serving import running_server
 from tests.serving import small_models
@@ -190,22 +193,46 @@ def test_a_reload_to_nothing_that_works_says_so(client, tmp_path):
 
 
 def test_the_port_opens_with_the_first_version(tmp_path, version_folder, caplog):
-  """An empty base path is waited for, with a word."""
-  opened = threading.Event()
+  """An empty base path is waited for, with a word; a client then finds nobody there."""
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+  answers = []
 
   def serve():
-    with running_server.in_process("--model_name=m", f"--model_base_path={tmp_path}") as one:
-      assert _answer(one) == (2.0, 1)
-      opened.set()
+    with running_server.in_process("--model_name=m", f"--model_base_path={tmp_path}", f"--port={port}") as one:
+      answers.append(_answer(one))
 
   thread = threading.Thread(target=serve)
   thread.start()
-  running_server.wait_until(lambda: "Did you forget to name your leaf directory as a number" in caplog.text, "a warning")
+  running_server.wait_until(lambda: "Did you forget to name your leaf directory as a number" in caplog.text, "a word")
   assert f"No versions of servable m found under base path {tmp_path}. " in caplog.text
-  assert not opened.is_set()
+  with pytest.raises(ConnectionRefusedError):
+    socket.create_connection(("127.0.0.1", port), timeout=5)
   small_models.copy(version_folder, str(tmp_path / "1"))
   thread.join(60)
-  assert opened.is_set()
+  assert answers == [(2.0, 1)]
+
+
+def test_a_server_that_still_waits_can_be_stopped(tmp_path):
+  settings = server_config.from_flags([f"--model_base_path={tmp_path}"])
+  stop = threading.Event()
+  thread = threading.Thread(target=server.serve, args=(settings, stop))
+  thread.start()
+  stop.set()
+  thread.join(60)
+  assert not thread.is_alive()
+
+
+def test_a_port_is_not_shared(base, client):
+  port = client.address.split(":")[1]
+  with pytest.raises(RuntimeError, match="Failed to bind to address"):
+    with running_server.in_process("--model_name=m", f"--model_base_path={base}", f"--port={port}"):
+      pass
+  rest_port = client.rest.rsplit(":", 1)[1]
+  with pytest.raises(OSError, match="Address already in use"):
+    with running_server.in_process("--model_name=m", f"--model_base_path={base}", f"--rest_port={rest_port}"):
+      pass
 
 
 def test_states_are_those_of_the_protocol():
