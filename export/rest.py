@@ -27,7 +27,7 @@ from export import server_config
 from export import status
 
 _LOG = logging.getLogger(__name__)
-_MODEL = r"(?i:/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
+_MODEL = r"(?i:/v1/models(?:/(?P<name>[^/:]+))?(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _PREDICTION = re.compile(_MODEL + r":(?P<method>classify|regress|predict))")
 _STATUS = re.compile(_MODEL + r"(?:/(?P<what>metadata))?)")
 _HTTP_CODES = {
@@ -39,7 +39,14 @@ _HTTP_CODES = {
 _IDLE_SECONDS = 30
 
 
+def _error(message: str) -> Tuple[str, bytes]:
+  """Content type and body."""
+  return "application/json", json.dumps({"error": message}, indent=1).encode()
+
+
 def _fill_model_spec(match, model_spec) -> None:
+  if not match["name"]:
+    raise status.invalid("Missing model name in request.")
   model_spec.name = urllib.parse.unquote(match["name"])
   if match["version"]:
     if int(match["version"]) >= 1 << 63:
@@ -70,7 +77,7 @@ class RestApi:
     except Exception as problem:  # a client gets one line, the log the rest
       _LOG.exception("a request failed")
       code, message = grpc.StatusCode.INTERNAL, f"{type(problem).__name__} in the server; its log says more"
-    return _HTTP_CODES.get(code, 500), "application/json", json.dumps({"error": message}, indent=1).encode()
+    return _HTTP_CODES.get(code, 500), *_error(message)
 
   def _answer(self, method: str, path: str, body: bytes) -> bytes:
     match = {"POST": _PREDICTION, "GET": _STATUS}[method].fullmatch(path) if method in ("POST", "GET") else None
@@ -134,9 +141,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
   def _handle(self) -> None:
     length = self.headers.get("Content-Length", "0" if self.command == "GET" else "")
     if not length.isdecimal():
-      self._respond(411, "text/plain", b"Content-Length is needed\n")
+      self._respond(411, *_error("Content-Length is needed"))
     elif int(length) > self.server.max_message_bytes:
-      self._respond(413, "text/plain", f"at most {self.server.max_message_bytes} bytes\n".encode())
+      self._respond(413, *_error(f"at most {self.server.max_message_bytes} bytes"))
     else:
       body = self.rfile.read(int(length))
       if len(body) == int(length):

@@ -73,6 +73,18 @@ def _multi_inference(request, deadline):
   raise status.StatusError(grpc.StatusCode.UNIMPLEMENTED, "MultiInference is not served")
 
 
+class _Health(health.HealthServicer):
+  """The health service, which answers from threads of its own."""
+
+  def __init__(self, pool: futures.ThreadPoolExecutor):
+    super().__init__(experimental_non_blocking=True, experimental_thread_pool=pool)
+    # The parent does this for its Watch.
+    self.Check.__func__.experimental_thread_pool = pool
+
+  def Check(self, request, context):
+    return super().Check(request, context)
+
+
 class GrpcServer:
   """A gRPC server that is not listening before `start`."""
 
@@ -80,7 +92,7 @@ class GrpcServer:
     # Their own threads, so that they answer while every other one draws.
     quick = futures.ThreadPoolExecutor(4, thread_name_prefix="status")
     self._settings = settings
-    self._health = health.HealthServicer(experimental_non_blocking=True, experimental_thread_pool=quick)
+    self._health = _Health(quick)
     self._server = grpc.server(
         futures.ThreadPoolExecutor(settings.threads, thread_name_prefix="request"),
         maximum_concurrent_rpcs=settings.threads + settings.max_queued_requests,

@@ -1,7 +1,7 @@
 """What lies under a model's base path: numbered folders, complete or still being copied."""
 
 import os
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Callable, Dict, Mapping, Optional, Tuple
 
 _GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt")
 _LARGEST_VERSION = 2 ** 63 - 1
@@ -46,12 +46,19 @@ def has_graph(path: str) -> bool:
   return any(os.path.isfile(os.path.join(path, name)) for name in _GRAPH_FILES)
 
 
-def wanted(policy, usable: Mapping[int, str]) -> Dict[int, str]:
-  """The versions a ServableVersionPolicy asks for, out of those that can be had; the latest one where it is empty."""
+def wanted(policy, found: Mapping[int, str], is_usable: Callable[[int], bool]) -> Dict[int, str]:
+  """The usable versions a ServableVersionPolicy asks for; the latest one where it is empty.
+
+  `is_usable` reads a whole folder, so it is asked no more often than needed.
+  """
   choice = policy.WhichOneof("policy_choice")
-  if choice == "all":
-    return dict(usable)
-  if choice == "specific":
-    return {version: usable[version] for version in policy.specific.versions if version in usable}
-  latest = sorted(usable)[-max(1, policy.latest.num_versions):]
-  return {version: usable[version] for version in latest}
+  if choice in ("all", "specific"):
+    asked = found if choice == "all" else policy.specific.versions
+    return {version: found[version] for version in asked if version in found and is_usable(version)}
+  latest = {}
+  for version in sorted(found, reverse=True):
+    if len(latest) == max(1, policy.latest.num_versions):
+      break
+    if is_usable(version):
+      latest[version] = found[version]
+  return latest

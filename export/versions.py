@@ -227,6 +227,13 @@ class VersionManager:
         self._adjust(name, config, found)
       self._forget_absent(name, found)
 
+  def _forget_unasked(self, name: str, asked: Mapping[int, bool]) -> None:
+    """Drops what was said about folders that nobody waits for any more."""
+    with self._changed:
+      for version, one in list(self._statuses.get(name, {}).items()):
+        if one.state == State.START and version not in asked:
+          del self._statuses[name][version]
+
   def _forget_absent(self, name: str, found: Optional[Mapping[int, str]]) -> None:
     """Drops the statuses of folders that were never served and are gone."""
     with self._changed:
@@ -246,10 +253,15 @@ class VersionManager:
 
   def _adjust(self, name: str, config, found: Mapping[int, str]) -> None:
     """Loads what is wanted, in rising order, then unloads the rest."""
-    ready = {version: path for version, path in found.items() if self._is_ready(name, version, path)}
+    ready: Dict[int, bool] = {}  # looked at once a poll, as a folder must not change from one to the next
+
+    def is_usable(version: int) -> bool:
+      if version not in ready:
+        ready[version] = self._is_ready(name, version, found[version])
+      return ready[version] and found[version] not in self._failed
+
     while not self._is_stopping:
-      usable = {version: path for version, path in ready.items() if path not in self._failed}
-      wanted = version_folders.wanted(config.model_version_policy, usable)
+      wanted = version_folders.wanted(config.model_version_policy, found, is_usable)
       loaded = self._loaded.get(name, {})
       missing = [version for version in sorted(wanted)
                  if version not in loaded or loaded[version].path != wanted[version]]
@@ -258,6 +270,7 @@ class VersionManager:
       self._load_one(name, missing[0], wanted[missing[0]])
     else:
       return
+    self._forget_unasked(name, ready)
     # With nothing to take its place, what serves goes on serving, unless its own folder is gone.
     if wanted or not any(version in found for version in loaded):
       self._unload_all_but(name, wanted)

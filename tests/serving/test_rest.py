@@ -106,6 +106,7 @@ def test_bodies_that_cannot_be_answered(served, body, message):
     ("/v1/models/m/versions/99999999999999999999:predict", {"inputs": 1}, 400,
      "Failed to convert version: 99999999999999999999 to numeric."),
     ("/v1/models/m/labels/prod:predict", {"inputs": 1}, 400, "Unrecognized servable version label: prod"),
+    ("/v1/models", None, 400, "Missing model name in request."),
     ("/v1/models/zz", None, 404, "Could not find any versions of model zz"),
     ("/v1/models/m/versions/7", None, 404, "Could not find version 7 of model m"),
     ("/v1/models/zz/metadata", None, 404, "Servable not found for request: Latest(zz)"),

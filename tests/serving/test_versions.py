@@ -8,6 +8,8 @@ import threading
 import grpc
 import numpy as np
 import pytest
+from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_management_pb2
 
 from export import server
@@ -222,6 +224,24 @@ def test_a_server_that_still_waits_can_be_stopped(tmp_path):
   stop.set()
   thread.join(60)
   assert not thread.is_alive()
+
+
+def test_a_busy_server_still_says_how_it_is_and_refuses_what_is_too_much(base):
+  """One request runs, one waits; health and status answer all the same, and beyond the limit is refused at once."""
+  flags = "--grpc_max_threads=1", "--max_queued_requests=7"
+  with running_server.in_process("--model_name=m", f"--model_base_path={base}", *flags) as one:
+    endless = small_models.predict_request("loop", n=np.int32([small_models.FOREVER]))
+    busy = [one.prediction.Predict.future(endless, timeout=2) for _ in range(2)]
+    running_server.wait_until(lambda: all(call.running() for call in busy), "the requests")
+    health = health_pb2_grpc.HealthStub(one.channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
+    assert one.states()[1][0] == _AVAILABLE
+    busy += [one.prediction.Predict.future(endless, timeout=2) for _ in range(8)]
+    codes = [call.code() for call in busy]
+    assert codes.count(grpc.StatusCode.DEADLINE_EXCEEDED) == 8
+    assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 2
+    assert codes[:2] == 2 * [grpc.StatusCode.DEADLINE_EXCEEDED]
+    running_server.wait_until(lambda: one.prediction.Predict.future(_request()).code() == grpc.StatusCode.OK, "calm")
 
 
 def test_a_port_is_not_shared(base, client):
