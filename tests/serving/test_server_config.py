@@ -4,6 +4,7 @@ import pytest
 
 from export import server_config
 from stic_tf.config import ConfigError
+from tests.serving import running_server
 
 
 def _of(*flags):
@@ -39,7 +40,7 @@ def test_batching_parameters(tmp_path, flag):
 
 
 def test_the_configuration_in_the_repository_is_valid():
-  folder = __file__.rsplit("/tests/", 1)[0] + "/export/serving_config"
+  folder = running_server.ROOT / "export" / "serving_config"
   settings = server_config.from_flags([
       f"--model_config_file={folder}/models.config", "--enable_batching", "--rest_api_port=8501",
       f"--batching_parameters_file={folder}/batching_parameters.txt",
