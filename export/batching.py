@@ -109,9 +109,12 @@ class Batcher:
                                  f"{task.rows} but scheduling capacity is only {capacity} "
                                  f"(max_enqueued_batches={self._settings.max_enqueued_batches}, "
                                  f"max_execution_batch_size={most})")
-      self._queues.setdefault(key, collections.deque()).append(task)
+      queue = self._queues.setdefault(key, collections.deque())
+      queue.append(task)
       self._waiting_rows += task.rows
-      self._changed.notify()
+      # In between, nothing is due earlier than the batch threads know.
+      if len(queue) == 1 or sum(one.rows for one in queue) >= most:
+        self._changed.notify()
 
   def _ready_key(self) -> Tuple[Optional[Tuple], Optional[float]]:
     """(the queue that has waited longest among those to run now, None) or (None, seconds until one will be)."""
