@@ -1,0 +1,129 @@
+"""Entry point: serves SavedModels over gRPC and REST as tensorflow_model_server does, without its binary.
+
+    python export/server.py --model_name=stic --model_base_path=M/stic --port=8500 --rest_port=8501
+
+Exit codes: 0 after SIGTERM or SIGINT, 2 for a wrong flag, 1 for anything else. docs/serving.md has the rest.
+"""
+
+import logging
+import os
+import pathlib
+import signal
+import sys
+import threading
+from typing import Callable, Optional
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from export import server_config  # noqa: E402
+from stic_tf.config import ConfigError  # noqa: E402
+
+_LOG = logging.getLogger("server")
+
+
+def serve(settings: server_config.ServerConfig, stop: threading.Event,
+          on_ready: Callable[[int, Optional[int]], None] = lambda port, rest_port: None) -> None:
+  """Loads, listens and answers until `stop` is set; then refuses what is new and finishes what is under way.
+
+  Args:
+    on_ready: called with the ports once they are open.
+
+  Raises:
+    StatusError: a model has only versions that cannot be loaded.
+    OSError or RuntimeError: an address cannot be had.
+  """
+  # Imported only now: a wrong flag is answered before TensorFlow has loaded.
+  from export import batching
+  from export import model_api
+  from export import rest
+  from export import services
+  from export import session_runner
+  from export import versions
+  from export import warmup_replay
+
+  def load(name: str, version: int, path: str) -> versions.Servable:
+    runner = session_runner.SessionRunner(path, settings.intra_op_threads, settings.inter_op_threads)
+    servable = versions.Servable(name, version, path, runner)
+    try:
+      count = warmup_replay.replay(servable, model_api.run_alone)
+    except BaseException:
+      runner.close()
+      raise
+    _LOG.info("%d warm-up requests of {name: %s version: %d} run", count, name, version)
+    return servable
+
+  manager = versions.VersionManager(load, settings.poll_seconds)
+  batcher = batching.Batcher(settings.batching, model_api.run_alone) if settings.batching else None
+  api = model_api.ModelApi(manager, batcher.run if batcher else model_api.run_alone, settings.max_message_bytes)
+  rest_server = None
+  if settings.rest_port is not None:
+    rest_api = rest.RestApi(api, settings.rest_timeout_seconds, settings.prometheus_path)
+    rest_server = rest.RestServer(rest_api, settings)
+  grpc_server = services.GrpcServer(api, settings)
+  manager.start()
+  try:
+    if not _wait_for_models(manager, settings, stop):
+      return
+    port = grpc_server.start()
+    _LOG.info("Running ModelServer at %s:%d ...", settings.host, port)
+    if rest_server:
+      rest_server.start()
+      _LOG.info("Exporting HTTP/REST API at:%s:%d ...", settings.host, rest_server.port)
+    on_ready(port, rest_server.port if rest_server else None)
+    stop.wait()
+    _LOG.info("Shutting down: waiting for requests under way, %g s at most", settings.drain_seconds)
+    draining = [threading.Thread(target=server.stop, args=(settings.drain_seconds,))
+                for server in (grpc_server, rest_server) if server]
+    for thread in draining:
+      thread.start()
+    for thread in draining:
+      thread.join()
+  finally:
+    manager.stop()
+    if batcher:
+      batcher.close()
+
+
+def _wait_for_models(manager, settings: server_config.ServerConfig, stop: threading.Event) -> bool:
+  """Waits until each model has a version; False where the server is to stop before that."""
+  problems = []
+
+  def wait() -> None:
+    try:
+      manager.configure(settings.models)
+    except Exception as problem:
+      problems.append(problem)
+    ready.set()
+
+  ready = threading.Event()
+  threading.Thread(target=wait, daemon=True).start()
+  while not ready.wait(0.05):
+    if stop.is_set():
+      return False
+  if problems:
+    raise problems[0]
+  return True
+
+
+def main() -> None:
+  logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr)
+  logging.getLogger("tensorflow").setLevel(logging.ERROR)
+  stop = threading.Event()
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda *_: stop.set())
+  code = 0
+  try:
+    serve(server_config.from_flags(sys.argv[1:]), stop)
+  except ConfigError as problem:
+    print("error: " + " ".join(str(problem).split()), file=sys.stderr)
+    code = 2
+  except Exception as problem:
+    print("Failed to start server. Error: " + " ".join(str(problem).split()), file=sys.stderr)
+    code = 1
+  sys.stderr.flush()
+  os._exit(code)  # a run that ignores its cancellation must not hold the process
+
+
+if __name__ == "__main__":
+  main()

@@ -1,0 +1,261 @@
+"""Versions come and go under load; what is half-copied or damaged is left alone and named."""
+
+import os
+import shutil
+import socket
+import threading
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2
+from grpc_health.v1 import health_pb2_grpc
+from tensorflow_serving.apis import model_management_pb2
+
+from export import server
+from export import server_config
+from export import versions
+from tests.serving import running_server
+from tests.serving import small_models
+
+_START, _AVAILABLE, _END = 10, 30, 50
+
+
+def _request(**options):
+  return small_models.predict_request(x=np.float32([1]), **options)
+
+
+def _answer(client, **options):
+  """(value, version) of x = 1."""
+  response = client.prediction.Predict(_request(**options))
+  return float(small_models.arrays(response)["y"][0]), response.model_spec.version.value
+
+
+@pytest.fixture
+def base(tmp_path, version_folder):
+  """A base path with version 1, y = x + 1."""
+  os.mkdir(tmp_path / "m")
+  small_models.copy(version_folder, str(tmp_path / "m" / "1"))
+  return tmp_path / "m"
+
+
+@pytest.fixture
+def client(base):
+  """Of a server of that path."""
+  with running_server.in_process("--model_name=m", f"--model_base_path={base}") as one:
+    yield one
+
+
+def test_hot_swap_under_load_fails_no_request(base, client, other_version_folder):
+  answers, errors, stop = [], [], threading.Event()
+
+  def load():
+    while not stop.is_set():
+      try:
+        answers.append(_answer(client))
+      except grpc.RpcError as error:
+        errors.append(error)
+
+  threads = [threading.Thread(target=load) for _ in range(4)]
+  for thread in threads:
+    thread.start()
+  running_server.wait_until(lambda: len(answers) > 50, "load")
+  small_models.copy(other_version_folder, str(base / "2"))
+  running_server.wait_until(lambda: client.states().get(1, [0])[0] == _END, "the swap")
+  count = len(answers)
+  running_server.wait_until(lambda: len(answers) > count + 50, "load")
+  stop.set()
+  for thread in threads:
+    thread.join()
+  assert not errors
+  # Each answer is of one version, and the old one does not come back.
+  assert set(answers) == {(2.0, 1), (101.0, 2)}
+  assert set(answers[count:]) == {(101.0, 2)}
+  assert client.states() == {1: (_END, 0, ""), 2: (_AVAILABLE, 0, "")}
+  error = running_server.error_of(client.prediction.Predict, _request(version=1))
+  assert error.details() == "Servable not found for request: Specific(m, 1)"
+
+
+def test_a_run_under_way_outlives_its_version(base, client, other_version_folder):
+  rounds = small_models.predict_request("loop", n=np.int32([400_000]))
+  answer = client.prediction.Predict.future(rounds)
+  small_models.copy(other_version_folder, str(base / "2"))
+  running_server.wait_until(lambda: _answer(client)[1] == 2, "the swap")
+  assert answer.result().model_spec.version.value == 1
+  running_server.wait_until(lambda: client.states()[1][0] == _END, "unloading")
+
+
+@pytest.mark.parametrize("last", ["saved_model.pb", "variables"])
+def test_a_half_copied_folder_is_left_alone_until_it_is_complete(base, client, other_version_folder, last):
+  target = base / "7"
+  os.mkdir(target)
+  names = sorted(os.listdir(other_version_folder), key=lambda name: name == last)
+  for name in names[:-1]:
+    source = os.path.join(other_version_folder, name)
+    (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, target / name)
+  running_server.wait_until(lambda: 7 in client.states() and client.states()[7][2], "a reason")
+  state, code, message = client.states()[7]
+  assert state in (_START, _END) and code and str(target) in message
+  error = running_server.error_of(client.prediction.Predict, _request(version=7))
+  assert error.details() == "Servable not found for request: Specific(m, 7)"
+  assert _answer(client) == (2.0, 1)
+  source = os.path.join(other_version_folder, last)
+  (shutil.copytree if os.path.isdir(source) else shutil.copy)(source, target / last)
+  running_server.wait_until(lambda: _answer(client) == (101.0, 7), "the completed version")
+  assert client.states()[7] == (_AVAILABLE, 0, "")
+
+
+@pytest.mark.parametrize("damage", ["graph", "variables", "warm-up"])
+def test_a_damaged_version_leaves_the_good_one_serving(base, client, other_version_folder, tmp_path, damage):
+  small_models.copy(other_version_folder, str(tmp_path / "damaged"))
+  if damage == "warm-up":
+    small_models.write_warmup(str(tmp_path / "damaged"), small_models.predict_request("nope"))
+    expected = 'Serving signature key "nope" not found.'
+  else:
+    name = "saved_model.pb" if damage == "graph" else "variables/variables.index"
+    (tmp_path / "damaged" / name).write_bytes(b"not what it should be")
+    expected = ""
+  os.rename(tmp_path / "damaged", base / "2")
+  running_server.wait_until(lambda: client.states().get(2, [0])[0] == _END, "a verdict")
+  state, code, message = client.states()[2]
+  assert code and expected in message and message
+  assert _answer(client) == (2.0, 1) and client.states()[1][0] == _AVAILABLE
+  small_models.copy(other_version_folder, str(base / "3"))
+  running_server.wait_until(lambda: _answer(client) == (101.0, 3), "the repaired version")
+
+
+def test_a_damaged_newest_version_at_start(base, version_folder):
+  os.mkdir(base / "2")
+  (base / "2" / "saved_model.pb").write_bytes(b"damaged")
+  with running_server.in_process("--model_name=m", f"--model_base_path={base}") as one:
+    assert _answer(one) == (2.0, 1)
+    running_server.wait_until(lambda: one.states().get(2, [0])[0] == _END, "a verdict")
+
+
+def test_only_damaged_versions_end_the_start(tmp_path):
+  os.makedirs(tmp_path / "m" / "2")
+  (tmp_path / "m" / "2" / "saved_model.pb").write_bytes(b"damaged")
+  with pytest.raises(Exception, match=r"Some models did not become available: \{name: m version: 2\} due to error"):
+    with running_server.in_process("--model_name=m", f"--model_base_path={tmp_path / 'm'}"):
+      pass
+
+
+def test_names_that_are_no_versions_are_passed_over(base, client, other_version_folder):
+  for name in ("2.tmp", "v3", "-4", "٥", "99999999999999999999", "6a"):
+    small_models.copy(other_version_folder, str(base / name))
+  (base / "8").write_text("a file")
+  small_models.copy(other_version_folder, str(base / "007"))
+  running_server.wait_until(lambda: _answer(client) == (101.0, 7), "version 7")
+  assert set(client.states()) == {1, 7}
+
+
+def _reload(client, base_path, policy=None, labels=(), name="m"):
+  request = model_management_pb2.ReloadConfigRequest()
+  config = request.config.model_config_list.config.add(name=name, base_path=str(base_path), model_platform="tensorflow")
+  if policy:
+    policy(config.model_version_policy)
+  for label, version in labels:
+    config.version_labels[label] = version
+  return client.model.HandleReloadConfigRequest(request, timeout=60)
+
+
+def test_a_policy_serves_several_versions_and_labels_name_them(base, client, other_version_folder):
+  small_models.copy(other_version_folder, str(base / "2"))
+  running_server.wait_until(lambda: _answer(client)[1] == 2, "version 2")
+  assert _reload(client, base, lambda policy: policy.all.SetInParent()).status.error_code == 0
+  running_server.wait_until(lambda: client.states()[1][0] == _AVAILABLE, "version 1 again")
+  assert _answer(client, version=1) == (2.0, 1) and _answer(client) == (101.0, 2)
+  _reload(client, base, lambda policy: policy.all.SetInParent(), [("old", 1)])
+  request = _request()
+  request.model_spec.version_label = "old"
+  assert client.prediction.Predict(request).model_spec.version.value == 1
+  error = running_server.error_of(_reload, client, base, lambda policy: policy.all.SetInParent(), [("next", 5)])
+  assert error.code() == grpc.StatusCode.FAILED_PRECONDITION
+  _reload(client, base, lambda policy: policy.specific.versions.append(1))
+  running_server.wait_until(lambda: client.states()[2][0] == _END, "version 2 gone")
+  assert _answer(client) == (2.0, 1)
+
+
+def test_a_reload_replaces_the_models(base, client, other_version_folder, tmp_path):
+  os.mkdir(tmp_path / "n")
+  small_models.copy(other_version_folder, str(tmp_path / "n" / "5"))
+  _reload(client, tmp_path / "n", name="n")
+  assert _answer(client, model="n") == (101.0, 5)
+  running_server.wait_until(lambda: client.states()[1][0] == _END, "the old model gone")
+  error = running_server.error_of(client.prediction.Predict, _request())
+  assert error.details() == "Servable not found for request: Latest(m)"
+
+
+def test_a_reload_to_nothing_that_works_says_so(client, tmp_path):
+  os.makedirs(tmp_path / "n" / "1")
+  (tmp_path / "n" / "1" / "saved_model.pb").write_bytes(b"damaged")
+  error = running_server.error_of(_reload, client, tmp_path / "n", name="n")
+  assert error.code() == grpc.StatusCode.UNKNOWN
+  assert error.details().startswith("Some models did not become available: {name: n version: 1} due to error: ")
+
+
+def test_the_port_opens_with_the_first_version(tmp_path, version_folder, caplog):
+  """An empty base path is waited for, with a word; a client then finds nobody there."""
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+  answers = []
+
+  def serve():
+    with running_server.in_process("--model_name=m", f"--model_base_path={tmp_path}", f"--port={port}") as one:
+      answers.append(_answer(one))
+
+  thread = threading.Thread(target=serve)
+  thread.start()
+  running_server.wait_until(lambda: "Did you forget to name your leaf directory as a number" in caplog.text, "a word")
+  assert f"No versions of servable m found under base path {tmp_path}. " in caplog.text
+  with pytest.raises(ConnectionRefusedError):
+    socket.create_connection(("127.0.0.1", port), timeout=5)
+  small_models.copy(version_folder, str(tmp_path / "1"))
+  thread.join(60)
+  assert answers == [(2.0, 1)]
+
+
+def test_a_server_that_still_waits_can_be_stopped(tmp_path):
+  settings = server_config.from_flags([f"--model_base_path={tmp_path}"])
+  stop = threading.Event()
+  thread = threading.Thread(target=server.serve, args=(settings, stop))
+  thread.start()
+  stop.set()
+  thread.join(60)
+  assert not thread.is_alive()
+
+
+def test_a_busy_server_still_says_how_it_is_and_refuses_what_is_too_much(base):
+  """One request runs, one waits; health and status answer all the same, and beyond the limit is refused at once."""
+  flags = "--grpc_max_threads=1", "--max_queued_requests=7"
+  with running_server.in_process("--model_name=m", f"--model_base_path={base}", *flags) as one:
+    endless = small_models.predict_request("loop", n=np.int32([small_models.FOREVER]))
+    busy = [one.prediction.Predict.future(endless, timeout=2) for _ in range(2)]
+    running_server.wait_until(lambda: all(call.running() for call in busy), "the requests")
+    health = health_pb2_grpc.HealthStub(one.channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
+    assert one.states()[1][0] == _AVAILABLE
+    busy += [one.prediction.Predict.future(endless, timeout=2) for _ in range(8)]
+    codes = [call.code() for call in busy]
+    assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) in (2, 3)  # a call counts until shortly after its answer
+    assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
+    assert codes[:2] == 2 * [grpc.StatusCode.DEADLINE_EXCEEDED]
+    running_server.wait_until(lambda: one.prediction.Predict.future(_request()).code() == grpc.StatusCode.OK, "calm")
+
+
+def test_a_port_is_not_shared(base, client):
+  port = client.address.split(":")[1]
+  with pytest.raises(RuntimeError, match="Failed to bind to address"):
+    with running_server.in_process("--model_name=m", f"--model_base_path={base}", f"--port={port}"):
+      pass
+  rest_port = client.rest.rsplit(":", 1)[1]
+  with pytest.raises(OSError, match="Address already in use"):
+    with running_server.in_process("--model_name=m", f"--model_base_path={base}", f"--rest_port={rest_port}"):
+      pass
+
+
+def test_states_are_those_of_the_protocol():
+  from tensorflow_serving.apis import get_model_status_pb2
+  names = get_model_status_pb2.ModelVersionStatus.State.items()
+  assert {name: number for name, number in names if number} == {one.name: int(one) for one in versions.State}
