@@ -42,10 +42,10 @@ _MODEL = "benchmarked"
 _SIGNATURE = "synthesize"
 _BATCH = 16
 _START_SECONDS = 600
-# Clients that were answered together come back within this, so that the next batch is full again.
+# Clients that were answered together come back within this, on a busy machine too, so that the next batch is full again.
 _BATCHING = f"""
 max_batch_size {{ value: {_BATCH} }}
-batch_timeout_micros {{ value: 50000 }}
+batch_timeout_micros {{ value: 200000 }}
 num_batch_threads {{ value: 1 }}
 """
 
