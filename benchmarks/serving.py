@@ -17,6 +17,7 @@ import contextlib
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -42,10 +43,10 @@ _MODEL = "benchmarked"
 _SIGNATURE = "synthesize"
 _BATCH = 16
 _START_SECONDS = 600
-# Clients that were answered together come back within this, so that the next batch is full again.
+# Clients that were answered together come back within this, on a busy machine too: the next batch is full again.
 _BATCHING = f"""
 max_batch_size {{ value: {_BATCH} }}
-batch_timeout_micros {{ value: 50000 }}
+batch_timeout_micros {{ value: 200000 }}
 num_batch_threads {{ value: 1 }}
 """
 
@@ -196,6 +197,7 @@ def _parse():
 
 def main() -> None:
   arguments = _parse()
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server ends with this process
   measure.pin_threads(arguments.threads)
   circumstances = measure.circumstances(arguments.threads)
   circumstances["versions"]["grpcio"] = grpc.__version__
