@@ -14,8 +14,9 @@ def propose(position: tf.Tensor, gradient: tf.Tensor, noise: tf.Tensor, step_siz
     step_size: h, float32 [B], above 0.
   """
   step = step_size[:, tf.newaxis]
-  # One sum: TensorFlow's optimiser may regroup two where it knows the shapes, and the last bit would depend on that.
-  return tf.add_n([position, step * gradient, tf.sqrt(2.0 * step) * noise])
+  # Not a sum of three: TensorFlow's optimiser makes one operation of that and sorts its terms by their names, which
+  # differ between a live and an exported graph. The last bit would depend on it.
+  return position + step * (gradient + tf.sqrt(2.0 / step) * noise)
 
 
 def log_proposal_ratio(noise: tf.Tensor, gradient: tf.Tensor, proposed_gradient: tf.Tensor,

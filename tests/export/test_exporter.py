@@ -11,7 +11,6 @@ import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
 from export import exporter
-from export import gate
 from export import warmup
 from stic_tf import config as config_lib
 from tests.export.conftest import EXPORT_MAIN
@@ -55,17 +54,6 @@ def test_the_next_version(tmp_path, names, version):
   for name in names:
     (tmp_path / name).mkdir()
   assert exporter.next_version(str(tmp_path)) == version
-
-
-def test_a_version_that_appears_meanwhile_is_not_overwritten(trained_run, tmp_path, monkeypatch):
-  def also_exported(*unused):
-    (tmp_path / "1").mkdir()
-
-  monkeypatch.setattr(gate, "check_images", also_exported)
-  monkeypatch.setattr(exporter, "next_version", lambda unused: 1)
-  with pytest.raises(config_lib.ConfigError, match="--export_dir=.*already there"):
-    exporter.export_run(trained_run, str(tmp_path))
-  assert os.listdir(tmp_path) == ["1"] and not os.listdir(tmp_path / "1")
 
 
 def test_a_limit_below_the_runs_own_steps(trained_run, tmp_path):

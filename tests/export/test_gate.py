@@ -13,6 +13,7 @@ import stic_tf
 from export import exporter
 from export import gate
 from export import serving_module
+from stic_tf import config as config_lib
 
 _IMAGES = np.random.default_rng(0).integers(0, 256, [20, 4, 4, 1]).astype(np.uint8)
 _WEIGHTS = np.random.default_rng(1).normal(size=[16, 3]).astype(np.float32)
@@ -68,24 +69,33 @@ def test_a_custom_operation_in_a_function_is_refused(model_dir, tmp_path):
     gate.check_graph(str(tmp_path / "model"))
 
 
-def test_another_image_is_refused(tmp_path):
-  exported, other = _wrap(_logits), _wrap(_logits)
-  version = exporter.export_classifier(exported, str(tmp_path / "model"))
-  settings = serving_module.ServingModule(exported, 5).settings
-  gate.check_images(version, exported, settings)
-  # A change of one grey level in a part of the pixels.
-  other.target.preconditioner.mean.assign_add(tf.fill([16], 0.004))
+def test_another_image_is_refused(model_dir, trained_run, classifier):
+  settings = serving_module.Settings(6, 1.0, 50, (0.01, 100.0), classifier.class_names)
+  gate.check_images(model_dir, classifier, settings)
+  # A canvas that is less than a grey level brighter.
+  other = stic_tf.load(trained_run)
+  other.target.preconditioner.mean.assign_add(tf.fill([64], 0.004))
   with pytest.raises(gate.GateError, match="images of synthesize: the exported model differs"):
-    gate.check_images(version, other, settings)
+    gate.check_images(model_dir, other, settings)
 
 
-def test_a_failure_at_any_point_leaves_nothing(tmp_path, monkeypatch):
-  def fail(*unused):
+def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
+  def fail(unused, folder, **others):
+    pathlib.Path(folder, "saved_model.pb").write_text("half of o")
     raise KeyboardInterrupt
 
-  (tmp_path / "model").mkdir()
-  (tmp_path / "model" / "7").mkdir()
-  monkeypatch.setattr(gate, "check_images", fail)
+  (tmp_path / "model" / "7").mkdir(parents=True)
+  monkeypatch.setattr(tf.saved_model, "save", fail)
   with pytest.raises(KeyboardInterrupt):
     exporter.export_classifier(_wrap(_logits), str(tmp_path / "model"))
   assert os.listdir(tmp_path / "model") == ["7"]
+
+
+def test_a_version_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypatch):
+  monkeypatch.setattr(tf.saved_model, "save", lambda *unused, **others: None)
+  monkeypatch.setattr(gate, "check_graph", lambda folder: (tmp_path / "1").mkdir())
+  monkeypatch.setattr(gate, "check_images", lambda *unused: None)
+  monkeypatch.setattr(exporter, "next_version", lambda unused: 1)
+  with pytest.raises(config_lib.ConfigError, match="--export_dir=.*already there"):
+    exporter.export_classifier(_wrap(_logits), str(tmp_path))
+  assert os.listdir(tmp_path) == ["1"] and not os.listdir(tmp_path / "1")
