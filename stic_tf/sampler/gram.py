@@ -147,7 +147,7 @@ class LowRankPreconditioner(Preconditioner):
     # Both orders are held: a product with a transposed factor is several times slower.
     self.directions = tf.Variable(tf.zeros([self.size, RANK]), trainable=False, name="directions")
     self.directions_transposed = tf.Variable(tf.zeros([RANK, self.size]), trainable=False, name="directions_transposed")
-    # [D, c] of the root, then of its inverse.
+    # D / c and c of the root, then of its inverse.
     self.scales = tf.Variable(tf.zeros([2, RANK]), trainable=False, name="scales")
     self.rest = tf.Variable(tf.ones([2]), trainable=False, name="rest")
 
@@ -157,13 +157,13 @@ class LowRankPreconditioner(Preconditioner):
     self.directions.assign(vectors)
     self.directions_transposed.assign(vectors.T)
     roots, rest_root = np.sqrt(values + noise_level ** 2), np.sqrt(rest + noise_level ** 2)
-    self.scales.assign([roots - rest_root, 1.0 / roots - 1.0 / rest_root])
+    self.scales.assign([roots / rest_root - 1.0, rest_root / roots - 1.0])
     self.rest.assign([rest_root, 1.0 / rest_root])
 
   def _apply(self, which, rows):
     inner = tf.matmul(rows, self.directions) * self.scales[which]
-    # add_n: a plain sum may be regrouped with the one that adds the mean, see langevin.propose.
-    return tf.add_n([tf.matmul(inner, self.directions_transposed), self.rest[which] * rows])
+    # The scale last: a sum is added to this, and a sum of three may be regrouped, see langevin.propose.
+    return self.rest[which] * (rows + tf.matmul(inner, self.directions_transposed))
 
   def color(self, whitened):
     return self._apply(0, whitened)

@@ -83,6 +83,7 @@ class Target:
       whitened, gradient: float32 [B, D] of one chain state.
       noise_level: s, a scalar; 0 renders the walk as it stands.
     """
+    # A difference, as a sum of three may be regrouped, see langevin.propose.
     rows = self.preconditioner.to_rows(whitened)
-    rows += tf.square(noise_level) * self.preconditioner.whiten_transpose(gradient)
+    rows -= -tf.square(noise_level) * self.preconditioner.whiten_transpose(gradient)
     return tf.reshape(rows, [-1, *self.image_shape])
