@@ -12,10 +12,13 @@ from stic_tf import config as config_lib
 from stic_tf import replicas
 from stic_tf.datasets import pixel_range
 from stic_tf.models import build
+from stic_tf.sampler import annealed as annealed_lib
 from stic_tf.sampler import canvas
 from stic_tf.sampler import gram as gram_lib
+from stic_tf.sampler import level_preconditioner
 from stic_tf.sampler import target as target_lib
 from stic_tf.self_analysis import recurrence as recurrence_lib
+from stic_tf.self_analysis import score_recurrence
 
 # oneDNN and Eigen choose the kernel of a matrix product, and with it the order of its sums, by the number of rows. A
 # last bit is enough to turn a pixel and, now and then, an accept test: so every batch is filled up to whole blocks.
@@ -86,29 +89,40 @@ class DrawingClassifier:
     sampler: defaults of `draw`.
     noise_level: s of the smoothed density the chain walks in; the jump renders it. 0 for none.
     strategy: replicas to draw on; None for one.
+    annealed: what a noise-conditional network draws from, in place of `energy` and `preconditioner`.
   """
 
   def __init__(self, logits: Callable, energy: target_lib.ClassEnergy, preconditioner: gram_lib.Preconditioner,
                image_shape: Sequence[int], class_names: Sequence[str], sampler: config_lib.SamplerConfig,
-               noise_level, strategy: Optional[tf.distribute.Strategy] = None):
+               noise_level, strategy: Optional[tf.distribute.Strategy] = None,
+               annealed: Optional[annealed_lib.AnnealedTarget] = None):
     self.image_shape, self.class_names = tuple(image_shape), tuple(class_names)
     self.num_classes = len(self.class_names)
     self.sampler = sampler
     self.noise_level = noise_level
     self.strategy = strategy or tf.distribute.get_strategy()
     self.target = target_lib.Target(energy, preconditioner, self.image_shape, sampler.reference)
+    self.annealed = annealed
     self._logits = logits
     self._draw = replicas.compiled(self.strategy, self._draw_replica)
     self._classify = tf.function(lambda images: tf.nn.softmax(self._logits(pixel_range.from_uint8(images))),
                                  autograph=False, reduce_retracing=True)
 
   def _draw_replica(self, chains, num_steps, temperature, step_size, noise_level):
-    drawing = canvas.draw(self.target, chains["class_weights"], chains["seeds"], num_steps, temperature, step_size,
-                          noise_level, self.sampler.burn_in_fraction, self.sampler.sampler,
-                          self.sampler.target_acceptance)
+    if self.annealed:
+      drawing = self.annealed.draw(chains["class_weights"], chains["seeds"], num_steps, temperature, step_size)
+    else:
+      drawing = canvas.draw(self.target, chains["class_weights"], chains["seeds"], num_steps, temperature, step_size,
+                            noise_level, self.sampler.burn_in_fraction, self.sampler.sampler,
+                            self.sampler.target_acceptance)
     probabilities = tf.nn.softmax(self._logits(pixel_range.from_uint8(drawing.images)))
     return {"images": drawing.images, "log_density": drawing.log_density, "probabilities": probabilities,
             "acceptance_rate": drawing.acceptance_rate, "step_size": drawing.step_size}
+
+  def network_evaluations(self, num_steps: Optional[int] = None) -> int:
+    """Forward and backward passes that a drawing of `num_steps` (None: the run's own) takes."""
+    num_steps = self.sampler.num_steps if num_steps is None else num_steps
+    return annealed_lib.network_evaluations(num_steps, self.annealed.settings) if self.annealed else num_steps + 1
 
   def classify(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Class probabilities of images.
@@ -182,8 +196,8 @@ def from_recurrence(recurrence: recurrence_lib.Recurrence, class_names: Sequence
   """The classifier of a training as it stands: its averaged weights. It follows the training's further passes."""
   target = recurrence.targets["average"]
   return DrawingClassifier(
-      lambda images: build.logits(recurrence.average, images), target.energy, recurrence.preconditioner,
-      recurrence.image_shape, class_names, recurrence.drawing_sampler(), recurrence.noise_level, recurrence.strategy)
+      recurrence.answer, target.energy, recurrence.preconditioner, recurrence.image_shape, class_names,
+      recurrence.drawing_sampler(), recurrence.noise_level, recurrence.strategy, recurrence.annealed)
 
 
 def from_state(arrays: Dict[str, np.ndarray], description: dict,
@@ -201,17 +215,23 @@ def from_state(arrays: Dict[str, np.ndarray], description: dict,
   sampler = config_lib.from_mapping(config_lib.SamplerConfig, description["config"])
   image_shape, class_names = tuple(description["image_shape"]), description["class_names"]
   strategy = strategy or tf.distribute.get_strategy()
+  is_score = model.model == "score"
+  build_preconditioner = level_preconditioner.build if is_score else gram_lib.build_preconditioner
   with strategy.scope():
     network = build.build_network(model, image_shape, len(class_names), seed=0)
-    preconditioner = gram_lib.build_preconditioner(sampler.preconditioner, image_shape)
+    preconditioner = build_preconditioner(sampler.preconditioner, image_shape)
     class_grams = recurrence_lib.make_class_grams(network, len(class_names), sampler)
   for group, variables in (("average", network.variables), ("preconditioner", preconditioner.variables()),
                            ("class_grams", class_grams.variables())):
     checkpoint.assign(arrays, group, variables)
   sampler = dataclasses.replace(sampler, step_size=float(arrays["scales"][0]))
-  return DrawingClassifier(lambda images: build.logits(network, images),
+  noise_level, annealed = float(arrays["noise_level/000"]), None
+  if is_score:
+    score = config_lib.from_mapping(config_lib.ScoreConfig, description["config"])
+    annealed = score_recurrence.make_annealed(network, preconditioner, sampler, score)
+  return DrawingClassifier(lambda images: build.logits(network, images, noise_level if is_score else None),
                            recurrence_lib.make_energy(network, class_grams, sampler.gram_weight), preconditioner,
-                           image_shape, class_names, sampler, float(arrays["noise_level/000"]), strategy)
+                           image_shape, class_names, sampler, noise_level, strategy, annealed)
 
 
 def load(run_dir: str, strategy: Optional[tf.distribute.Strategy] = None) -> DrawingClassifier:

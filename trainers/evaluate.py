@@ -111,7 +111,7 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
   summary = {
       "model": values.model, "dataset": values.dataset, "seed": values.seed, **scores,
       "step_size": classifier.sampler.step_size, "noise_level": float(np.asarray(classifier.noise_level)),
-      "network_evaluations_per_image": classifier.sampler.num_steps + 1, "seconds_training": seconds_training,
+      "network_evaluations_per_image": classifier.network_evaluations(), "seconds_training": seconds_training,
       "versions": run_folder_lib.versions(), "git_commit": run_folder_lib.git_commit()}
   folder.write_summary(summary)
   return summary

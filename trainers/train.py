@@ -10,6 +10,7 @@ from stic_tf.datasets import pipeline
 from stic_tf.datasets import pixel_range
 from stic_tf.sampler import gram as gram_lib
 from stic_tf.self_analysis import recurrence as recurrence_lib
+from stic_tf.self_analysis import systems
 from trainers import checkpointing
 from trainers import dashboard as dashboard_lib
 from trainers import evaluate
@@ -57,8 +58,8 @@ class Training:
     images, _ = dataset.arrays("train", limit=min(dataset.sizes["train"], _STATISTICS_IMAGES))
     statistics = gram_lib.ImageStatistics.fit(pixel_range.from_uint8(images).numpy())
     spec = dataset.spec
-    self.recurrence = recurrence_lib.Recurrence(configs["model"], configs["sampler"], self.config, spec.image_shape,
-                                                spec.num_classes, statistics, values.seed, strategy)
+    self.recurrence = systems.make_recurrence(configs, spec.image_shape, spec.num_classes, statistics, values.seed,
+                                              strategy)
     names = list(spec.class_names) or [str(label) for label in range(spec.num_classes)]
     description = {"config": trainer_flags.run_settings(values), "dataset": values.dataset,
                    "image_shape": list(spec.image_shape), "class_names": names}
@@ -96,6 +97,7 @@ class Training:
   def _run_pass(self, rows, clock, evaluator, dashboard) -> None:
     recurrence = self.recurrence
     logs = self._train_pass_or_roll_back(rows, dashboard)
+    recurrence.choose_answer(*evaluator.validation)
     number = recurrence.passes_done
     seconds = clock.seconds()
     scores = evaluator.score(self._classifier(), self.values.pass_samples, self.values.pass_steps)
