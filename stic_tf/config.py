@@ -186,7 +186,8 @@ class ScoreConfig:
 def check_together(model: ModelConfig, sampler: SamplerConfig) -> None:
   """Raises ConfigError where settings of the sampler do not go with the model."""
   if model.model == "score":
-    require(sampler.sampler != "jem_sgld", "sampler", sampler.sampler, "must be grmala or unadjusted with --model=score")
+    require(sampler.sampler != "jem_sgld", "sampler", sampler.sampler,
+            "must be grmala or unadjusted with --model=score")
     require(sampler.gram_weight == 0, "gram_weight", sampler.gram_weight, "must be 0 with --model=score")
     require(sampler.reference == "gaussian", "reference", sampler.reference, "must be gaussian with --model=score")
 

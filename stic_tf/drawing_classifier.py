@@ -108,6 +108,19 @@ class DrawingClassifier:
     self._classify = tf.function(lambda images: tf.nn.softmax(self._logits(pixel_range.from_uint8(images))),
                                  autograph=False, reduce_retracing=True)
 
+    self._log_density = tf.function(self._log_density_of, autograph=False, reduce_retracing=True)
+
+  def _log_density_of(self, images, class_weights):
+    images = pixel_range.from_uint8(images)
+    logits = self._logits(images)
+    if class_weights is None:
+      log_density = tf.reduce_logsumexp(logits, axis=1)
+    else:
+      log_density = target_lib.weighted_logit(logits, class_weights)
+    if not self.annealed and self.sampler.reference == "gaussian":
+      log_density -= 0.5 * tf.reduce_sum(tf.square(self.target.to_whitened(images)), axis=1)
+    return log_density
+
   def _draw_replica(self, chains, num_steps, temperature, step_size, noise_level):
     if self.annealed:
       drawing = self.annealed.draw(chains["class_weights"], chains["seeds"], num_steps, temperature, step_size)
@@ -137,15 +150,62 @@ class DrawingClassifier:
     Raises:
       ConfigError: images of another type or shape.
     """
+    images = self._checked(images)
+    return self._in_batches(self._classify, [images], batch_size, [self.num_classes])
+
+  def log_density(self, images: np.ndarray, class_weights=None, batch_size: int = 256) -> np.ndarray:
+    """log p(x | w) of images up to a constant of w, so that differences of two images are log ratios of densities.
+
+    Of a noise-conditional network it is that of images at the noise level the network answers at.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      class_weights: as for `draw`; None for the class-free log Σ_k p(x | k), which tells how unlike the training images
+        an image is.
+      batch_size: how many at a time.
+
+    Returns:
+      float32 [N].
+
+    Raises:
+      ConfigError: images of another type or shape, or weights off the simplex.
+    """
+    images = self._checked(images)
+    if class_weights is None:
+      return self._in_batches(lambda rows: self._log_density(rows, None), [images], batch_size, [])
+    weights = check_class_weights(class_weights, self.num_classes)
+    config_lib.require(len(weights) == len(images), "class_weights", list(weights.shape),
+                       f"must have the shape [{len(images)}, {self.num_classes}]")
+    return self._in_batches(self._log_density, [images, weights], batch_size, [])
+
+  def _checked(self, images) -> np.ndarray:
     images = np.asarray(images)
     config_lib.require(images.dtype == np.uint8 and images.shape[1:] == self.image_shape, "images",
                        f"{images.dtype}{list(images.shape)}", f"must be uint8 [N, {str(list(self.image_shape))[1:]}")
-    batch_size = _in_blocks(max(1, min(batch_size, len(images))), _ROW_BLOCK)
-    parts = []
-    for start in range(0, len(images), batch_size):
-      rows = np.arange(start, start + batch_size) % len(images)
-      parts.append(self._classify(images[rows]).numpy()[:len(images) - start])
-    return np.concatenate(parts) if parts else np.zeros([0, self.num_classes], np.float32)
+    return images
+
+  @staticmethod
+  def _in_batches(function, arrays, batch_size, shape) -> np.ndarray:
+    """`function` of the rows of arrays [N, …], in whole blocks: float32 [N, *shape]."""
+    count = len(arrays[0])
+    batch_size = _in_blocks(max(1, min(batch_size, count)), _ROW_BLOCK)
+    parts = [np.zeros([0, *shape], np.float32)]
+    for start in range(0, count, batch_size):
+      rows = np.arange(start, start + batch_size) % count
+      parts.append(function(*(array[rows] for array in arrays)).numpy()[:count - start])
+    return np.concatenate(parts)
+
+  def anneal_with(self, **settings) -> None:
+    """Draws from here on with other settings of the schedule: fields of `config.ScoreConfig`, for example guidance.
+
+    Raises:
+      ConfigError: the classifier is not noise-conditional, or a value out of range.
+    """
+    for name, value in settings.items():
+      config_lib.require(self.annealed is not None, name, value, "goes with --model=score only")
+    if settings:
+      self.annealed = self.annealed.with_settings(dataclasses.replace(self.annealed.settings, **settings))
+      self._draw = replicas.compiled(self.strategy, self._draw_replica)
 
   def draw(self, class_weights, seeds=0, num_steps: Optional[int] = None, temperature: Optional[float] = None,
            step_size: Optional[float] = None, batch_size: int = 100,

@@ -64,6 +64,9 @@ _HELP = {
 RUN_FLAGS = ["dataset", "seed", "num_replicas", "augment", "inception_weights", "num_samples", "pass_samples",
              "pass_steps"]
 
+# Of those, what a drawing of a noise-conditional network can be asked to do otherwise.
+SCHEDULE_FLAGS = ("sigma_min", "sigma_max", "rho", "predictor", "corrector_steps", "guidance", "correction")
+
 
 def _define() -> None:
   for config_class in _CONFIGS:

@@ -48,8 +48,8 @@ def build_network(config: config_lib.ModelConfig, image_shape: Sequence[int], nu
     seed: of the initial weights; the same seed gives the same weights.
 
   Returns:
-    A Keras model from images float32 [B, H, W, C] in [-1, 1] to [logits [B, K], features [B, H_l, W_l, C_l], …]; that of
-    "score" takes [images, noise levels [B]] and gives [class energies [B, K], real/fake logits [B, K]].
+    A Keras model from images float32 [B, H, W, C] in [-1, 1] to [logits [B, K], features [B, H_l, W_l, C_l], …]; the
+    one of "score" takes [images, noise levels [B]] and gives [class energies [B, K], real/fake logits [B, K]].
   """
   return _NETWORKS[resolve_network(config, image_shape)](config, tuple(image_shape), num_classes, seed)
 

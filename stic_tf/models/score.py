@@ -97,7 +97,8 @@ def _trunk(image_shape: Sequence[int], num_classes: int, width: int, blocks: int
   image, conditioning = keras.Input(image_shape, name="scaled_image"), keras.Input([], name="log_noise")
   embedding = layers.Dense(_EMBEDDING, "swish", kernel_initializer=_initializer(2.0, seed), name="embed1")(
       _Embedding(name="harmonics")(conditioning))
-  embedding = layers.Dense(_EMBEDDING, "swish", kernel_initializer=_initializer(2.0, seed + 1), name="embed2")(embedding)
+  embedding = layers.Dense(_EMBEDDING, "swish", kernel_initializer=_initializer(2.0, seed + 1), name="embed2")(
+      embedding)
   hidden = _convolution(width, 1 if image_shape[0] <= 16 else 2, "stem", seed + 2)(image)
   readouts, stage = [], 0
   while True:

@@ -13,8 +13,9 @@ import tensorflow as tf
 from stic_tf import config as config_lib
 from stic_tf.datasets import pixel_range
 from stic_tf.sampler import canvas
-from stic_tf.sampler import grmala
+from stic_tf.sampler import langevin
 from stic_tf.sampler import level_preconditioner
+from stic_tf.sampler import metropolis
 from stic_tf.sampler import random as random_lib
 
 # images [B, H, W, C], noise levels [B], class weights [B, K] -> energy f_w(x, σ) [B]
@@ -89,8 +90,8 @@ def run(energy: LevelEnergy, preconditioner: level_preconditioner.LevelPrecondit
         settings: config_lib.ScoreConfig, adjust: bool = True) -> Annealed:
   """Takes B images from the blank canvas N(μ, M_σmax) down their schedules.
 
-  At its level the corrector is plain GRMALA with fixed h, so a sample of π_w(·, σ) stays one. Predictor and schedule are
-  the only approximations, besides the canvas at σ_max.
+  At its level the corrector is plain GRMALA with fixed h, so a sample of π_w(·, σ) stays one. What is approximate is
+  the canvas at σ_max and the way from level to level.
 
   Args:
     energy: f_w(x, σ).
@@ -113,68 +114,66 @@ def run(energy: LevelEnergy, preconditioner: level_preconditioner.LevelPrecondit
   temperature = tf.broadcast_to(tf.cast(temperature, tf.float32), [batch])
   step_size = tf.broadcast_to(tf.cast(step_size, tf.float32), [batch])
   keys = random_lib.image_keys(seeds, random_lib.CHAIN_STREAM)
-  corrections = settings.corrector_steps
+  # What is done at a level, one network evaluation each: Heun's second slope, on the way to it (not to the first); log
+  # density and score on arrival; then the corrector's proposals. In one flat loop, so that the graph holds the network
+  # once, and as a loop within the loop meets a fault of Grappler (a TemporaryVariable that is there already).
+  has_middle, corrections = int(settings.predictor == "heun"), settings.corrector_steps
+  kinds = ["middle"] * has_middle + ["arrival"] + ["proposal"] * (corrections > 0)
+  evaluations = has_middle + 1 + corrections
 
-  # A function of its own, so that a graph that evaluates it in four places traces the network once.
-  @tf.function(autograph=False)
-  def evaluate(rows, noise_level, class_weights, temperature):
+  def log_density_and_score(rows, level):
     images = tf.reshape(rows, [-1, *image_shape])
     with tf.GradientTape(watch_accessed_variables=False) as tape:
       tape.watch(images)
-      log_density = energy(images, noise_level, class_weights) / temperature
+      log_density = energy(images, level, class_weights) / temperature
     return log_density, tf.reshape(tape.gradient(log_density, images), [-1, size])
 
-  def predict(rows, score, level, next_level):
-    """Heun's step of dx/dσ = -σ·score from `level` to `next_level`."""
-    level, step = level[:, tf.newaxis], (next_level - level)[:, tf.newaxis]
-    slope = -level * score
-    _, next_score = evaluate(rows + step * slope, next_level, class_weights, temperature)
-    return rows + step * 0.5 * (slope - next_level[:, tf.newaxis] * next_score)
-
-  def correct(rows, log_density, score, level, number):
-    """`corrections` GRMALA steps at one level, in whitened coordinates about `rows`."""
-    normals, log_uniforms = random_lib.normals_and_log_uniforms(keys, number * corrections + tf.range(corrections), size)
-
-    def density(whitened):
-      log_density, score = evaluate(rows + preconditioner.color(whitened, level), level, class_weights, temperature)
-      return log_density, preconditioner.color(score, level)
-
-    def body(number, state, accepted):
-      state, info = grmala.one_step(state, density, normals[number], log_uniforms[number], step_size, adjust)
-      return number + 1, state, accepted + info.acceptance_probability
-
-    state = grmala.ChainState(tf.zeros_like(rows), log_density, preconditioner.color(score, level))
-    _, state, accepted = tf.while_loop(
-        lambda number, *_: number < corrections, body, [tf.constant(0), state, tf.zeros([batch])],
-        shape_invariants=[tf.TensorShape([]), grmala.state_shape(size), tf.TensorShape([None])], parallel_iterations=1)
-    return (rows + preconditioner.color(state.position, level), state.log_density,
-            preconditioner.whiten(state.gradient, level), accepted)
-
-  def arrive(rows, level, number):
-    """Evaluates at a new level and corrects there."""
-    log_density, score = evaluate(rows, level, class_weights, temperature)
-    if not corrections:
-      return rows, log_density, score, tf.zeros([batch])
-    return correct(rows, log_density, score, level, number)
-
   def body(number, rows, log_density, score, accepted):
-    running = number < num_steps
-    level = noise_level_at(number - 1, num_steps, settings)
-    next_level = noise_level_at(number, num_steps, settings)
-    moved = predict(rows, score, level, next_level) if settings.predictor == "heun" else rows
-    arrived = arrive(moved, next_level, number)
-    return (number + 1, *(tf.where(running if new.shape.rank == 1 else running[:, tf.newaxis], new, old)
-                          for new, old in zip(arrived, (rows, log_density, score))),
-            accepted + tf.where(running, arrived[3], 0.0))
+    place, phase = number // evaluations, number % evaluations
+    kind = tf.minimum(phase, len(kinds) - 1)
+    before, level = (noise_level_at(tf.maximum(i, 0), num_steps, settings)[:, tf.newaxis] for i in (place - 1, place))
+    slope = -before * score  # dx/dσ at the level before
+    nothing = tf.zeros_like(rows), tf.zeros_like(log_density)
 
-  top = noise_level_at(tf.constant(0), num_steps, settings)
+    def draw_proposal():
+      numbers = tf.reshape(place * corrections + phase - has_middle - 1, [1])
+      (noise,), (log_uniform,) = map(tf.unstack, random_lib.normals_and_log_uniforms(keys, numbers, size))
+      move = langevin.propose(tf.zeros_like(rows), color(score), noise, step_size)
+      return rows + color(move), noise, log_uniform
+
+    def color(values):
+      return preconditioner.color(values, level[:, 0])
+
+    points = {"middle": lambda: (rows + (level - before) * slope, *nothing), "arrival": lambda: (rows, *nothing),
+              "proposal": draw_proposal}
+    point, noise, log_uniform = tf.switch_case(kind, [points[name] for name in kinds])
+    new_log_density, new_score = log_density_and_score(point, level[:, 0])
+
+    def finish_step():
+      return rows + (level - before) * 0.5 * (slope - level * new_score), log_density, score, nothing[1]
+
+    def accept_or_reject():
+      log_ratio = (new_log_density - log_density
+                   + langevin.log_proposal_ratio(noise, color(score), color(new_score), step_size))
+      taken = metropolis.accept(log_ratio, log_uniform) if adjust else tf.math.is_finite(log_ratio)
+      state = (metropolis.choose(taken, new, old) for new, old in zip(
+          (point, new_log_density, new_score), (rows, log_density, score)))
+      return (*state, metropolis.acceptance_probability(log_ratio))
+
+    outcomes = {"middle": finish_step, "arrival": lambda: (rows, new_log_density, new_score, nothing[1]),
+                "proposal": accept_or_reject}
+    *state, probability = tf.switch_case(kind, [outcomes[name] for name in kinds])
+    running = place < num_steps
+    return (number + 1, *(metropolis.choose(running, new, old) for new, old in zip(state, (rows, log_density, score))),
+            accepted + tf.where(running, probability, 0.0))
+
   noise = random_lib.normals(seeds, random_lib.CANVAS_STREAM, size)
-  first = arrive(preconditioner.mean + preconditioner.color(noise, top), top, tf.constant(0))
-  many = tf.TensorShape([None, size])
+  canvas_rows = preconditioner.mean + preconditioner.color(noise, tf.fill([batch], settings.sigma_max))
+  zeros, many, row_shape = tf.zeros([batch]), tf.TensorShape([None]), tf.TensorShape([None, size])
   _, rows, log_density, score, accepted = tf.while_loop(
-      lambda number, *_: number < tf.reduce_max(num_steps), body, [tf.constant(1), *first],
-      shape_invariants=[tf.TensorShape([]), many, tf.TensorShape([None]), many, tf.TensorShape([None])],
-      parallel_iterations=1)
+      lambda number, *_: number < evaluations * tf.reduce_max(num_steps), body,
+      [tf.constant(has_middle), canvas_rows, zeros, tf.zeros_like(canvas_rows), zeros],
+      shape_invariants=[tf.TensorShape([]), row_shape, many, row_shape, many], parallel_iterations=1)
   rate = accepted / tf.cast(num_steps * corrections, tf.float32) if corrections else tf.ones([batch])
   return Annealed(rows, log_density, score, noise_level_at(num_steps - 1, num_steps, settings), rate)
 

@@ -1,6 +1,6 @@
 """Preconditioners that know the noise level: M_σ = L_σ², L_σ symmetric, each row at a level of its own.
 
-One eigendecomposition of the training images' covariance Σ serves every level, since Σ + σ²·I has the same eigenvectors.
+One eigendecomposition of the training images' covariance Σ serves every level: Σ + σ²·I has the same eigenvectors.
 """
 
 from typing import Sequence
@@ -12,7 +12,7 @@ from stic_tf.sampler import gram as gram_lib
 
 
 class LevelPreconditioner:
-  """M_σ with the mean of the canvas; images are handled as rows [B, D]. Subclasses say how powers of M_σ are applied."""
+  """M_σ with the mean of the canvas; images are handled as rows [B, D]. Subclasses say how L_σ acts."""
 
   def __init__(self, image_shape: Sequence[int]):
     self.image_shape = tuple(image_shape)
@@ -21,11 +21,7 @@ class LevelPreconditioner:
 
   def color(self, rows: tf.Tensor, noise_level: tf.Tensor) -> tf.Tensor:
     """L_σ v: float32 [B, D], σ [B] -> [B, D]."""
-    return self._power(rows, noise_level, 0.5)
-
-  def whiten(self, rows: tf.Tensor, noise_level: tf.Tensor) -> tf.Tensor:
-    """L_σ⁻¹ v: float32 [B, D], σ [B] -> [B, D]."""
-    return self._power(rows, noise_level, -0.5)
+    raise NotImplementedError
 
   def fit(self, statistics: gram_lib.ImageStatistics) -> None:
     """Takes μ and Σ from the moments of training images."""
@@ -35,16 +31,11 @@ class LevelPreconditioner:
     """What a checkpoint must hold."""
     return [self.mean]
 
-  def _power(self, rows, noise_level, exponent):
-    """M_σ^exponent v."""
-    raise NotImplementedError
-
-
 class ScaledLevels(LevelPreconditioner):
   """M_σ = σ²·I."""
 
-  def _power(self, rows, noise_level, exponent):
-    return rows * tf.pow(noise_level, 2.0 * exponent)[:, tf.newaxis]
+  def color(self, rows, noise_level):
+    return rows * noise_level[:, tf.newaxis]
 
 
 class DenseLevels(LevelPreconditioner):
@@ -64,8 +55,8 @@ class DenseLevels(LevelPreconditioner):
   def variables(self):
     return [self.mean, self.basis, self.values]
 
-  def _power(self, rows, noise_level, exponent):
-    scales = tf.pow(self.values + tf.square(noise_level)[:, tf.newaxis], exponent)
+  def color(self, rows, noise_level):
+    scales = tf.sqrt(self.values + tf.square(noise_level)[:, tf.newaxis])
     return tf.matmul(tf.matmul(rows, self.basis) * scales, self.basis, transpose_b=True)
 
 
@@ -88,11 +79,11 @@ class SpectralLevels(LevelPreconditioner):
   def variables(self):
     return [self.mean, self.vectors, self.values]
 
-  def _power(self, rows, noise_level, exponent):
+  def color(self, rows, noise_level):
     height, width, channels = self.image_shape
     images = tf.transpose(tf.reshape(rows, [-1, height, width, channels]), [0, 3, 1, 2])
     waves = tf.transpose(tf.signal.fft2d(tf.cast(images, tf.complex64)), [0, 2, 3, 1])
-    scales = tf.pow(self.values + tf.square(noise_level)[:, tf.newaxis, tf.newaxis, tf.newaxis], exponent)
+    scales = tf.sqrt(self.values + tf.square(noise_level)[:, tf.newaxis, tf.newaxis, tf.newaxis])
     turned = tf.einsum("hwdc,bhwd->bhwc", tf.math.conj(self.vectors), waves) * tf.cast(scales, tf.complex64)
     waves = tf.transpose(tf.einsum("hwcd,bhwd->bhwc", self.vectors, turned), [0, 3, 1, 2])
     images = tf.transpose(tf.math.real(tf.signal.ifft2d(waves)), [0, 2, 3, 1])

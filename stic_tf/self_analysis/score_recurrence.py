@@ -1,7 +1,7 @@
 """The passes of Score-STIC: the same recurrence, with a noise-conditional network and fakes at all noise levels.
 
-Each pass ends with fresh fakes from blank canvases, drawn by the averaged network. In the next pass they are noised as the
-real images are, and a head of the network learns the log ratio of the real density to that of the fakes, at every level.
+Each pass ends with fresh fakes from blank canvases, drawn by the averaged network. In the next pass they are noised as
+the real images are, and a head of the network learns the log ratio of the real density to theirs, at every level.
 """
 
 from typing import Dict
@@ -39,7 +39,7 @@ class ScoreRecurrence(recurrence_lib.Recurrence):
   """
 
   def __init__(self, model, sampler, recurrence, image_shape, num_classes, statistics, seed, strategy,
-               score: config_lib.ScoreConfig = config_lib.ScoreConfig()):
+               score: config_lib.ScoreConfig):
     self.score = score
     super().__init__(model, sampler, recurrence, image_shape, num_classes, statistics, seed, strategy)
     mean, scale = statistics.mean.reshape(self.image_shape), float(np.sqrt(statistics.mean_variance))
@@ -83,8 +83,8 @@ class ScoreRecurrence(recurrence_lib.Recurrence):
     data["mixup_labels"] = mixup_labels
     if self.recurrence.fakes and self.passes_done:
       rows = rng.choice(len(self.chains), len(images), replace=len(self.chains) < len(images))
-      fake_images, data["fake_weights"] = self._with_past(self.chains.images[rows], self.chains.class_weights[rows], rng)
-      self._add_noisy(data, "fake", fake_images, rng)
+      fakes, data["fake_weights"] = self._with_past(self.chains.images[rows], self.chains.class_weights[rows], rng)
+      self._add_noisy(data, "fake", fakes, rng)
     return {}
 
   def _levels(self, count, rng) -> np.ndarray:
