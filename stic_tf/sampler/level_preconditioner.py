@@ -8,6 +8,7 @@ from typing import Sequence
 import numpy as np
 import tensorflow as tf
 
+from stic_tf import config as config_lib
 from stic_tf.sampler import gram as gram_lib
 
 
@@ -94,11 +95,20 @@ def build(name: str, image_shape: Sequence[int]) -> LevelPreconditioner:
   """The preconditioner called `name`, to be given its moments by `fit`.
 
   Args:
-    name: "gram" (dense up to gram.DENSE_LIMIT numbers an image, spectral above), "spectral", or "identity" (σ²·I).
+    name: "gram" (dense up to gram.FULL_RANK_LIMIT numbers an image, spectral above), "dense", "spectral", or "identity"
+      (σ²·I).
     image_shape: (H, W, C).
+
+  Raises:
+    ConfigError: "dense" for images of more than gram.DENSE_LIMIT numbers.
   """
+  size = np.prod(image_shape)
   if name == "identity":
     return ScaledLevels(image_shape)
-  if name == "spectral" or np.prod(image_shape) > gram_lib.DENSE_LIMIT:
+  if name == "dense":
+    config_lib.require(size <= gram_lib.DENSE_LIMIT, "preconditioner", name,
+                       f"takes images of at most {gram_lib.DENSE_LIMIT} numbers")
+    return DenseLevels(image_shape)
+  if name == "spectral" or size > gram_lib.FULL_RANK_LIMIT:
     return SpectralLevels(image_shape)
   return DenseLevels(image_shape)
