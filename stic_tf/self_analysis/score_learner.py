@@ -13,7 +13,7 @@ class ScoreLearner(learner_lib.Learner):
 
   Args:
     network, average: as for Learner, noise-conditional.
-    fake_weight: weight of the real/fake loss, which trains a head of its own; 0 for none.
+    fake_weight: weight of the real/fake loss, which trains the evidence head alone; 0 for none.
     cross_entropy_weight: weight of each of the two cross-entropies beside the denoising loss.
     ema_decay: as for Learner.
   """
@@ -45,7 +45,7 @@ class ScoreLearner(learner_lib.Learner):
     wide = levels[:, tf.newaxis, tf.newaxis, tf.newaxis]
     noisy = clean + wide * data["noise"]
     logs = {}
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
       with tf.GradientTape(watch_accessed_variables=False) as image_tape:
         image_tape.watch(noisy)
         energies, evidence = build.level_energies(self.network, noisy, levels)
@@ -56,15 +56,21 @@ class ScoreLearner(learner_lib.Learner):
       mixed, _ = build.level_energies(self.network, data["mixup_images"], data["mixup_levels"])
       logs["loss_mixup"] = losses.soft_cross_entropy(data["mixup_labels"], mixed)
       loss = logs["loss_denoising"] + self.cross_entropy_weight * (logs["loss_classification"] + logs["loss_mixup"])
-      if "fake_images" in data and self.fake_weight:
+      has_fakes = "fake_images" in data and self.fake_weight
+      if has_fakes:
         _, fake_evidence = build.level_energies(self.network, data["fake_images"], data["fake_levels"])
         logs["loss_generative"] = losses.logistic(target_lib.weighted_logit(evidence, data["clean_labels"]),
                                                   target_lib.weighted_logit(fake_evidence, data["fake_weights"]), 0.0)
-        loss += self.fake_weight * logs["loss_generative"]
       # Gradients of the replicas are summed by the optimizer.
-      scaled = loss / tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
-    variables = self.network.trainable_variables
-    gradients = tape.gradient(scaled, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    self.optimizer.apply_gradients(zip(gradients, variables))
+      replicas = tf.cast(tf.distribute.get_strategy().num_replicas_in_sync, loss.dtype)
+      loss /= replicas
+      head_loss = self.fake_weight * logs["loss_generative"] / replicas if has_fakes else 0.0 * loss
+    # The head is a reading of features that denoise: let into them, its loss costs more FID than its ratio gains.
+    head = [variable for variable in self.network.trainable_variables if "evidence" in variable.name]
+    body = [variable for variable in self.network.trainable_variables if "evidence" not in variable.name]
+    zero = tf.UnconnectedGradients.ZERO
+    gradients = (tape.gradient(loss, body, unconnected_gradients=zero)
+                 + tape.gradient(head_loss, head, unconnected_gradients=zero))
+    self.optimizer.apply_gradients(zip(gradients, body + head))
     logs["energy_bound"] = tf.reduce_max(tf.abs(energies) * (levels / self.network.data_scale)[:, tf.newaxis])
     return logs
