@@ -71,6 +71,21 @@ def test_fakes_are_there_from_the_second_pass_on(two_passes):
   assert recurrence.step_size != recurrence.sampler.step_size
 
 
+def test_the_real_fake_head_leaves_the_features_alone(two_passes):
+  """An update with fakes and one without differ in the head only; clipping, which would join them, is far away."""
+  after = []
+  for with_fakes in (True, False):
+    recurrence = _recurrence(score={"clip_norm": 1e9}) if with_fakes else after[0][0]
+    recurrence.load_state(two_passes[1][0])
+    data = {name: np.asarray(value) for name, value in next(plain._streams(3)[0]).items()}
+    recurrence._add_generative_streams(data, plain._streams(3)[1], np.random.default_rng(0))
+    kept = {name: tf.constant(value) for name, value in data.items() if with_fakes or not name.startswith("fake")}
+    recurrence.learner.train_step(kept)
+    after.append((recurrence, {variable.name: variable.numpy() for variable in recurrence.network.trainable_variables}))
+  differing = {name for name, value in after[0][1].items() if not np.allclose(value, after[1][1][name], atol=1e-6)}
+  assert differing and all("evidence" in name for name in differing), differing
+
+
 def test_training_denoises_and_classifies_without_fakes_too():
   recurrence = _recurrence(fakes=False, updates_per_pass=60, num_passes=2)
   first, second = plain._run_pass(recurrence), plain._run_pass(recurrence)
