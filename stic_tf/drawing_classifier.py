@@ -256,8 +256,9 @@ def from_recurrence(recurrence: recurrence_lib.Recurrence, class_names: Sequence
   """The classifier of a training as it stands: its averaged weights. It follows the training's further passes."""
   target = recurrence.targets["average"]
   return DrawingClassifier(
-      recurrence.answer, target.energy, recurrence.preconditioner, recurrence.image_shape, class_names,
-      recurrence.drawing_sampler(), recurrence.noise_level, recurrence.strategy, recurrence.annealed)
+      lambda images: build.logits(recurrence.average, images), target.energy, recurrence.preconditioner,
+      recurrence.image_shape, class_names, recurrence.drawing_sampler(), recurrence.noise_level, recurrence.strategy,
+      recurrence.annealed)
 
 
 def from_state(arrays: Dict[str, np.ndarray], description: dict,
@@ -289,7 +290,7 @@ def from_state(arrays: Dict[str, np.ndarray], description: dict,
   if is_score:
     score = config_lib.from_mapping(config_lib.ScoreConfig, description["config"])
     annealed = score_recurrence.make_annealed(network, preconditioner, sampler, score)
-  return DrawingClassifier(lambda images: build.logits(network, images, noise_level if is_score else None),
+  return DrawingClassifier(lambda images: build.logits(network, images),
                            recurrence_lib.make_energy(network, class_grams, sampler.gram_weight), preconditioner,
                            image_shape, class_names, sampler, noise_level, strategy, annealed)
 

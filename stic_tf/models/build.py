@@ -60,10 +60,11 @@ def logits(network: keras.Model, images, noise_level: Optional[tf.Tensor] = None
   Args:
     network: from `build_network`.
     images: float32 [B, H, W, C] in [-1, 1].
-    noise_level: σ of a noise-conditional network, a scalar; None for the others.
+    noise_level: σ, a scalar, for a noise-conditional network; None for the one that it answers at.
   """
-  if noise_level is None:
+  if not isinstance(network, score.ScoreNetwork):
     return network(images, training=False)[0]
+  noise_level = network.answer_level if noise_level is None else noise_level
   return level_energies(network, images, tf.fill([tf.shape(images)[0]], noise_level))[0]
 
 

@@ -142,6 +142,8 @@ class ScoreNetwork(keras.Model):
     self.trunk = _trunk(tuple(image_shape), num_classes, width, blocks, seed)
     self.mean = self.add_weight("mean", shape=tuple(image_shape), initializer="zeros", trainable=False)
     self.data_scale = self.add_weight("data_scale", shape=(), initializer="ones", trainable=False)
+    # σ at which it classifies images that are not noisy; chosen on validation images, kept with the weights.
+    self.answer_level = self.add_weight("answer_level", shape=(), initializer="ones", trainable=False)
 
   def set_moments(self, mean, data_scale: float) -> None:
     """μ [H, W, C] and σ_d of the training images, before the first update."""

@@ -259,10 +259,6 @@ class Recurrence:
       raise DivergenceError(f"|f| = {logs['energy_bound']:.3g} is beyond --divergence_bound="
                             f"{self.recurrence.divergence_bound:g} at update {self.updates_done}")
 
-  def answer(self, images: tf.Tensor) -> tf.Tensor:
-    """The averaged network's class logits [B, K] of images [B, H, W, C] in [-1, 1]: what the run answers with."""
-    return build.logits(self.average, images)
-
   def choose_answer(self, images: np.ndarray, labels: np.ndarray) -> None:
     """After a pass: fixes whatever of the answer is chosen on validation images (uint8) and labels; here nothing."""
 

