@@ -17,6 +17,7 @@ from export import warmup
 from stic_tf import atomic_file
 from stic_tf import config as config_lib
 from stic_tf import drawing_classifier as drawing_lib
+from stic_tf import loading
 from stic_tf import provenance
 
 # What a server takes for a version: an int64, by its digits.
@@ -46,7 +47,7 @@ def export_run(run_dir: str, export_dir: str, max_steps: int = 0) -> str:
     OSError: it cannot be written. In each case nothing is left behind.
   """
   run_dir, export_dir = os.path.expanduser(run_dir), os.path.abspath(os.path.expanduser(export_dir))
-  classifier = drawing_lib.load(run_dir)
+  classifier = loading.load(run_dir)
   record = {"run_dir": os.path.abspath(run_dir), "settings": _read_json(run_dir, "settings.json"),
             "flags": _read_text(run_dir, "flags.txt"), "summary": _read_json(run_dir, "summary.json"),
             "last_pass": _last_pass(run_dir)}
@@ -66,7 +67,7 @@ def export_classifier(classifier: drawing_lib.DrawingClassifier, export_dir: str
     try:
       tf.saved_model.save(module, folder, signatures=module.functions)
       os.mkdir(extra)
-      warmup.write(folder, os.path.basename(export_dir), module.settings, classifier.image_shape)
+      warmup.write(folder, os.path.basename(export_dir), module, classifier.image_shape)
     except tf.errors.OpError as problem:  # a full disk has several names among TensorFlow's errors
       raise config_lib.ConfigError(f"--export_dir={export_dir}: cannot be written ({problem.message})") from problem
     record = {**(record or {}), "serving": dataclasses.asdict(module.settings),

@@ -123,8 +123,11 @@ class ServingModule(tf.Module):
     def refine(images, class_weights, seed, num_steps=num_steps_default, temperature=temperature_default):
       return self._draw(class_weights, seed, num_steps, temperature, tf.ensure_shape(images, images_spec.shape))
 
-    return {"serving_default": classify, "classify": classify, "synthesize": synthesize, "refine": refine,
-            "settings": self._make_settings_function()}
+    functions = {"serving_default": classify, "classify": classify, "synthesize": synthesize,
+                 "settings": self._make_settings_function()}
+    if self._classifier.can_refine:
+      functions["refine"] = refine
+    return functions
 
   def _make_settings_function(self) -> tf.types.experimental.GenericFunction:
     """A signature for its defaults' sake: what a client must know stands in the metadata, and no call is needed."""

@@ -18,16 +18,17 @@ from export import serving_module
 CLIENT_FILTERS = {"serving_default": ((),), "classify": ((),), "synthesize": ((),), "refine": ((),)}
 
 
-def requests(model_name: str, settings: serving_module.Settings,
+def requests(model_name: str, module: serving_module.ServingModule,
              image_shape) -> Iterator[predict_pb2.PredictRequest]:
   """A request of one row and one step for each signature and filter."""
+  settings = module.settings
   rows = {"class_weights": np.eye(1, len(settings.class_names), dtype=np.float32), "seed": np.zeros([1, 2], np.int64),
           "num_steps": np.ones([1], np.int32), "temperature": np.full([1], settings.temperature, np.float32)}
   images = {"images": np.zeros([1, *image_shape], np.uint8)}
   inputs: Dict[str, Dict[str, np.ndarray]] = {
       "serving_default": images, "classify": images, "synthesize": rows, "refine": {**images, **rows}}
-  for signature, filters in CLIENT_FILTERS.items():
-    for output_filter in filters:
+  for signature in (name for name in CLIENT_FILTERS if name in module.functions):
+    for output_filter in CLIENT_FILTERS[signature]:
       request = predict_pb2.PredictRequest()
       request.model_spec.name = model_name
       request.model_spec.signature_name = signature
@@ -37,10 +38,10 @@ def requests(model_name: str, settings: serving_module.Settings,
       yield request
 
 
-def write(folder: str, model_name: str, settings: serving_module.Settings, image_shape) -> None:
+def write(folder: str, model_name: str, module: serving_module.ServingModule, image_shape) -> None:
   """Writes assets.extra/tf_serving_warmup_requests of the SavedModel in `folder`."""
   path = os.path.join(folder, "assets.extra", "tf_serving_warmup_requests")
   with tf.io.TFRecordWriter(path) as writer:
-    for request in requests(model_name, settings, image_shape):
+    for request in requests(model_name, module, image_shape):
       log = prediction_log_pb2.PredictionLog(predict_log=prediction_log_pb2.PredictLog(request=request))
       writer.write(log.SerializeToString())

@@ -11,7 +11,10 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name):
-  if name in ("load", "wrap", "DrawingClassifier", "Drawings"):
+  if name in ("load", "wrap"):
+    from stic_tf import loading  # pylint: disable=import-outside-toplevel
+    return getattr(loading, name)
+  if name in ("DrawingClassifier", "Drawings"):
     from stic_tf import drawing_classifier  # pylint: disable=import-outside-toplevel
     return getattr(drawing_classifier, name)
   raise AttributeError(f"module 'stic_tf' has no attribute {name!r}")

@@ -7,12 +7,13 @@ import dataclasses
 import math
 from typing import Any, Mapping
 
-MODELS = ("stic",)
+MODELS = ("stic", "score")
 NETWORKS = ("auto", "small", "wide_resnet")
 LOSSES = ("contrastive", "logistic")
 PRECONDITIONERS = ("gram", "dense", "spectral", "identity", "pixels")
 REFERENCES = ("gaussian", "flat")
 SAMPLERS = ("grmala", "unadjusted", "jem_sgld")
+PREDICTORS = ("heun", "none")
 
 
 class ConfigError(ValueError):
@@ -50,6 +51,7 @@ class ModelConfig:
   width: int = 64
   depth: int = 10
   widen: int = 2
+  blocks: int = 2
 
   def __post_init__(self):
     _one_of("model", self.model, MODELS)
@@ -57,6 +59,7 @@ class ModelConfig:
     _at_least("width", self.width, 1)
     require(self.depth >= 10 and (self.depth - 4) % 6 == 0, "depth", self.depth, "must be 6n + 4 (10, 16, 22, 28, …)")
     _at_least("widen", self.widen, 1)
+    _at_least("blocks", self.blocks, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,6 +143,53 @@ class RecurrenceConfig:
     require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "must lie in [0, 1)")
     _at_least("mixup_alpha", self.mixup_alpha, 0)
     _positive("divergence_bound", self.divergence_bound)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreConfig:
+  """The noise-conditional classifier (model "score"). Raises ConfigError on a value out of range.
+
+  Noise levels σ are standard deviations in [-1, 1] pixel units; training draws ln σ ~ N(noise_mean, noise_std²) and
+  keeps it within [sigma_min, sigma_max], so that is the range the network knows.
+  """
+
+  sigma_min: float = 0.02
+  sigma_max: float = 20.0
+  rho: float = 7.0
+  predictor: str = "heun"
+  corrector_steps: int = 0
+  guidance: float = 0.0
+  correction: float = 0.0
+  noise_mean: float = -1.2
+  noise_std: float = 1.2
+  cross_entropy_weight: float = 0.005
+  clip_norm: float = 1.0
+
+  def __post_init__(self):
+    _positive("sigma_min", self.sigma_min)
+    _positive("sigma_max", self.sigma_max)
+    require(self.sigma_min < self.sigma_max, "sigma_max", self.sigma_max,
+            f"must be above --sigma_min={self.sigma_min:g}: the schedule must decrease")
+    _positive("rho", self.rho)
+    _one_of("predictor", self.predictor, PREDICTORS)
+    _at_least("corrector_steps", self.corrector_steps, 0)
+    require(self.predictor != "none" or self.corrector_steps > 0, "corrector_steps", self.corrector_steps,
+            "must be at least 1 with --predictor=none")
+    _at_least("guidance", self.guidance, -1)
+    _at_least("correction", self.correction, 0)
+    require(math.isfinite(self.noise_mean), "noise_mean", self.noise_mean, "must be a finite number")
+    _positive("noise_std", self.noise_std)
+    _at_least("cross_entropy_weight", self.cross_entropy_weight, 0)
+    _positive("clip_norm", self.clip_norm)
+
+
+def check_together(model: ModelConfig, sampler: SamplerConfig) -> None:
+  """Raises ConfigError where settings of the sampler do not go with the model."""
+  if model.model == "score":
+    require(sampler.sampler != "jem_sgld", "sampler", sampler.sampler,
+            "must be grmala or unadjusted with --model=score")
+    require(sampler.gram_weight == 0, "gram_weight", sampler.gram_weight, "must be 0 with --model=score")
+    require(sampler.reference == "gaussian", "reference", sampler.reference, "must be gaussian with --model=score")
 
 
 def to_json(config: Any) -> dict:

@@ -1,21 +1,18 @@
 """The object a user holds: a classifier that answers and draws."""
 
 import dataclasses
-import os
 from typing import Callable, Dict, Optional, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from stic_tf import checkpoint
 from stic_tf import config as config_lib
 from stic_tf import replicas
 from stic_tf.datasets import pixel_range
-from stic_tf.models import build
+from stic_tf.sampler import annealed as annealed_lib
 from stic_tf.sampler import canvas
 from stic_tf.sampler import gram as gram_lib
 from stic_tf.sampler import target as target_lib
-from stic_tf.self_analysis import recurrence as recurrence_lib
 
 # oneDNN and Eigen choose the kernel of a matrix product, and with it the order of its sums, by the number of rows. A
 # last bit is enough to turn a pixel and, now and then, an accept test: so every batch is filled up to whole blocks.
@@ -93,22 +90,26 @@ class DrawingClassifier:
     sampler: defaults of `draw`.
     noise_level: s of the smoothed density the chain walks in; the jump renders it. 0 for none.
     strategy: replicas to draw on; None for one.
+    annealed: what a noise-conditional network draws from, in place of `energy` and `preconditioner`.
   """
 
   def __init__(self, logits: Callable, energy: target_lib.ClassEnergy, preconditioner: gram_lib.Preconditioner,
                image_shape: Sequence[int], class_names: Sequence[str], sampler: config_lib.SamplerConfig,
-               noise_level, strategy: Optional[tf.distribute.Strategy] = None):
+               noise_level, strategy: Optional[tf.distribute.Strategy] = None,
+               annealed: Optional[annealed_lib.AnnealedTarget] = None):
     self.image_shape, self.class_names = tuple(image_shape), tuple(class_names)
     self.num_classes = len(self.class_names)
     self.sampler = sampler
     self.noise_level = noise_level
     self.strategy = strategy or tf.distribute.get_strategy()
     self.target = target_lib.Target(energy, preconditioner, self.image_shape, sampler.reference)
+    self.annealed = annealed
     self._logits = logits
     self._draw = replicas.compiled(self.strategy, self._draw_replica)
     self._classify = tf.function(
         lambda images: self.classify_tensors(images)["probabilities"], autograph=False,
         input_signature=[tf.TensorSpec([None, *self.image_shape], tf.uint8)])
+    self._log_density = tf.function(self._log_density_of, autograph=False, reduce_retracing=True)
 
   def _draw_replica(self, chains, count, num_steps, temperature, step_size):
     # The slice hides the number of rows from the graph's optimizer. Where it knows the number it fuses other
@@ -129,7 +130,8 @@ class DrawingClassifier:
       num_steps: int32 [B] or scalar, at least 1.
       temperature: float32 [B] or scalar, above 0.
       step_size: h at the start of burn-in, float32 [B] or scalar; None for the run's own.
-      canvas_images: uint8 [B, H, W, C], what the chains start from, smoothing noise added; None for a blank canvas.
+      canvas_images: uint8 [B, H, W, C], what the chains start from, smoothing noise added; None for a blank canvas. Not
+        with a noise-conditional network, see `can_refine`.
 
     Returns:
       images uint8 [B, H, W, C], log_density, acceptance_rate and step_size float32 [B], probabilities float32 [B, K].
@@ -141,9 +143,12 @@ class DrawingClassifier:
               **{name: tf.broadcast_to(value, [count]) for name, value in settings.items()}}
     if canvas_images is not None:
       chains["canvas_images"] = canvas_images
-    drawing = canvas.draw(self.target, noise_level=tf.convert_to_tensor(self.noise_level, tf.float32),
-                          burn_in_fraction=self.sampler.burn_in_fraction, sampler=self.sampler.sampler,
-                          target_acceptance=self.sampler.target_acceptance, **_fill(chains))
+    if self.annealed:
+      drawing = self.annealed.draw(**_fill(chains))
+    else:
+      drawing = canvas.draw(self.target, noise_level=tf.convert_to_tensor(self.noise_level, tf.float32),
+                            burn_in_fraction=self.sampler.burn_in_fraction, sampler=self.sampler.sampler,
+                            target_acceptance=self.sampler.target_acceptance, **_fill(chains))
     drawn = {"images": drawing.images, "log_density": drawing.log_density,
              "probabilities": tf.nn.softmax(self._logits(pixel_range.from_uint8(drawing.images))),
              "acceptance_rate": drawing.acceptance_rate, "step_size": drawing.step_size}
@@ -161,6 +166,27 @@ class DrawingClassifier:
                "energy": -tf.reduce_logsumexp(logits, axis=1)}
     return {name: value[:tf.shape(images)[0]] for name, value in answers.items()}
 
+  def _log_density_of(self, images, class_weights):
+    images = pixel_range.from_uint8(images)
+    logits = self._logits(images)
+    if class_weights is None:
+      log_density = tf.reduce_logsumexp(logits, axis=1)
+    else:
+      log_density = target_lib.weighted_logit(logits, class_weights)
+    if not self.annealed and self.sampler.reference == "gaussian":
+      log_density -= 0.5 * tf.reduce_sum(tf.square(self.target.to_whitened(images)), axis=1)
+    return log_density
+
+  @property
+  def can_refine(self) -> bool:
+    """Whether a drawing can start from an image; a noise-conditional network's starts from noise alone."""
+    return self.annealed is None
+
+  def network_evaluations(self, num_steps: Optional[int] = None) -> int:
+    """Forward and backward passes that a drawing of `num_steps` (None: the run's own) takes."""
+    num_steps = self.sampler.num_steps if num_steps is None else num_steps
+    return annealed_lib.network_evaluations(num_steps, self.annealed.settings) if self.annealed else num_steps + 1
+
   def classify(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Class probabilities of images.
 
@@ -174,15 +200,62 @@ class DrawingClassifier:
     Raises:
       ConfigError: images of another type or shape.
     """
+    images = self._checked(images)
+    return self._in_batches(self._classify, [images], batch_size, [self.num_classes])
+
+  def log_density(self, images: np.ndarray, class_weights=None, batch_size: int = 256) -> np.ndarray:
+    """log p(x | w) of images up to a constant of w, so that differences of two images are log ratios of densities.
+
+    Of a noise-conditional network it is that of images at the noise level the network answers at.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      class_weights: as for `draw`; None for the class-free log Σ_k p(x | k), which tells how unlike the training images
+        an image is.
+      batch_size: how many at a time.
+
+    Returns:
+      float32 [N].
+
+    Raises:
+      ConfigError: images of another type or shape, or weights off the simplex.
+    """
+    images = self._checked(images)
+    if class_weights is None:
+      return self._in_batches(lambda rows: self._log_density(rows, None), [images], batch_size, [])
+    weights = check_class_weights(class_weights, self.num_classes)
+    config_lib.require(len(weights) == len(images), "class_weights", list(weights.shape),
+                       f"must have the shape [{len(images)}, {self.num_classes}]")
+    return self._in_batches(self._log_density, [images, weights], batch_size, [])
+
+  def _checked(self, images) -> np.ndarray:
     images = np.asarray(images)
     config_lib.require(images.dtype == np.uint8 and images.shape[1:] == self.image_shape, "images",
                        f"{images.dtype}{list(images.shape)}", f"must be uint8 [N, {str(list(self.image_shape))[1:]}")
-    batch_size = _in_blocks(max(1, min(batch_size, len(images))), _ROW_BLOCK)
-    parts = []
-    for start in range(0, len(images), batch_size):
-      rows = np.arange(start, start + batch_size) % len(images)
-      parts.append(self._classify(images[rows]).numpy()[:len(images) - start])
-    return np.concatenate(parts) if parts else np.zeros([0, self.num_classes], np.float32)
+    return images
+
+  @staticmethod
+  def _in_batches(function, arrays, batch_size, shape) -> np.ndarray:
+    """`function` of the rows of arrays [N, …], in whole blocks: float32 [N, *shape]."""
+    count = len(arrays[0])
+    batch_size = _in_blocks(max(1, min(batch_size, count)), _ROW_BLOCK)
+    parts = [np.zeros([0, *shape], np.float32)]
+    for start in range(0, count, batch_size):
+      rows = np.arange(start, start + batch_size) % count
+      parts.append(function(*(array[rows] for array in arrays)).numpy()[:count - start])
+    return np.concatenate(parts)
+
+  def anneal_with(self, **settings) -> None:
+    """Draws from here on with other settings of the schedule: fields of `config.ScoreConfig`, for example guidance.
+
+    Raises:
+      ConfigError: the classifier is not noise-conditional, or a value out of range.
+    """
+    for name, value in settings.items():
+      config_lib.require(self.annealed is not None, name, value, "goes with --model=score only")
+    if settings:
+      self.annealed = self.annealed.with_settings(dataclasses.replace(self.annealed.settings, **settings))
+      self._draw = replicas.compiled(self.strategy, self._draw_replica)
 
   def draw(self, class_weights, seeds=0, num_steps: Optional[int] = None, temperature: Optional[float] = None,
            step_size: Optional[float] = None, batch_size: int = 100,
@@ -227,84 +300,3 @@ class DrawingClassifier:
       on_batch(start + kept)
     return Drawings(class_weights=weights, seeds=seeds,
                     **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-
-
-def from_recurrence(recurrence: recurrence_lib.Recurrence, class_names: Sequence[str]) -> DrawingClassifier:
-  """The classifier of a training as it stands: its averaged weights. It follows the training's further passes."""
-  target = recurrence.targets["average"]
-  return DrawingClassifier(
-      lambda images: build.logits(recurrence.average, images), target.energy, recurrence.preconditioner,
-      recurrence.image_shape, class_names, recurrence.drawing_sampler(), recurrence.noise_level, recurrence.strategy)
-
-
-def from_state(arrays: Dict[str, np.ndarray], description: dict,
-               strategy: Optional[tf.distribute.Strategy] = None) -> DrawingClassifier:
-  """The classifier in a checkpoint.
-
-  Args:
-    arrays, description: as `checkpoint.read` gives them.
-    strategy: replicas to draw on; None for one.
-
-  Raises:
-    ValueError: the arrays do not fit the description.
-  """
-  model = config_lib.from_mapping(config_lib.ModelConfig, description["config"])
-  sampler = config_lib.from_mapping(config_lib.SamplerConfig, description["config"])
-  image_shape, class_names = tuple(description["image_shape"]), description["class_names"]
-  strategy = strategy or tf.distribute.get_strategy()
-  with strategy.scope():
-    network = build.build_network(model, image_shape, len(class_names), seed=0)
-    preconditioner = gram_lib.build_preconditioner(sampler.preconditioner, image_shape)
-    class_grams = recurrence_lib.make_class_grams(network, len(class_names), sampler)
-  for group, variables in (("average", network.variables), ("preconditioner", preconditioner.variables()),
-                           ("class_grams", class_grams.variables())):
-    checkpoint.assign(arrays, group, variables)
-  sampler = dataclasses.replace(sampler, step_size=float(arrays["scales"][0]))
-  return DrawingClassifier(lambda images: build.logits(network, images),
-                           recurrence_lib.make_energy(network, class_grams, sampler.gram_weight), preconditioner,
-                           image_shape, class_names, sampler, float(arrays["noise_level/000"]), strategy)
-
-
-def load(run_dir: str, strategy: Optional[tf.distribute.Strategy] = None) -> DrawingClassifier:
-  """The classifier of a run folder, from its newest readable checkpoint.
-
-  Args:
-    run_dir: what `trainers/main.py --run_dir` made.
-    strategy: replicas to draw on; None for one.
-
-  Raises:
-    ConfigError: the folder holds no readable checkpoint.
-  """
-  try:
-    _, arrays, description, _ = checkpoint.read_newest(os.path.join(run_dir, "checkpoints"))
-  except FileNotFoundError as problem:
-    raise config_lib.ConfigError(f"--run_dir={run_dir}: {problem}") from problem
-  return from_state(arrays, description, strategy)
-
-
-def wrap(classifier: Callable, images: np.ndarray, class_names: Sequence[str],
-         preprocess: Callable = lambda images: images, noise_level: float = 0.3, **settings) -> DrawingClassifier:
-  """Makes any differentiable Keras classifier draw, without our trainer.
-
-  Args:
-    classifier: a Keras model (or function) from images to logits [B, K]; without batch statistics at inference.
-    images: uint8 [N, H, W, C], some of its training images: they fix the blank canvas and the preconditioner.
-    class_names: K names.
-    preprocess: from images float32 [B, H, W, C] in [-1, 1] to what the classifier was trained on.
-    noise_level: s, the noise in which the chain walks and which the jump removes, in [-1, 1] pixel units.
-    **settings: fields of `config.SamplerConfig`, for example num_steps, temperature, step_size.
-
-  Raises:
-    ConfigError: a setting out of range.
-  """
-  sampler = config_lib.SamplerConfig(**settings)
-  config_lib.require(noise_level > 0, "noise_level", noise_level, "must be above 0")
-  image_shape = images.shape[1:]
-  preconditioner = gram_lib.build_preconditioner(sampler.preconditioner, image_shape)
-  preconditioner.update(gram_lib.ImageStatistics.fit(pixel_range.from_uint8(images).numpy()), noise_level)
-
-  def logits(drawn):
-    return classifier(preprocess(drawn))
-
-  return DrawingClassifier(logits, target_lib.class_energy(logits), preconditioner, image_shape, class_names, sampler,
-                           noise_level)

@@ -10,8 +10,16 @@ import sys
 import numpy as np
 import pytest
 
+from stic_tf import config as config_lib
 from stic_tf import drawing_classifier
+from stic_tf import loading
+from stic_tf.datasets import pixel_range
+from stic_tf.models import build
 from stic_tf.models import convolutional
+from stic_tf.models import score as score_lib
+from stic_tf.sampler import annealed
+from stic_tf.sampler import gram
+from stic_tf.sampler import level_preconditioner
 
 COUNT = 17
 
@@ -40,15 +48,33 @@ def wide_resnet(strategy=None):
   return _wrap(network, (32, 32, 3), 2, strategy)
 
 
-CLASSIFIERS = {"small": small, "spectral": spectral, "middle": middle, "wide_resnet": wide_resnet}
+def score(strategy=None):
+  """A noise-conditional network on 8×8 with corrector and guidance."""
+  shape = (8, 8, 1)
+  network = score_lib.ScoreNetwork(shape, 10, 8, 1, 0)
+  readout = network.trunk.get_layer("energy_local").kernel
+  readout.assign(100.0 * readout)  # it starts small
+  preconditioner = level_preconditioner.build("gram", shape)
+  preconditioner.fit(gram.ImageStatistics.fit(pixel_range.from_uint8(_images(shape)).numpy()))
+  target = annealed.AnnealedTarget(lambda images, level: build.level_energies(network, images, level), preconditioner,
+                                   config_lib.ScoreConfig(corrector_steps=2, guidance=0.5))
+  return drawing_classifier.DrawingClassifier(
+      lambda images: build.logits(network, images, 0.2), None, preconditioner, shape, [str(i) for i in range(10)],
+      config_lib.SamplerConfig(num_steps=8, step_size=0.3), 0.2, strategy, target)
+
+
+CLASSIFIERS = {"small": small, "spectral": spectral, "middle": middle, "wide_resnet": wide_resnet, "score": score}
+
+
+def _images(image_shape):
+  rng = np.random.default_rng(0)
+  return np.clip(128 + 60 * np.cumsum(rng.normal(size=(60, *image_shape)), axis=1), 0, 255).astype(np.uint8)
 
 
 def _wrap(network, image_shape, num_steps, strategy, **settings):
   """A classifier whose energy is steep, so that proposals are refused and roundings grow."""
-  rng = np.random.default_rng(0)
-  images = np.clip(128 + 60 * np.cumsum(rng.normal(size=(60, *image_shape)), axis=1), 0, 255).astype(np.uint8)
-  classifier = drawing_classifier.wrap(lambda rows: 30.0 * network(rows, training=False)[0], images,
-                                       [str(label) for label in range(10)], num_steps=num_steps, **settings)
+  classifier = loading.wrap(lambda rows: 30.0 * network(rows, training=False)[0], _images(image_shape),
+                            [str(label) for label in range(10)], num_steps=num_steps, **settings)
   if strategy is None:
     return classifier
   return drawing_classifier.DrawingClassifier(

@@ -11,7 +11,8 @@ import pytest
 
 from stic_tf import config as config_lib
 
-CONFIGS = (config_lib.ModelConfig, config_lib.SamplerConfig, config_lib.RecurrenceConfig)
+CONFIGS = (config_lib.ModelConfig, config_lib.SamplerConfig, config_lib.RecurrenceConfig,
+           config_lib.ScoreConfig)
 
 
 @pytest.mark.parametrize("config_class, field, value, allowed", [
@@ -36,12 +37,39 @@ CONFIGS = (config_lib.ModelConfig, config_lib.SamplerConfig, config_lib.Recurren
     (config_lib.RecurrenceConfig, "noise_end", 0.0, "above 0"),
     (config_lib.RecurrenceConfig, "chains", 0, "at least 1"),
     (config_lib.RecurrenceConfig, "divergence_bound", math.nan, "above 0"),
+    (config_lib.ModelConfig, "blocks", 0, "at least 1"),
+    (config_lib.ScoreConfig, "sigma_min", 0.0, "above 0"),
+    (config_lib.ScoreConfig, "sigma_max", math.nan, "above 0"),
+    (config_lib.ScoreConfig, "sigma_max", 0.01, "the schedule must decrease"),
+    (config_lib.ScoreConfig, "rho", -7.0, "above 0"),
+    (config_lib.ScoreConfig, "guidance", math.nan, "at least -1"),
+    (config_lib.ScoreConfig, "guidance", -1.5, "at least -1"),
+    (config_lib.ScoreConfig, "correction", -1.0, "at least 0"),
+    (config_lib.ScoreConfig, "corrector_steps", -1, "at least 0"),
+    (config_lib.ScoreConfig, "predictor", "euler", "must be one of heun, none"),
+    (config_lib.ScoreConfig, "noise_std", 0.0, "above 0"),
+    (config_lib.ScoreConfig, "clip_norm", math.inf, "above 0"),
 ])
 def test_a_value_out_of_range(config_class, field, value, allowed):
   with pytest.raises(config_lib.ConfigError) as error:
     config_class(**{field: value})
   message = str(error.value)
   assert message.startswith("--") and field in message and allowed in message and "\n" not in message
+
+
+@pytest.mark.parametrize("settings, flag", [
+    ({"sampler": "jem_sgld", "preconditioner": "pixels"}, "sampler"), ({"gram_weight": 1.0}, "gram_weight"),
+    ({"reference": "flat"}, "reference")])
+def test_what_does_not_go_with_the_score_model(settings, flag):
+  sampler = config_lib.SamplerConfig(**settings)
+  config_lib.check_together(config_lib.ModelConfig(), sampler)
+  with pytest.raises(config_lib.ConfigError, match=f"--{flag}=.*--model=score"):
+    config_lib.check_together(config_lib.ModelConfig(model="score"), sampler)
+
+
+def test_a_schedule_without_predictor_needs_a_corrector():
+  with pytest.raises(config_lib.ConfigError, match="--corrector_steps=0: must be at least 1 with --predictor=none"):
+    config_lib.ScoreConfig(predictor="none")
 
 
 @pytest.mark.parametrize("config_class", CONFIGS)

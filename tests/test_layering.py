@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 LAYERS = ("base", "datasets", "models", "sampler", "self_analysis", "metrics")
 FOLDERS = LAYERS[1:]
 # The public API: modules of stic_tf/ that stand on top of all folders.
-TOP_MODULES = ("__init__", "drawing_classifier", "provenance")
+TOP_MODULES = ("__init__", "drawing_classifier", "loading", "provenance")
 SCRIPTS = ("trainers", "export", "benchmarks")
 
 ALLOWED = {layer: set(LAYERS[:place]) for place, layer in enumerate(LAYERS)}

@@ -9,6 +9,7 @@ from stic_tf import atomic_file
 from stic_tf import checkpoint
 from stic_tf import config as config_lib
 from stic_tf import drawing_classifier as drawing_lib
+from stic_tf import loading
 from stic_tf.self_analysis.recurrence import Recurrence
 
 _KEPT = 2
@@ -80,7 +81,7 @@ def load_classifier(run_dir: str, strategy) -> Tuple[drawing_lib.DrawingClassifi
   except FileNotFoundError as problem:
     raise config_lib.ConfigError(f"--run_dir={run_dir}: must be the folder of a run ({problem})") from problem
   _warn_of_fallback(problems, path)
-  return drawing_lib.from_state(arrays, description, strategy), description["config"]
+  return loading.from_state(arrays, description, strategy), description["config"]
 
 
 def _warn_of_fallback(problems: List[str], path: str) -> None:

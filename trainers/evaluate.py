@@ -16,6 +16,7 @@ from stic_tf import replicas
 from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.metrics import calibration
 from stic_tf.metrics import features
+from stic_tf.metrics import out_of_distribution
 from stic_tf.metrics import report
 from trainers import checkpointing
 from trainers import flags as trainer_flags
@@ -24,6 +25,7 @@ from trainers import run_folder as run_folder_lib
 # Seeds of the drawings that are measured: (run seed, i) belongs to the user's own drawings, so these start elsewhere.
 _EVALUATION_SEED = 1 << 40
 _LARGEST_REAL_SAMPLE = 10000
+_LARGEST_OUTLIER_SAMPLE = 1000
 _INTERPOLATION_STEPS = 11
 
 
@@ -56,6 +58,14 @@ class Evaluator:
     return {"test_accuracy": float(np.mean(probabilities.argmax(1) == self.test[1])),
             "validation_accuracy": float(np.mean(validation.argmax(1) == self.validation[1])),
             "ece": calibration.expected_calibration_error(probabilities, self.test[1])}
+
+  def out_of_distribution(self, classifier: drawing_lib.DrawingClassifier) -> dict:
+    """How well the class-free log density tells test images from what no class has made: areas under ROC curves."""
+    images, labels = (array[:_LARGEST_OUTLIER_SAMPLE] for array in self.test)
+    inside = classifier.log_density(images)
+    others = {"shuffled": out_of_distribution.shuffled(images), "spliced": out_of_distribution.spliced(images, labels)}
+    return {f"ood_auroc_{name}": out_of_distribution.auroc(inside, classifier.log_density(outside))
+            for name, outside in others.items()}
 
   def draw(self, classifier: drawing_lib.DrawingClassifier, count: int, num_steps: Optional[int] = None,
            on_batch: Callable[[int], None] = lambda done: None):
@@ -111,8 +121,9 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
   grid.write_png(folder.file("interpolation.png"), interpolation_grid(classifier, values.seed))
   summary = {
       "model": values.model, "dataset": values.dataset, "seed": values.seed, **scores,
+      **evaluator.out_of_distribution(classifier),
       "step_size": classifier.sampler.step_size, "noise_level": float(np.asarray(classifier.noise_level)),
-      "network_evaluations_per_image": classifier.sampler.num_steps + 1, "seconds_training": seconds_training,
+      "network_evaluations_per_image": classifier.network_evaluations(), "seconds_training": seconds_training,
       "versions": provenance.versions(), "git_commit": provenance.git_commit()}
   folder.write_summary(summary)
   return summary
@@ -141,6 +152,7 @@ def run(values) -> None:
   own = types.SimpleNamespace(**{**settings, **given}, data_dir=values.data_dir, cache_dir=values.cache_dir)
   classifier.sampler = dataclasses.replace(
       classifier.sampler, **trainer_flags.overrides(values, settings, ("num_steps", "temperature", "step_size")))
+  classifier.anneal_with(**trainer_flags.overrides(values, settings, trainer_flags.SCHEDULE_FLAGS))
   dataset = dataset_lib.load(own.dataset, own.data_dir)
   summary = finish(folder, own, Evaluator(own, dataset), classifier, folder.seconds_training())
   print(describe(summary))

@@ -9,13 +9,15 @@ from stic_tf import config as config_lib
 from stic_tf.datasets import catalog
 
 MODES = ("train", "evaluate", "sample")
-_CONFIGS = (config_lib.ModelConfig, config_lib.SamplerConfig, config_lib.RecurrenceConfig)
+_CONFIGS = (config_lib.ModelConfig, config_lib.SamplerConfig, config_lib.RecurrenceConfig,
+            config_lib.ScoreConfig)
 _HELP = {
     "model": "Which system: " + ", ".join(config_lib.MODELS) + ".",
     "network": "auto picks by image size: small below 32 pixels, wide_resnet from there.",
-    "width": "Channels of the small network.",
+    "width": "Channels of the small network, and of the first resolution of the score network.",
     "depth": "Depth of the wide residual network, 6n + 4.",
     "widen": "Width factor of the wide residual network.",
+    "blocks": "score: residual blocks a resolution.",
     "sampler": "grmala; unadjusted and jem_sgld are there to compare with.",
     "step_size": "h at the start: drift h, noise sqrt(2h), in whitened coordinates. It adapts in training and burn-in.",
     "temperature": "T; 1 is the model's own distribution.",
@@ -46,10 +48,24 @@ _HELP = {
     "ema_decay": "Decay of the weights' moving average, which draws and answers.",
     "mixup_alpha": "Mixup weights are Beta(alpha, alpha); 0 for none.",
     "divergence_bound": "A logit beyond this rolls the training back to the last checkpoint.",
+    "sigma_min": "score: the last noise level of a drawing, and the least that is trained.",
+    "sigma_max": "score: the first noise level of a drawing, and the largest that is trained.",
+    "rho": "score: how the --num_steps levels lie between the two (EDM); larger puts more of them low.",
+    "predictor": "score: heun carries a drawing from level to level, none leaves that to the corrector.",
+    "corrector_steps": "score: GRMALA steps at each level.",
+    "guidance": "score: weight of f_w - log sum exp f in drawing; 0 for none, -1 for the class-free density.",
+    "correction": "score: weight of the real/fake head's log density ratio in drawing; 0 for none.",
+    "noise_mean": "score: mean of the logarithm of the training noise levels.",
+    "noise_std": "score: its standard deviation.",
+    "cross_entropy_weight": "score: weight of the cross-entropies beside the denoising loss.",
+    "clip_norm": "score: the gradient's largest norm.",
 }
 # What a run is made with: a run folder belongs to one setting of these.
 RUN_FLAGS = ["dataset", "seed", "num_replicas", "augment", "inception_weights", "num_samples", "pass_samples",
              "pass_steps"]
+
+# Of those, what a drawing of a noise-conditional network can be asked to do otherwise.
+SCHEDULE_FLAGS = ("sigma_min", "sigma_max", "rho", "predictor", "corrector_steps", "guidance", "correction")
 
 
 def _define() -> None:
@@ -89,7 +105,7 @@ _define()
 
 
 def to_config(values) -> Dict[str, object]:
-  """Validates the flags of a run: a dict of `model`, `sampler` and `recurrence` configurations.
+  """Validates the flags of a run: a dict of `model`, `sampler`, `recurrence` and `score` configurations.
 
   Args:
     values: the flag values (attributes by name).
@@ -109,8 +125,10 @@ def to_config(values) -> Dict[str, object]:
                      f"must be a multiple of --num_replicas={replicas}")
   profile_window(values)
   by_name = {name: getattr(values, name) for name in RUN_FLAGS}
-  return {name: config_lib.from_mapping(config_class, by_name)
-          for name, config_class in zip(("model", "sampler", "recurrence"), _CONFIGS)}
+  configs = {name: config_lib.from_mapping(config_class, by_name)
+             for name, config_class in zip(("model", "sampler", "recurrence", "score"), _CONFIGS)}
+  config_lib.check_together(configs["model"], configs["sampler"])
+  return configs
 
 
 def profile_window(values):

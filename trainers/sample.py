@@ -25,6 +25,7 @@ def run(values) -> None:
                                    "class_weights")
   # A flagfile that repeats the run's settings changes nothing: step_size is then the one that training arrived at.
   given = trainer_flags.overrides(values, settings, ("num_steps", "temperature", "step_size"))
+  classifier.anneal_with(**trainer_flags.overrides(values, settings, trainer_flags.SCHEDULE_FLAGS))
   with tqdm.tqdm(total=len(weights), unit="image", disable=not sys.stderr.isatty()) as bar:
     drawings = classifier.draw(weights, values.seed, on_batch=lambda done: bar.update(done - bar.n), **given)
   drawing_file.write(out, drawings)

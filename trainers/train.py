@@ -3,6 +3,7 @@
 from stic_tf import config as config_lib
 from stic_tf import drawing_classifier as drawing_lib
 from stic_tf import grid
+from stic_tf import loading
 from stic_tf import replicas
 from stic_tf.datasets import catalog
 from stic_tf.datasets import dataset as dataset_lib
@@ -10,6 +11,7 @@ from stic_tf.datasets import pipeline
 from stic_tf.datasets import pixel_range
 from stic_tf.sampler import gram as gram_lib
 from stic_tf.self_analysis import recurrence as recurrence_lib
+from stic_tf.self_analysis import systems
 from trainers import checkpointing
 from trainers import dashboard as dashboard_lib
 from trainers import evaluate
@@ -57,8 +59,8 @@ class Training:
     images, _ = dataset.arrays("train", limit=min(dataset.sizes["train"], _STATISTICS_IMAGES))
     statistics = gram_lib.ImageStatistics.fit(pixel_range.from_uint8(images).numpy())
     spec = dataset.spec
-    self.recurrence = recurrence_lib.Recurrence(configs["model"], configs["sampler"], self.config, spec.image_shape,
-                                                spec.num_classes, statistics, values.seed, strategy)
+    self.recurrence = systems.make_recurrence(configs, spec.image_shape, spec.num_classes, statistics, values.seed,
+                                              strategy)
     names = list(spec.class_names) or [str(label) for label in range(spec.num_classes)]
     description = {"config": trainer_flags.run_settings(values), "dataset": values.dataset,
                    "image_shape": list(spec.image_shape), "class_names": names}
@@ -89,13 +91,14 @@ class Training:
   def _classifier(self) -> drawing_lib.DrawingClassifier:
     """The drawing classifier as training stands; built once, its compiled functions are kept."""
     if self.classifier is None:
-      self.classifier = drawing_lib.from_recurrence(self.recurrence, self._names)
+      self.classifier = loading.from_recurrence(self.recurrence, self._names)
     self.classifier.sampler = self.recurrence.drawing_sampler()
     return self.classifier
 
   def _run_pass(self, rows, clock, evaluator, dashboard) -> None:
     recurrence = self.recurrence
     logs = self._train_pass_or_roll_back(rows, dashboard)
+    recurrence.choose_answer(*evaluator.validation)
     number = recurrence.passes_done
     seconds = clock.seconds()
     scores = evaluator.score(self._classifier(), self.values.pass_samples, self.values.pass_steps)

@@ -1,11 +1,13 @@
 """Which network a configuration names. An explicit dictionary: a new system is a new entry."""
 
-from typing import Sequence
+from typing import Optional, Sequence, Tuple
 
 import keras
+import tensorflow as tf
 
 from stic_tf import config as config_lib
 from stic_tf.models import convolutional
+from stic_tf.models import score
 
 # Below this many pixels a side, "auto" means the small network.
 _SMALL_SIDE = 32
@@ -19,11 +21,17 @@ def _wide_resnet(config: config_lib.ModelConfig, image_shape, num_classes, seed)
   return convolutional.wide_resnet(image_shape, num_classes, config.depth, config.widen, seed)
 
 
-_NETWORKS = {"small": _small, "wide_resnet": _wide_resnet}
+def _score(config: config_lib.ModelConfig, image_shape, num_classes, seed):
+  return score.ScoreNetwork(image_shape, num_classes, config.width, config.blocks, seed)
+
+
+_NETWORKS = {"small": _small, "wide_resnet": _wide_resnet, "score": _score}
 
 
 def resolve_network(config: config_lib.ModelConfig, image_shape: Sequence[int]) -> str:
   """The network's name, with "auto" resolved by image size."""
+  if config.model == "score":
+    return "score"
   if config.network != "auto":
     return config.network
   return "small" if image_shape[0] < _SMALL_SIDE else "wide_resnet"
@@ -40,14 +48,29 @@ def build_network(config: config_lib.ModelConfig, image_shape: Sequence[int], nu
     seed: of the initial weights; the same seed gives the same weights.
 
   Returns:
-    A Keras model from images float32 [B, H, W, C] in [-1, 1] to [logits [B, K], features [B, H_l, W_l, C_l], …].
+    A Keras model from images float32 [B, H, W, C] in [-1, 1] to [logits [B, K], features [B, H_l, W_l, C_l], …]; the
+    one of "score" takes [images, noise levels [B]] and gives [class energies [B, K], real/fake logits [B, K]].
   """
   return _NETWORKS[resolve_network(config, image_shape)](config, tuple(image_shape), num_classes, seed)
 
 
-def logits(network: keras.Model, images):
-  """Class logits of a built network: [B, H, W, C] -> [B, K]. Inference mode: nothing in it is random."""
-  return network(images, training=False)[0]
+def logits(network: keras.Model, images, noise_level: Optional[tf.Tensor] = None):
+  """Class logits of a built network: [B, H, W, C] -> [B, K]. Inference mode: nothing in it is random.
+
+  Args:
+    network: from `build_network`.
+    images: float32 [B, H, W, C] in [-1, 1].
+    noise_level: σ, a scalar, for a noise-conditional network; None for the one that it answers at.
+  """
+  if not isinstance(network, score.ScoreNetwork):
+    return network(images, training=False)[0]
+  noise_level = network.answer_level if noise_level is None else noise_level
+  return level_energies(network, images, tf.fill([tf.shape(images)[0]], noise_level))[0]
+
+
+def level_energies(network: keras.Model, images, noise_level) -> Tuple[tf.Tensor, tf.Tensor]:
+  """Of a noise-conditional network: images [B, H, W, C], σ [B] -> (class energies [B, K], real/fake logits [B, K])."""
+  return tuple(network([images, noise_level], training=False))
 
 
 def logits_and_features(network: keras.Model, images):

@@ -83,7 +83,8 @@ class Learner(keras.Model):
     updates = tf.cast(updates, tf.float32)
     decay = tf.minimum(self.ema_decay, (updates + 1.0) / (updates + 10.0))
     for mean, value in zip(self.average.variables, self.network.variables):
-      mean.assign(decay * mean + (1.0 - decay) * value)
+      if value.trainable:
+        mean.assign(decay * mean + (1.0 - decay) * value)
 
 
 def probabilities(network: keras.Model, images: tf.Tensor) -> tf.Tensor:

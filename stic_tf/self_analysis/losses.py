@@ -29,4 +29,19 @@ def logistic(real_energy: tf.Tensor, fake_energy: tf.Tensor, energy_decay: float
   return tf.reduce_mean(tf.nn.softplus(fake_energy)) + tf.reduce_mean(tf.nn.softplus(-real_energy))
 
 
+def denoising(denoised: tf.Tensor, clean: tf.Tensor, noise_level: tf.Tensor, data_scale: tf.Tensor) -> tf.Tensor:
+  """Mean of λ(σ) ‖D(x + σε, σ) - x‖² a pixel, λ = (σ² + σ_d²) / (σ σ_d)²: 1 at every level before training (EDM).
+
+  Args:
+    denoised, clean: float32 [B, H, W, C].
+    noise_level: σ, float32 [B].
+    data_scale: σ_d, a scalar.
+
+  Returns:
+    A scalar.
+  """
+  weight = (tf.square(noise_level) + tf.square(data_scale)) / tf.square(noise_level * data_scale)
+  return tf.reduce_mean(weight * tf.reduce_mean(tf.square(denoised - clean), axis=[1, 2, 3]))
+
+
 BY_NAME = {"contrastive": contrastive, "logistic": logistic}

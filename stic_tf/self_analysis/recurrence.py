@@ -86,15 +86,14 @@ class Recurrence:
     self.learning_rate_scale = 1.0
     self.step_size = sampler.step_size
     self.network_evaluations = 0
+    self.annealed = None
     with strategy.scope():
       self.network = build.build_network(model, image_shape, num_classes, seed)
       self.average = build.build_network(model, image_shape, num_classes, seed)
-      self.preconditioner = gram_lib.build_preconditioner(sampler.preconditioner, self.image_shape)
+      self.preconditioner = self._make_preconditioner()
       self.class_grams = make_class_grams(self.network, num_classes, sampler)
       self.noise_level = tf.Variable(float(self.noise_levels[0]), trainable=False, name="noise_level")
-      self.learner = learner_lib.Learner(self.network, self.average, recurrence.loss, recurrence.fake_weight,
-                                         recurrence.energy_decay, recurrence.ema_decay)
-      self.learner.compile(optimizer=keras.optimizers.Adam(recurrence.learning_rate, beta_2=0.99, jit_compile=False))
+      self.learner = self._make_learner()
       self.learner.optimizer.build(self.network.trainable_variables)
     self.targets = {name: target_lib.Target(make_energy(network, self.class_grams, sampler.gram_weight),
                                             self.preconditioner, self.image_shape, sampler.reference)
@@ -107,6 +106,16 @@ class Recurrence:
     self._train = replicas.compiled(strategy, self.learner.train_step)
     self._update_average = tf.function(self.learner.update_average, autograph=False)
     self._update_grams = tf.function(self._update_grams_step, autograph=False)
+
+  def _make_preconditioner(self):
+    return gram_lib.build_preconditioner(self.sampler.preconditioner, self.image_shape)
+
+  def _make_learner(self) -> learner_lib.Learner:
+    config = self.recurrence
+    learner = learner_lib.Learner(self.network, self.average, config.loss, config.fake_weight, config.energy_decay,
+                                  config.ema_decay)
+    learner.compile(optimizer=keras.optimizers.Adam(config.learning_rate, beta_2=0.99, jit_compile=False))
+    return learner
 
   # --- what runs in the graph ---
 
@@ -158,6 +167,7 @@ class Recurrence:
     if not all(np.isfinite(variable.numpy()).all() for variable in self.network.variables):
       raise DivergenceError(f"a weight is not finite after update {self.updates_done}")
     if config.fakes:
+      self._end_chains()
       begun = self._begun(self.chains.images)
       self.pool.add(self.chains.images[begun], self.chains.class_weights[begun], number, rng)
     self.passes_done += 1
@@ -168,18 +178,24 @@ class Recurrence:
   def _update(self, classification_stream, generation_stream, rng) -> Dict[str, float]:
     """Draws fakes, makes one update of the weights and of their average; returns the logs."""
     data = {name: np.asarray(value) for name, value in next(classification_stream).items()}
-    logs = {}
-    if self.recurrence.fakes:
-      images, labels = (np.asarray(value) for value in next(generation_stream))
-      logs = self._add_generative_streams(data, images, labels, rng)
+    logs = self._add_generative_streams(data, generation_stream, rng) if self._generates else {}
     logs.update(self._reduce(self._train(replicas.split(self.strategy, data))))
     self._update_average(tf.constant(self.updates_done))
     self.updates_done += 1
     return logs
 
-  def _add_generative_streams(self, data, images, labels, rng) -> Dict[str, float]:
+  @property
+  def _generates(self) -> bool:
+    """Whether updates take from the generation stream."""
+    return self.recurrence.fakes
+
+  def _end_chains(self) -> None:
+    """At the end of a pass, before its chains go into the pool."""
+
+  def _add_generative_streams(self, data, generation_stream, rng) -> Dict[str, float]:
     """Draws fakes and adds the generative streams to `data`; returns the chain's logs."""
     config = self.recurrence
+    images, labels = (np.asarray(value) for value in next(generation_stream))
     rows = rng.choice(len(self.chains), config.batch_size, replace=len(self.chains) < config.batch_size)
     restart = rng.uniform(size=config.batch_size) < config.restart_probability
     restart |= ~self._begun(self.chains.images[rows])
@@ -192,15 +208,9 @@ class Recurrence:
     acceptance = float(moved["acceptance_rate"].mean())
     if self.sampler.sampler == "grmala":
       # Declared adaptation between updates; h is fixed within each chain.
-      moved_by = 0.1 * (acceptance - self.sampler.target_acceptance)
-      self.step_size = float(np.clip(self.step_size * np.exp(moved_by), *_STEP_SIZE_RANGE))
+      self._adapt_step_size(acceptance, 0.1)
     fake_images, fake_weights = moved["images"], chains["class_weights"]
-    past = int(round(config.past_fraction * config.batch_size))
-    if past and len(self.pool):
-      past_images, past_weights = self.pool.sample(past, rng)
-      # Past fakes replace some of the new ones: the batch keeps its size.
-      fake_images = np.concatenate([fake_images[past:], past_images])
-      fake_weights = np.concatenate([fake_weights[past:], past_weights])
+    fake_images, fake_weights = self._with_past(fake_images, fake_weights, rng)
     noise = rng.standard_normal(images.shape, np.float32) * float(self.noise_levels[self.passes_done])
     noisy = images + noise
     data.update(generative_images=noisy, generative_labels=np.eye(self.num_classes, dtype=np.float32)[labels],
@@ -208,6 +218,18 @@ class Recurrence:
     if self.sampler.gram_weight > 0:
       self._update_grams(tf.constant(noisy), tf.constant(labels, tf.int32))
     return {"acceptance_rate": acceptance}
+
+  def _adapt_step_size(self, acceptance: float, gain: float) -> None:
+    moved_by = gain * (acceptance - self.sampler.target_acceptance)
+    self.step_size = float(np.clip(self.step_size * np.exp(moved_by), *_STEP_SIZE_RANGE))
+
+  def _with_past(self, images, class_weights, rng):
+    """Puts fakes of past passes in the place of some new ones: the batch keeps its size."""
+    past = int(round(self.recurrence.past_fraction * self.recurrence.batch_size))
+    if not past or not len(self.pool):
+      return images, class_weights
+    past_images, past_weights = self.pool.sample(past, rng)
+    return np.concatenate([images[past:], past_images]), np.concatenate([class_weights[past:], past_weights])
 
   @staticmethod
   def _begun(images: np.ndarray) -> np.ndarray:
@@ -236,6 +258,9 @@ class Recurrence:
     if logs["energy_bound"] > self.recurrence.divergence_bound:
       raise DivergenceError(f"|f| = {logs['energy_bound']:.3g} is beyond --divergence_bound="
                             f"{self.recurrence.divergence_bound:g} at update {self.updates_done}")
+
+  def choose_answer(self, images: np.ndarray, labels: np.ndarray) -> None:
+    """After a pass: fixes whatever of the answer is chosen on validation images (uint8) and labels; here nothing."""
 
   def start_new_attempt(self, factor: float = 0.5) -> None:
     """After a rollback: other random numbers, and learning rate and step size times `factor`."""

@@ -40,6 +40,9 @@ def _truncate(path):
     ("--profile_steps=6,3", "two rising numbers"),
     ("--profile_steps=0,3", "from 1 on"),
     ("--num_replicas=-1", "at least 0"),
+    ("--sigma_max=0.01", "the schedule must decrease"),
+    ("--guidance=nan", "at least -1"),
+    ("--rho=-7", "above 0"),
     # absl's own words from here on.
     ("--num_passes=ten", "invalid literal for int()"),
     ("--step_size=small", "could not convert string to float"),

@@ -1,0 +1,113 @@
+"""What an update of Score-STIC costs against one of plain classification on the same network, and a drawing.
+
+    python benchmarks/score.py --out=score.json [--side=32] [--width=48]
+
+Peak memory is the process's own after each contestant's rounds, so the first one's holds what it needs, a later one's
+what any needed before.
+"""
+
+import argparse
+import os
+import resource
+import sys
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from benchmarks import measure  # noqa: E402
+from stic_tf import config as config_lib  # noqa: E402
+from stic_tf.models import build  # noqa: E402
+from stic_tf.self_analysis import losses  # noqa: E402
+from stic_tf.self_analysis import score_learner  # noqa: E402
+
+_CLASSES = 10
+
+
+def _learner(shape, width, blocks):
+  network, average = (build.build_network(config_lib.ModelConfig(model="score", width=width, blocks=blocks), shape,
+                                          _CLASSES, 0) for _ in range(2))
+  learner = score_learner.ScoreLearner(network, average, 1.0, 0.005, 0.999)
+  learner.compile(optimizer=keras.optimizers.Adam(1e-4, jit_compile=False))
+  learner.optimizer.build(network.trainable_variables)
+  return learner
+
+
+def _batch(shape, count):
+  rng = np.random.default_rng(0)
+  data = {}
+  for name, labels in (("clean", "clean_labels"), ("mixup", "mixup_labels"), ("fake", "fake_weights")):
+    data[f"{name}_images"] = rng.normal(size=(count, *shape))
+    data[f"{name}_levels"] = np.exp(rng.normal(-1.2, 1.2, count))
+    data[labels] = np.eye(_CLASSES)[np.arange(count) % _CLASSES]
+  data["noise"] = rng.normal(size=(count, *shape))
+  return {name: tf.constant(value, tf.float32) for name, value in data.items()}
+
+
+def _contestants(learner, data):
+  """Functions that return a small tensor, the leanest first."""
+  network = learner.network
+  level = tf.constant(0.2)
+
+  def classify():
+    """Plain classification: cross-entropy of the network at one noise level."""
+    with tf.GradientTape() as tape:
+      loss = losses.soft_cross_entropy(data["clean_labels"], build.logits(network, data["clean_images"], level))
+    gradients = tape.gradient(loss, network.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    learner.optimizer.apply_gradients(zip(gradients, network.trainable_variables))
+    return loss
+
+  def score():
+    """One network evaluation of the sampler."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      tape.watch(data["clean_images"])
+      energy = tf.reduce_sum(build.logits(network, data["clean_images"], level)[:, 0])
+    return tape.gradient(energy, data["clean_images"])[0, 0, 0]
+
+  without_fakes = {name: value for name, value in data.items() if not name.startswith("fake")}
+  steps = {"score": score, "classification": classify,
+           "update_without_fakes": lambda: learner.train_step(without_fakes)["loss_denoising"],
+           "update": lambda: learner.train_step(data)["loss_denoising"]}
+  return {name: tf.function(step, autograph=False) for name, step in steps.items()}
+
+
+def main() -> None:
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--side", type=int, default=8, help="pixels a side")
+  parser.add_argument("--channels", type=int, default=1)
+  parser.add_argument("--width", type=int, default=48)
+  parser.add_argument("--blocks", type=int, default=2)
+  parser.add_argument("--batch_size", type=int, default=128)
+  parser.add_argument("--repetitions", type=int, default=8)
+  parser.add_argument("--threads", type=int, default=2)
+  parser.add_argument("--out", required=True, help="FILE.json")
+  arguments = parser.parse_args()
+  measure.pin_threads(arguments.threads)
+  shape = (arguments.side, arguments.side, arguments.channels)
+  learner = _learner(shape, arguments.width, arguments.blocks)
+  functions = _contestants(learner, _batch(shape, arguments.batch_size))
+  peak = {}
+  for name, function in functions.items():
+    for _ in range(2):
+      function().numpy()
+    peak[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+  times = measure.in_turns({name: measure.timed(function) for name, function in functions.items()},
+                           arguments.repetitions)
+  base = times["classification"]
+  report = {"settings": vars(arguments), **measure.circumstances(arguments.threads),
+            "parameters": int(sum(np.prod(variable.shape) for variable in learner.network.trainable_variables)),
+            "ms": {name: measure.spread(1000 * rows[:, 0]) for name, rows in times.items()},
+            "cpu_ms": {name: measure.spread(1000 * rows[:, 1]) for name, rows in times.items()},
+            "over_classification": {name: measure.spread(rows[:, 1] / base[:, 1]) for name, rows in times.items()},
+            "peak_mib": peak}
+  print(f"{report['parameters']} parameters, {shape}, batch {arguments.batch_size}")
+  for name in functions:
+    print(f"  {name:22s} {report['ms'][name]['median']:8.1f} ms, processor time "
+          f"{report['over_classification'][name]['median']:5.2f} × classification, peak {peak[name]:6.0f} MiB")
+  measure.write_json(arguments.out, report)
+
+
+if __name__ == "__main__":
+  main()

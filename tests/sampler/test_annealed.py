@@ -1,0 +1,233 @@
+"""Drawing down a schedule, with closed-form energies of Gaussian mixtures in place of a network."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stic_tf import config as config_lib
+from stic_tf.sampler import annealed
+from stic_tf.sampler import gram
+from stic_tf.sampler import level_preconditioner
+from tests import statistical
+
+SHAPE = (1, 2, 1)
+COUNT = 6000
+# Six levels from far outside the data to a little noise on it: coarse, so that the predictor errs.
+COARSE = config_lib.ScoreConfig(sigma_min=0.2, sigma_max=10.0, rho=5.0)
+LEVELS, CORRECTIONS, STEP_SIZE = 6, 20, 0.8
+
+
+class Classes:
+  """Two classes in the plane; the first has two modes of unlike width and weight, which overlap with the second."""
+
+  priors = np.array([0.6, 0.4])
+  class_of = np.array([0, 0, 1])
+  weights = np.array([0.75, 0.25, 1.0])  # within the class
+  means = np.array([[-1.0, -0.4], [1.0, 0.6], [0.3, -1.2]])
+  scales = np.array([0.35, 0.6, 0.45])
+
+  def sample(self, count, seed, label=None, noise=0.0):
+    """Exact samples plus noise, float64 [count, 2]: of one class, or of both."""
+    rng = np.random.default_rng(seed)
+    share = self.priors[self.class_of] * self.weights if label is None else self.weights * (self.class_of == label)
+    component = rng.choice(3, count, p=share)
+    samples = self.means[component] + self.scales[component, np.newaxis] * rng.normal(size=(count, 2))
+    return samples + noise * rng.normal(size=(count, 2))
+
+  def terms(self, rows, noise_level):
+    """log of weight times density of each component at its noise level, [B, 3]."""
+    variance = tf.constant(self.scales ** 2, tf.float32) + tf.square(noise_level)[:, tf.newaxis]
+    distance = tf.reduce_sum(tf.square(rows[:, tf.newaxis] - tf.constant(self.means, tf.float32)), axis=2)
+    return tf.constant(np.log(self.weights), tf.float32) - tf.math.log(variance) - 0.5 * distance / variance
+
+  def energies(self, images, noise_level):
+    """f_k = log p(k) + log p(x | k, σ); the real/fake logit favours the right half of the plane."""
+    rows = tf.reshape(images, [-1, 2])
+    terms = self.terms(rows, noise_level)
+    first = tf.reduce_logsumexp(terms[:, :2], axis=1)
+    energies = tf.stack([first, terms[:, 2]], axis=1) + tf.constant(np.log(self.priors), tf.float32)
+    return energies, 2.0 * tf.stack([rows[:, 0], rows[:, 0]], axis=1)
+
+  def responsibilities(self, samples, noise):
+    """Posterior probability of each component under the mixture of all, [N, 3]: its mean is the component's weight."""
+    rows = tf.constant(samples, tf.float32)
+    terms = self.terms(rows, tf.fill([len(samples)], tf.constant(noise, tf.float32)))
+    share = np.log(self.priors[self.class_of]).astype(np.float32)
+    return tf.nn.softmax(terms + share).numpy()
+
+
+CLASSES = Classes()
+
+
+def _preconditioner(name):
+  preconditioner = level_preconditioner.build(name, SHAPE)
+  images = CLASSES.sample(50000, 7).reshape(-1, *SHAPE)
+  preconditioner.fit(gram.ImageStatistics.fit(images))
+  return preconditioner
+
+
+def _seeds(count, seed=0):
+  return tf.constant(np.stack([np.full(count, seed), np.arange(count)], axis=1), tf.int64)
+
+
+def _run(settings, class_weights=(1.0, 0.0), count=COUNT, num_steps=LEVELS, step_size=STEP_SIZE, adjust=True,
+         preconditioner="identity"):
+  target = annealed.AnnealedTarget(CLASSES.energies, _preconditioner(preconditioner), settings, adjust)
+  weights = tf.tile(tf.constant([class_weights], tf.float32), [count, 1])
+  energy = annealed.guided_energy(CLASSES.energies, settings.guidance, settings.correction)
+  run = tf.function(lambda: annealed.run(energy, target.preconditioner, weights, _seeds(count), num_steps, 1.0,
+                                         step_size, settings, adjust), autograph=False)
+  return run()
+
+
+def _p_value(rows, label=None):
+  """Of the hypothesis that rows are of the density at the last level: proportions, moments and marginals."""
+  exact = CLASSES.sample(20 * COUNT, 99, label, COARSE.sigma_min)
+  # Of one class, the proportions that matter are of its modes; of both, of the classes too.
+  shares = [CLASSES.responsibilities(samples, COARSE.sigma_min)[:, :2] for samples in (rows, exact)]
+  directions = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]).T
+  projected = [samples @ directions for samples in (rows, exact)]
+  p_values = [statistical.same_mean_p_value(*shares), statistical.same_mean_p_value(*projected),
+              statistical.same_mean_p_value(*(np.square(samples) for samples in projected)),
+              statistical.same_distribution_p_value(*projected)]
+  return min(1.0, len(p_values) * min(p_values))
+
+
+def _corrected(**settings):
+  return dataclasses.replace(COARSE, **{"corrector_steps": CORRECTIONS, **settings})
+
+
+@pytest.mark.parametrize("preconditioner, settings, levels", [
+    ("identity", {}, LEVELS), ("gram", {}, LEVELS),
+    ("gram", {"predictor": "none", "corrector_steps": 2 * CORRECTIONS}, 2 * LEVELS)], ids=str)
+def test_with_correction_modes_and_moments_are_right(preconditioner, settings, levels):
+  """6,000 images at six levels: a proportion, mean or second moment off by 0.09 standard deviations is found."""
+  assert statistical.z_power(0.09, COUNT, hypotheses=20) > 0.9
+  end = _run(_corrected(**settings), preconditioner=preconditioner, num_steps=levels)
+  assert 0.3 < end.acceptance_rate.numpy().mean() < 0.98
+  statistical.assert_plausible(_p_value(end.rows.numpy(), 0))
+
+
+def test_without_correction_they_are_not():
+  statistical.assert_refused(_p_value(_run(COARSE).rows.numpy(), 0))
+
+
+def test_an_unadjusted_corrector_is_found():
+  statistical.assert_refused(_p_value(_run(_corrected(), adjust=False, preconditioner="gram").rows.numpy(), 0))
+
+
+def test_class_free_drawing_has_the_classes_in_their_proportions():
+  statistical.assert_plausible(_p_value(_run(_corrected(guidance=-1.0)).rows.numpy()))
+  statistical.assert_refused(_p_value(_run(dataclasses.replace(COARSE, guidance=-1.0)).rows.numpy()))
+
+
+def test_guidance_and_correction_add_to_the_energy():
+  images = tf.constant(CLASSES.sample(40, 3).reshape(-1, *SHAPE), tf.float32)
+  level, weights = tf.fill([40], 0.4), tf.constant(np.random.default_rng(0).dirichlet([1, 1], 40), tf.float32)
+  energies, evidence = (value.numpy() for value in CLASSES.energies(images, level))
+  own, ratio = (energies * weights).numpy().sum(1), (evidence * weights).numpy().sum(1)
+  anyone = np.logaddexp(*energies.T)
+  for guidance, correction in ((0.0, 0.0), (0.7, 0.0), (-1.0, 0.0), (0.0, 0.5), (2.0, 1.0)):
+    energy = annealed.guided_energy(CLASSES.energies, guidance, correction)(images, level, weights)
+    np.testing.assert_allclose(energy, own + guidance * (own - anyone) + correction * ratio, rtol=1e-4, atol=1e-4)
+
+
+def test_many_small_steps_need_no_correction():
+  """The predictor is consistent: of 60 levels its moments are those of the density."""
+  end = _run(dataclasses.replace(COARSE, sigma_max=40.0), num_steps=60)
+  statistical.assert_plausible(_p_value(end.rows.numpy(), 0))
+
+
+# ---- the schedule ----
+
+
+def test_the_schedule_falls_from_the_largest_level_to_the_least():
+  settings = config_lib.ScoreConfig(sigma_min=0.02, sigma_max=20.0, rho=7.0)
+  counts = np.array([1, 2, 18, 40])
+  levels = np.array([annealed.noise_level_at(tf.constant(step), tf.constant(counts), settings).numpy()
+                     for step in range(41)])
+  np.testing.assert_allclose(levels[0], 20.0, rtol=1e-5)
+  for column, count in enumerate(counts[1:], 1):
+    assert (np.diff(levels[:count, column]) < 0).all()
+    np.testing.assert_allclose(levels[count - 1:, column], 0.02, rtol=1e-4)
+  # Karras et al. 2022, eqn 5.
+  expected = (20 ** (1 / 7) + 5 / 17 * (0.02 ** (1 / 7) - 20 ** (1 / 7))) ** 7
+  np.testing.assert_allclose(levels[5, 2], expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [
+    {}, {"corrector_steps": 3}, {"predictor": "none", "corrector_steps": 2}], ids=str)
+@pytest.mark.parametrize("num_steps", [1, 5])
+def test_network_evaluations_are_counted(settings, num_steps):
+  settings = dataclasses.replace(COARSE, **settings)
+  calls, preconditioner = tf.Variable(0), _preconditioner("identity")
+
+  def energy(images, noise_level, class_weights):
+    with tf.control_dependencies([calls.assign_add(1)]):
+      return annealed.guided_energy(CLASSES.energies)(images, noise_level, class_weights)
+
+  draw = tf.function(lambda: annealed.run(energy, preconditioner, tf.ones([4, 2]) / 2, _seeds(4), num_steps, 1.0,
+                                          0.3, settings), autograph=False)
+  draw()
+  assert calls.numpy() == annealed.network_evaluations(num_steps, settings)
+
+
+def test_each_image_follows_its_own_schedule_and_nothing_traces_again():
+  target = annealed.AnnealedTarget(CLASSES.energies, _preconditioner("gram"), _corrected(corrector_steps=2))
+  counts, traces = np.array([1, 7, 3, 7]), []
+  weights = tf.constant([[1, 0], [0, 1], [0.5, 0.5], [0, 1]], tf.float32)
+
+  @tf.function(autograph=False, input_signature=[
+      tf.TensorSpec([None, 2]), tf.TensorSpec([None, 2], tf.int64), tf.TensorSpec([None], tf.int32), tf.TensorSpec([]),
+      tf.TensorSpec([])])
+  def draw(*arguments):
+    traces.append(1)
+    return target.draw(*arguments)
+
+  together = draw(weights, _seeds(4), tf.constant(counts, tf.int32), 1.0, 0.3)
+  for row, count in enumerate(counts):
+    alone = draw(weights[row:row + 1], _seeds(4)[row:row + 1], tf.constant([count], tf.int32), 1.0, 0.3)
+    np.testing.assert_allclose(alone.walk[0], together.walk[row], atol=1e-5)
+    np.testing.assert_allclose(alone.log_density[0], together.log_density[row], atol=1e-4)
+    np.testing.assert_allclose(alone.acceptance_rate[0], together.acceptance_rate[row], atol=1e-5)
+  # The same class and count, another seed: another image. Other temperatures and step sizes: too.
+  assert np.abs(together.walk[1] - together.walk[3]).max() > 1e-3
+  for temperature, step_size in ((2.0, 0.3), (1.0, 0.1)):
+    other = draw(weights, _seeds(4), tf.constant(counts, tf.int32), temperature, step_size)
+    assert np.abs(other.walk - together.walk).max() > 1e-3
+  assert len(traces) == 1
+
+
+def test_a_schedule_beyond_the_trained_levels_is_refused():
+  target = annealed.AnnealedTarget(CLASSES.energies, _preconditioner("identity"), COARSE)
+  for settings in ({"sigma_max": 11.0}, {"sigma_min": 0.1}):
+    with pytest.raises(config_lib.ConfigError, match=r"trained range \[0.2, 10\]"):
+      target.with_settings(dataclasses.replace(COARSE, **settings))
+  assert target.with_settings(dataclasses.replace(COARSE, sigma_max=5.0, guidance=1.0)).settings.guidance == 1.0
+
+
+# ---- the preconditioner ----
+
+
+@pytest.mark.parametrize("name", ["identity", "gram", "spectral"])
+def test_the_preconditioner_is_the_covariance_at_its_level(name):
+  rng = np.random.default_rng(0)
+  images = np.cumsum(rng.normal(size=(500, 4, 4, 2)), axis=1) * 0.3
+  statistics = gram.ImageStatistics.fit(images)
+  preconditioner = level_preconditioner.build(name, (4, 4, 2))
+  preconditioner.fit(statistics)
+  levels = tf.constant([0.1, 0.7, 3.0])
+  rows = tf.constant(rng.normal(size=(3, 32)), tf.float32)
+  twice = preconditioner.color(preconditioner.color(rows, levels), levels).numpy()
+  for row, level in enumerate(levels.numpy()):
+    if name == "spectral":
+      fixed = gram.SpectralPreconditioner((4, 4, 2))
+      fixed.update(statistics, level)
+      expected = fixed.color(fixed.color_transpose(rows[row:row + 1]))[0]
+    else:
+      covariance = statistics.covariance if name == "gram" else 0.0
+      expected = (covariance + level ** 2 * np.eye(32)) @ rows[row].numpy()
+    np.testing.assert_allclose(twice[row], expected, rtol=1e-3, atol=1e-4)
+  np.testing.assert_allclose(preconditioner.mean, images.reshape(500, -1).mean(0), atol=1e-5)

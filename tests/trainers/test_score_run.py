@@ -1,0 +1,79 @@
+"""A run of Score-STIC by the same commands as any other."""
+
+import numpy as np
+import pytest
+
+import stic_tf
+from tests import tiny_run
+
+FLAGS = ("--model=score", "--blocks=1", "--preconditioner=identity", "--corrector_steps=1", "--correction=0.5",
+         "--updates_per_pass=4", "--chains=16", "--num_steps=4", "--pass_steps=4")
+
+
+@pytest.fixture(scope="module")
+def score_run(train, tmp_path_factory):
+  """A finished tiny run. Not to be written to, but by the one test that evaluates it anew."""
+  folder = tmp_path_factory.mktemp("score") / "run"
+  outcome = train(folder, *FLAGS)
+  assert outcome.code == 0, outcome.stderr
+  return folder
+
+
+def test_a_run_has_what_every_run_has(score_run):
+  summary, rows = tiny_run.summary(score_run), tiny_run.metrics(score_run)
+  assert summary["model"] == "score" and len(rows) == 2
+  # Four levels: an evaluation and a corrector step at each, and Heun's second slope between them.
+  assert summary["network_evaluations_per_image"] == 4 + 4 + 3
+  assert 0.0 < summary["acceptance_rate"] <= 1.0 and 0.02 <= summary["noise_level"] <= 0.6
+  assert all(0.0 <= summary[f"ood_auroc_{name}"] <= 1.0 for name in ("shuffled", "spliced"))
+  assert {"loss_denoising", "loss_mixup", "loss_classification"} <= set(rows[0]) and "loss_generative" in rows[1]
+  assert (score_run / "samples" / "final.png").exists() and (score_run / "interpolation.png").exists()
+
+
+def test_evaluating_it_anew_gives_the_same_figures(score_run, main):
+  before = tiny_run.without_clocks(tiny_run.summary(score_run))
+  assert main("--mode=evaluate", f"--run_dir={score_run}").code == 0
+  assert tiny_run.without_clocks(tiny_run.summary(score_run)) == before
+
+
+def test_sampling_it_is_drawing_it(score_run, main, tmp_path):
+  out = tmp_path / "drawings.npz"
+  assert main("--mode=sample", f"--run_dir={score_run}", "--num_images=4", "--seed=3", f"--out={out}").code == 0
+  classifier = stic_tf.load(str(score_run))
+  drawings = classifier.draw(np.arange(4), seeds=3)
+  with np.load(out) as arrays:
+    for name in ("images", "log_density", "probabilities"):
+      np.testing.assert_array_equal(arrays[name], getattr(drawings, name))
+  classifier.anneal_with(guidance=2.0, corrector_steps=0)
+  guided = tmp_path / "guided.npz"
+  assert main("--mode=sample", f"--run_dir={score_run}", "--num_images=4", "--seed=3", "--guidance=2",
+              "--corrector_steps=0", f"--out={guided}").code == 0
+  with np.load(guided) as arrays:
+    np.testing.assert_array_equal(arrays["images"], classifier.draw(np.arange(4), seeds=3).images)
+    assert (arrays["images"] != drawings.images).any()
+  assert classifier.network_evaluations() == 4 + 3
+  # Log densities are the energies at the level of the answer: their softmax is the answer.
+  by_class = np.stack([classifier.log_density(drawings.images, [label] * 4) for label in range(10)], axis=1)
+  anyone = np.log(np.exp(by_class - by_class.max(1, keepdims=True)).sum(1)) + by_class.max(1)
+  np.testing.assert_allclose(classifier.log_density(drawings.images), anyone, rtol=1e-4, atol=1e-3)
+  np.testing.assert_allclose(np.exp(by_class - anyone[:, np.newaxis]), classifier.classify(drawings.images), atol=1e-4)
+
+
+@pytest.mark.parametrize("flag, allowed", [
+    ("--sigma_max=40", "trained range [0.02, 20]"), ("--sigma_min=0.001", "trained range [0.02, 20]"),
+    ("--guidance=nan", "at least -1"), ("--sigma_max=0.01", "the schedule must decrease")])
+def test_a_schedule_that_cannot_be(score_run, main, tmp_path, flag, allowed):
+  out = tmp_path / "x.png"
+  line = main("--mode=sample", f"--run_dir={score_run}", flag, f"--out={out}").error()
+  assert flag.split("=")[0] in line and allowed in line and not out.exists()
+
+
+def test_guidance_is_of_the_score_model(trained_run, main, tmp_path):
+  out = tmp_path / "x.png"
+  line = main("--mode=sample", f"--run_dir={trained_run}", "--guidance=1", f"--out={out}").error()
+  assert "--guidance=1" in line and "--model=score" in line and not out.exists()
+
+
+def test_settings_that_do_not_go_with_the_model(train, tmp_path):
+  line = train(tmp_path / "run", "--model=score", "--gram_weight=1").error()
+  assert "--gram_weight=1" in line and not (tmp_path / "run").exists()
