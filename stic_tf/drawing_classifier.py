@@ -10,9 +10,11 @@ import tensorflow as tf
 from stic_tf import checkpoint
 from stic_tf import config as config_lib
 from stic_tf import replicas
+from stic_tf import sparse_weights
 from stic_tf.datasets import pixel_range
 from stic_tf.models import build
 from stic_tf.sampler import canvas
+from stic_tf.sampler import drawing as drawing_lib
 from stic_tf.sampler import gram as gram_lib
 from stic_tf.sampler import target as target_lib
 from stic_tf.self_analysis import recurrence as recurrence_lib
@@ -39,6 +41,9 @@ class Drawings:
     probabilities: float32 [N, K], the classifier's answer to the rendered image.
     acceptance_rate: float32 [N], after burn-in.
     step_size: float32 [N], after burn-in.
+    frames: uint8 [N, n, H, W, C], the canvas at n checkpoints; None where none was asked for.
+    strokes: float32 [N, M], strokes taken in each tile, rows of tiles from the top left; None for whole-image steps.
+    attention: float32 [N, M], probability that the next stroke goes to each tile; None for whole-image steps.
   """
 
   images: np.ndarray
@@ -48,6 +53,9 @@ class Drawings:
   probabilities: np.ndarray
   acceptance_rate: np.ndarray
   step_size: np.ndarray
+  frames: Optional[np.ndarray] = None
+  strokes: Optional[np.ndarray] = None
+  attention: Optional[np.ndarray] = None
 
 
 def seed_pairs(seed: int, count: int) -> np.ndarray:
@@ -86,29 +94,40 @@ class DrawingClassifier:
     sampler: defaults of `draw`.
     noise_level: s of the smoothed density the chain walks in; the jump renders it. 0 for none.
     strategy: replicas to draw on; None for one.
+    tile_grid: tiles a side, to draw in strokes (an AttentiveEnergy's); 0 draws in whole-image steps.
   """
 
   def __init__(self, logits: Callable, energy: target_lib.ClassEnergy, preconditioner: gram_lib.Preconditioner,
                image_shape: Sequence[int], class_names: Sequence[str], sampler: config_lib.SamplerConfig,
-               noise_level, strategy: Optional[tf.distribute.Strategy] = None):
+               noise_level, strategy: Optional[tf.distribute.Strategy] = None, tile_grid: int = 0):
     self.image_shape, self.class_names = tuple(image_shape), tuple(class_names)
     self.num_classes = len(self.class_names)
     self.sampler = sampler
     self.noise_level = noise_level
     self.strategy = strategy or tf.distribute.get_strategy()
     self.target = target_lib.Target(energy, preconditioner, self.image_shape, sampler.reference)
+    self.tile_grid = tile_grid
     self._logits = logits
     self._draw = replicas.compiled(self.strategy, self._draw_replica)
     self._classify = tf.function(lambda images: tf.nn.softmax(self._logits(pixel_range.from_uint8(images))),
                                  autograph=False, reduce_retracing=True)
 
-  def _draw_replica(self, chains, num_steps, temperature, step_size, noise_level):
+  def _draw_replica(self, chains, num_steps, temperature, step_size, noise_level, num_frames=0):
+    strokes = None
+    if self.tile_grid:
+      windows = tf.constant(drawing_lib.tile_windows(self.image_shape, self.tile_grid))
+      strokes = canvas.Strokes(windows, self.sampler.sweep_every)
     drawing = canvas.draw(self.target, chains["class_weights"], chains["seeds"], num_steps, temperature, step_size,
                           noise_level, self.sampler.burn_in_fraction, self.sampler.sampler,
-                          self.sampler.target_acceptance)
+                          self.sampler.target_acceptance, strokes, num_frames)
     probabilities = tf.nn.softmax(self._logits(pixel_range.from_uint8(drawing.images)))
-    return {"images": drawing.images, "log_density": drawing.log_density, "probabilities": probabilities,
-            "acceptance_rate": drawing.acceptance_rate, "step_size": drawing.step_size}
+    drawn = {"images": drawing.images, "log_density": drawing.log_density, "probabilities": probabilities,
+             "acceptance_rate": drawing.acceptance_rate, "step_size": drawing.step_size}
+    if num_frames:
+      drawn["frames"] = drawing.frames
+    if strokes:
+      drawn.update(strokes=drawing.strokes, attention=drawing.attention)
+    return drawn
 
   def classify(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Class probabilities of images.
@@ -135,7 +154,7 @@ class DrawingClassifier:
 
   def draw(self, class_weights, seeds=0, num_steps: Optional[int] = None, temperature: Optional[float] = None,
            step_size: Optional[float] = None, batch_size: int = 100,
-           on_batch: Callable[[int], None] = lambda done: None) -> Drawings:
+           on_batch: Callable[[int], None] = lambda done: None, num_frames: int = 0) -> Drawings:
     """Draws one image a row of `class_weights` from a blank canvas.
 
     Args:
@@ -147,14 +166,19 @@ class DrawingClassifier:
       step_size: h at the start of burn-in; None for the run's own.
       batch_size: how many at a time.
       on_batch: called with the number of images drawn so far.
+      num_frames: how many checkpoints of the drawing to keep in `frames`, the last the finished image; 0 for none.
 
     Returns:
       Drawings.
 
     Raises:
-      ConfigError: weights off the simplex, a non-positive number, or seeds of another shape.
+      ConfigError: weights off the simplex or of more classes than can be mixed, a non-positive number, or seeds of
+        another shape.
     """
     weights = check_class_weights(class_weights, self.num_classes)
+    self._check_mixture(weights)
+    config_lib.require(num_frames == 0 or num_frames > 0 and self.sampler.sampler != "jem_sgld", "num_frames",
+                       num_frames, "must be at least 0, and 0 with --sampler=jem_sgld")
     seeds = seed_pairs(int(seeds), len(weights)) if np.ndim(seeds) == 0 else np.asarray(seeds, np.int64)
     config_lib.require(seeds.shape == (len(weights), 2), "seeds", list(seeds.shape),
                        f"must have the shape [{len(weights)}, 2]")
@@ -170,12 +194,18 @@ class DrawingClassifier:
       chains = {"class_weights": weights[rows], "seeds": seeds[rows]}
       drawn = self._draw(replicas.split(self.strategy, chains), tf.constant(settings.num_steps),
                          tf.constant(settings.temperature, tf.float32), tf.constant(settings.step_size, tf.float32),
-                         tf.convert_to_tensor(self.noise_level, tf.float32))
+                         tf.convert_to_tensor(self.noise_level, tf.float32), num_frames)
       kept = min(batch_size, len(weights) - start)
       parts.append({name: value[:kept] for name, value in replicas.join(self.strategy, drawn).items()})
       on_batch(start + kept)
     return Drawings(class_weights=weights, seeds=seeds,
                     **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+  def _check_mixture(self, weights: np.ndarray) -> None:
+    if isinstance(self.target.energy, target_lib.AttentiveEnergy):
+      mixed = int(np.count_nonzero(weights, axis=1).max(initial=0))
+      config_lib.require(mixed <= sparse_weights.MOST_CLASSES, "class_weights", f"{mixed} classes",
+                         f"must mix at most {sparse_weights.MOST_CLASSES} classes")
 
 
 def from_recurrence(recurrence: recurrence_lib.Recurrence, class_names: Sequence[str]) -> DrawingClassifier:
@@ -183,7 +213,13 @@ def from_recurrence(recurrence: recurrence_lib.Recurrence, class_names: Sequence
   target = recurrence.targets["average"]
   return DrawingClassifier(
       lambda images: build.logits(recurrence.average, images), target.energy, recurrence.preconditioner,
-      recurrence.image_shape, class_names, recurrence.drawing_sampler(), recurrence.noise_level, recurrence.strategy)
+      recurrence.image_shape, class_names, recurrence.drawing_sampler(), recurrence.noise_level, recurrence.strategy,
+      tile_grid(recurrence.model, recurrence.sampler))
+
+
+def tile_grid(model: config_lib.ModelConfig, sampler: config_lib.SamplerConfig) -> int:
+  """Tiles a side of a classifier that draws in strokes, else 0."""
+  return model.tile_grid if config_lib.draws_in_strokes(model, sampler) else 0
 
 
 def from_state(arrays: Dict[str, np.ndarray], description: dict,
@@ -211,7 +247,8 @@ def from_state(arrays: Dict[str, np.ndarray], description: dict,
   sampler = dataclasses.replace(sampler, step_size=float(arrays["scales"][0]))
   return DrawingClassifier(lambda images: build.logits(network, images),
                            recurrence_lib.make_energy(network, class_grams, sampler.gram_weight), preconditioner,
-                           image_shape, class_names, sampler, float(arrays["noise_level/000"]), strategy)
+                           image_shape, class_names, sampler, float(arrays["noise_level/000"]), strategy,
+                           tile_grid(model, sampler))
 
 
 def load(run_dir: str, strategy: Optional[tf.distribute.Strategy] = None) -> DrawingClassifier:

@@ -24,6 +24,8 @@ from trainers import run_folder as run_folder_lib
 _EVALUATION_SEED = 1 << 40
 _LARGEST_REAL_SAMPLE = 10000
 _INTERPOLATION_STEPS = 11
+_DRAWINGS_A_CLASS = 4  # in drawing.gif
+FRAMES = 48  # of an animation
 
 
 class Evaluator:
@@ -101,16 +103,40 @@ def interpolation_grid(classifier: drawing_lib.DrawingClassifier, seed: int) -> 
   return grid.make_grid(drawings.images, _INTERPOLATION_STEPS)
 
 
+def write_watched_drawing(folder: run_folder_lib.RunFolder, classifier: drawing_lib.DrawingClassifier,
+                          seed: int) -> None:
+  """Draws some of each class shown and writes how they came about: drawing.gif, and attention.png with a row a class.
+
+  A row of attention.png: the first drawing, how many strokes were taken in each tile, and where the next would go.
+  """
+  labels = np.repeat(run_folder_lib.classes_shown(classifier.num_classes), _DRAWINGS_A_CLASS)
+  seeds = drawing_lib.seed_pairs(seed + 3 * _EVALUATION_SEED, len(labels))
+  drawings = classifier.draw(labels, seeds, num_frames=FRAMES)
+  grid.write_gif(folder.file("drawing.gif"),
+                 [grid.make_grid(drawings.frames[:, number], _DRAWINGS_A_CLASS) for number in range(FRAMES)])
+  first = slice(None, None, _DRAWINGS_A_CLASS)
+  columns = [drawings.images[first], *(grid.tile_map(tiles[first], classifier.image_shape)
+                                       for tiles in (drawings.strokes, drawings.attention))]
+  grid.write_png(folder.file("attention.png"),
+                 grid.make_grid(np.stack(columns, axis=1).reshape(-1, *classifier.image_shape), len(columns)))
+
+
 def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, classifier: drawing_lib.DrawingClassifier,
            seconds_training: float, on_batch: Callable[[int], None] = lambda done: None) -> dict:
-  """Scores the finished run and writes interpolation.png, samples/final.png and summary.json; returns the summary."""
+  """Scores the finished run and writes interpolation.png, samples/final.png and summary.json; returns the summary.
+
+  A model that draws in strokes leaves drawing.gif and attention.png too.
+  """
   scores = evaluator.score(classifier, values.num_samples, on_batch=on_batch)
   drawings = scores.pop("drawings")
   grid.write_png(folder.file("samples", "final.png"), class_grid(drawings, classifier.num_classes))
   grid.write_png(folder.file("interpolation.png"), interpolation_grid(classifier, values.seed))
+  if classifier.tile_grid:
+    write_watched_drawing(folder, classifier, values.seed)
   summary = {
       "model": values.model, "dataset": values.dataset, "seed": values.seed, **scores,
       "step_size": classifier.sampler.step_size, "noise_level": float(np.asarray(classifier.noise_level)),
+      "drawing": "strokes" if classifier.tile_grid else "whole",
       "network_evaluations_per_image": classifier.sampler.num_steps + 1, "seconds_training": seconds_training,
       "versions": run_folder_lib.versions(), "git_commit": run_folder_lib.git_commit()}
   folder.write_summary(summary)
@@ -139,7 +165,10 @@ def run(values) -> None:
   given = trainer_flags.overrides(values, settings, ("seed", "num_samples", "inception_weights"))
   own = types.SimpleNamespace(**{**settings, **given}, data_dir=values.data_dir, cache_dir=values.cache_dir)
   classifier.sampler = dataclasses.replace(
-      classifier.sampler, **trainer_flags.overrides(values, settings, ("num_steps", "temperature", "step_size")))
+      classifier.sampler, **trainer_flags.overrides(
+          values, settings, ("num_steps", "temperature", "step_size", "drawing", "sweep_every")))
+  classifier.tile_grid = drawing_lib.tile_grid(config_lib.from_mapping(config_lib.ModelConfig, settings),
+                                               classifier.sampler)
   dataset = dataset_lib.load(own.dataset, own.data_dir)
   summary = finish(folder, own, Evaluator(own, dataset), classifier, folder.seconds_training())
   print(describe(summary))

@@ -11,9 +11,11 @@ from stic_tf import config as config_lib
 from stic_tf import grid
 from stic_tf import replicas
 from trainers import checkpointing
+from trainers import evaluate
 from trainers import flags as trainer_flags
 
 _MAX_IMAGES = 1_000_000
+_MAX_IMAGES_RECORDED = 1000
 
 
 def parse_class_weights(text: str, num_classes: int) -> np.ndarray:
@@ -61,6 +63,14 @@ def _class_number(text: str, class_names) -> int:
   return int(text)
 
 
+def _arrangement(drawings):
+  """(order, columns) of a grid: a row a class where there are several, so that classes do not alternate along a row."""
+  labels = drawings.class_weights.argmax(1)
+  num_rows = len(np.unique(labels))
+  columns = len(labels) // num_rows if len(labels) % num_rows == 0 and num_rows > 1 else min(8, len(labels))
+  return np.argsort(labels, kind="stable"), min(columns, 32)
+
+
 def run(values) -> None:
   """Draws --num_images images; image i has the seed pair (--seed, i).
 
@@ -71,19 +81,24 @@ def run(values) -> None:
   config_lib.require(out.endswith((".png", ".npz")), "out", out, "must end in .png or .npz")
   config_lib.require(1 <= values.num_images <= _MAX_IMAGES, "num_images", values.num_images,
                      f"must lie in 1..{_MAX_IMAGES}")
+  gif = values.record_drawing
+  config_lib.require(gif is None or gif.endswith(".gif"), "record_drawing", gif, "must end in .gif")
+  config_lib.require(gif is None or values.num_images <= _MAX_IMAGES_RECORDED, "num_images", values.num_images,
+                     f"must be at most {_MAX_IMAGES_RECORDED} with --record_drawing")
   classifier, settings = checkpointing.load_classifier(values.run_dir, replicas.make_strategy(values.num_replicas))
   weights = _requested_weights(values, classifier)
   # A flagfile that repeats the run's settings changes nothing: step_size is then the one that training arrived at.
   given = trainer_flags.overrides(values, settings, ("num_steps", "temperature", "step_size"))
   with tqdm.tqdm(total=len(weights), unit="image", disable=not sys.stderr.isatty()) as bar:
-    drawings = classifier.draw(weights, values.seed, on_batch=lambda done: bar.update(done - bar.n), **given)
+    drawings = classifier.draw(weights, values.seed, on_batch=lambda done: bar.update(done - bar.n),
+                               num_frames=evaluate.FRAMES if gif else 0, **given)
   if out.endswith(".npz"):
     names = ("images", "class_weights", "seeds", "log_density", "probabilities")
     atomic_file.write_npz(out, {name: getattr(drawings, name) for name in names})
   else:
-    # A row a class where there are several, so that classes do not alternate along a row.
-    order = np.argsort(drawings.class_weights.argmax(1), kind="stable")
-    num_rows = len(np.unique(drawings.class_weights.argmax(1)))
-    columns = len(order) // num_rows if len(order) % num_rows == 0 and num_rows > 1 else min(8, len(order))
-    grid.write_png(out, grid.make_grid(drawings.images[order], min(columns, 32)))
+    order, columns = _arrangement(drawings)
+    grid.write_png(out, grid.make_grid(drawings.images[order], columns))
+  if gif:
+    order, columns = _arrangement(drawings)
+    grid.write_gif(gif, [grid.make_grid(drawings.frames[order, number], columns) for number in range(evaluate.FRAMES)])
   print(f"{len(weights)} drawings, acceptance {drawings.acceptance_rate.mean():.3f}: {os.path.abspath(out)}")

@@ -9,44 +9,16 @@ All logits cost O(K·M·d) beyond the trunk; those of a few classes gather their
 Swish throughout and no batch statistics, as in convolutional.py.
 """
 
-from typing import NamedTuple, Sequence
+from typing import Sequence
 
 import keras
 import tensorflow as tf
 from keras import layers
 
+from stic_tf import sparse_weights
 from stic_tf.models import convolutional
 
-# A soft class mixes at most so many classes: the cost of drawing is then the same for ten classes and ten thousand.
-MOST_CLASSES_MIXED = 10
-
-
-class SparseWeights(NamedTuple):
-  """Class weights by their non-zero entries.
-
-  Attributes:
-    classes: int32 [B, n].
-    weights: float32 [B, n], 0 where an image mixes fewer than n classes.
-  """
-
-  classes: tf.Tensor
-  weights: tf.Tensor
-
-
-def sparse_weights(class_weights: tf.Tensor) -> SparseWeights:
-  """Class weights float32 [B, K] as n = min(K, MOST_CLASSES_MIXED) pairs an image.
-
-  n does not depend on the images beside one in a batch, and neither, therefore, does the order of any sum.
-
-  Raises:
-    tf.errors.InvalidArgumentError: an image mixes more classes.
-  """
-  count = min(class_weights.shape[-1], MOST_CLASSES_MIXED)
-  mixed = tf.reduce_max(tf.math.count_nonzero(class_weights, axis=1))
-  message = f"class weights may mix at most {MOST_CLASSES_MIXED} classes"
-  with tf.control_dependencies([tf.debugging.assert_less_equal(mixed, tf.constant(count, tf.int64), message)]):
-    weights, classes = tf.math.top_k(class_weights, count)
-  return SparseWeights(classes, weights)
+NAME = "attentive"
 
 
 class TileTokens(layers.Layer):
@@ -147,7 +119,7 @@ def attentive_network(image_shape: Sequence[int], num_classes: int, width: int, 
   features.append(hidden)
   keys, values = TileTokens(width, seed + 300, name="tokens")(hidden)
   logits = ClassQueries(num_classes, seed + 310, name="class_queries")([keys, values])
-  return keras.Model(image, [logits, *features], name="attentive")
+  return keras.Model(image, [logits, *features], name=NAME)
 
 
 class ClassReader:
@@ -162,12 +134,12 @@ class ClassReader:
     self._queries = network.get_layer("class_queries")
     self._trunk = keras.Model(network.input, [*tokens.output, *network.outputs[1:]])
 
-  def energy_and_attention(self, images: tf.Tensor, class_weights: SparseWeights):
+  def energy_and_attention(self, images: tf.Tensor, class_weights: sparse_weights.SparseWeights):
     """f_w(x), where w looks, and the trunk's features.
 
     Args:
       images: float32 [B, H, W, C] in [-1, 1].
-      class_weights: as `sparse_weights` gives them.
+      class_weights: as `sparse_weights.of_dense` gives them.
 
     Returns:
       f_w = Σ_k w_k z_k [B], a_w = Σ_k w_k a_k [B, M] (rows that sum to 1) and features [[B, H_l, W_l, C_l], …].

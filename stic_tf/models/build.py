@@ -5,6 +5,7 @@ from typing import Sequence
 import keras
 
 from stic_tf import config as config_lib
+from stic_tf.models import attention
 from stic_tf.models import convolutional
 
 # Below this many pixels a side, "auto" means the small network.
@@ -19,11 +20,17 @@ def _wide_resnet(config: config_lib.ModelConfig, image_shape, num_classes, seed)
   return convolutional.wide_resnet(image_shape, num_classes, config.depth, config.widen, seed)
 
 
-_NETWORKS = {"small": _small, "wide_resnet": _wide_resnet}
+def _attentive(config: config_lib.ModelConfig, image_shape, num_classes, seed):
+  return attention.attentive_network(image_shape, num_classes, config.width, config.tile_grid, seed)
+
+
+_NETWORKS = {"small": _small, "wide_resnet": _wide_resnet, "attentive": _attentive}
 
 
 def resolve_network(config: config_lib.ModelConfig, image_shape: Sequence[int]) -> str:
-  """The network's name, with "auto" resolved by image size."""
+  """The network's name: that of an attentive model, else --network with "auto" resolved by image size."""
+  if config.model == "attentive":
+    return "attentive"
   if config.network != "auto":
     return config.network
   return "small" if image_shape[0] < _SMALL_SIDE else "wide_resnet"

@@ -9,8 +9,8 @@ It is exact. Only pixels inside the window move; on them the proposal is Gaussia
     log q(x|x') − log q(x'|x) = ½‖ξ‖² − ½‖ξ + √(h/2)·Aᵀ(g + g')‖²
 
 holds for any A, also one without an inverse: what of ξ lies in the null space of A cancels. The tile is a random choice
-that depends on x, so its probability belongs to the proposal, there and back. A sweep, in which the number of the stroke
-fixes the tile, has no such factor and is exact as well: each of its kernels leaves π as it is.
+that depends on x, so its probability belongs to the proposal, there and back. A sweep, in which the number of the
+stroke fixes the tile, has no such factor and is exact as well: each of its kernels leaves π as it is.
 """
 
 from typing import Callable, NamedTuple, Optional, Sequence

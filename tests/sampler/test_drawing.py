@@ -117,7 +117,8 @@ def _mixture_p_value(state):
 
 @pytest.mark.parametrize("sweep_every", [0, 1, 2])
 def test_invariance_on_a_correlated_gaussian(sweep_every):
-  """20,000 canvases of 30 strokes; half the shift of the mean energy under 1.1·log p is found, as in test_invariance."""
+  """20,000 canvases of 30 strokes: half the shift of the mean energy under 1.1·log p is found, as in test_invariance.
+  """
   assert statistical.z_power(0.5 * (3 - 3 / 1.1) / np.sqrt(3), COUNT, hypotheses=40) > 0.99
   state, acceptance = _moved(gaussian_easel(), GAUSSIAN, 0.15, 1, sweep_every)
   assert 0.4 < acceptance < 0.95
