@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 from stic_tf import drawing_classifier
+from stic_tf.models import attention
 from stic_tf.models import convolutional
+from stic_tf.sampler import target
 
 COUNT = 17
 
@@ -40,7 +42,32 @@ def wide_resnet(strategy=None):
   return _wrap(network, (32, 32, 3), 2, strategy)
 
 
-CLASSIFIERS = {"small": small, "spectral": spectral, "middle": middle, "wide_resnet": wide_resnet}
+def attentive(strategy=None):
+  """Strokes on 8×8, dense."""
+  return _attentive((8, 8, 1), "gram", strategy)
+
+
+def attentive_spectral(strategy=None):
+  """Strokes on 16×16×3, spectral."""
+  return _attentive((16, 16, 3), "spectral", strategy)
+
+
+def _attentive(image_shape, preconditioner_name, strategy):
+  network = attention.attentive_network(image_shape, 10, 16, 4, 0)
+  reader = attention.ClassReader(network)
+
+  def read(images, class_weights):
+    energy, where, features = reader.energy_and_attention(images, class_weights)
+    return 30.0 * energy, where, features
+
+  wrapped = _wrap(network, image_shape, 60, strategy, preconditioner=preconditioner_name)
+  return drawing_classifier.DrawingClassifier(
+      wrapped._logits, target.AttentiveEnergy(read, None, 0.0), wrapped.target.preconditioner, image_shape,
+      wrapped.class_names, wrapped.sampler, wrapped.noise_level, strategy, tile_grid=4)
+
+
+CLASSIFIERS = {"small": small, "spectral": spectral, "middle": middle, "wide_resnet": wide_resnet,
+               "attentive": attentive, "attentive_spectral": attentive_spectral}
 
 
 def _wrap(network, image_shape, num_steps, strategy, **settings):

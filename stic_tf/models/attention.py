@@ -98,7 +98,8 @@ def attentive_network(image_shape: Sequence[int], num_classes: int, width: int, 
     raise ValueError(f"{tile_grid} tiles a side do not divide a canvas of {side}x{image_shape[1]} pixels")
   image = keras.Input(image_shape, name="image")
   stem_stride = 2 if side > 16 and side // tile_grid % 2 == 0 else 1
-  hidden = convolutional.convolution(width // 2, stem_stride, "stem", seed=seed)(image)
+  stem_width = width // 2 if side // stem_stride > tile_grid else width
+  hidden = convolutional.convolution(stem_width, stem_stride, "stem", seed=seed)(image)
   hidden = layers.Activation("swish")(hidden)
   features, stage = [], 0
   while hidden.shape[1] > tile_grid:
