@@ -129,6 +129,30 @@ class DrawingClassifier:
       drawn.update(strokes=drawing.strokes, attention=drawing.attention)
     return drawn
 
+  def record_tensors(self, class_weights: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor, temperature: tf.Tensor,
+                     num_frames: int) -> Dict[str, tf.Tensor]:
+    """`draw` with checkpoints for a graph of the caller's, such as an exported signature: the same bytes, unchecked.
+
+    Args:
+      class_weights: float32 [B, K] on the simplex.
+      seeds: int64 [B, 2].
+      num_steps: int32 [B], at least 1.
+      temperature: float32 [B], above 0.
+      num_frames: n, how many checkpoints; a Python number.
+
+    Returns:
+      frames uint8 [B, n, H, W, C], the canvas after ⌈num_steps·j/n⌉ steps, j = 1 … n; images uint8 [B, H, W, C], the
+      last of them; log_density, acceptance_rate and step_size float32 [B], probabilities float32 [B, K]; of a model
+      that draws in strokes also strokes and attention float32 [B, M].
+    """
+    count = tf.shape(seeds)[0]
+    rows = tf.range(-(-count // _ROW_BLOCK) * _ROW_BLOCK) % tf.maximum(count, 1)
+    class_weights, seeds, num_steps, temperature = (
+        tf.gather(value, rows) for value in (class_weights, seeds, num_steps, temperature))
+    drawn = self._draw_replica({"class_weights": class_weights, "seeds": seeds}, num_steps, temperature,
+                               self.sampler.step_size, tf.convert_to_tensor(self.noise_level, tf.float32), num_frames)
+    return {name: value[:count] for name, value in drawn.items()}
+
   def classify(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Class probabilities of images.
 

@@ -99,7 +99,8 @@ def test_one_class_costs_the_same_for_any_number_of_classes():
              for operation in graph.get_operations()] for graph in (few, many)]
   assert shapes[0] == shapes[1] and len(shapes[0]) > 50
   # The negative control: all logits do show K.
-  logits = tf.function(lambda images: build.logits(_network(num_classes=1000), images), autograph=False)
+  network = _network(num_classes=1000)
+  logits = tf.function(lambda images: build.logits(network, images), autograph=False)
   graph = logits.get_concrete_function(tf.TensorSpec([4, 8, 8, 1])).graph
   assert any(1000 in output.shape.as_list() for operation in graph.get_operations() for output in operation.outputs
              if output.shape.rank)
