@@ -39,6 +39,7 @@ class Evaluator:
   def __init__(self, values, dataset: dataset_lib.Dataset):
     self.seed = values.seed
     self.num_classes = dataset.spec.num_classes
+    self.memorisation = dataset.memorisation
     train = dataset.arrays("train", limit=min(dataset.sizes["train"], 5 * _LARGEST_REAL_SAMPLE))
     self.test = dataset.arrays("test", limit=min(dataset.sizes["test"], _LARGEST_REAL_SAMPLE))
     self.validation = dataset.arrays("validation", limit=min(dataset.sizes["validation"], _LARGEST_REAL_SAMPLE))
@@ -121,11 +122,24 @@ def write_watched_drawing(folder: run_folder_lib.RunFolder, classifier: drawing_
                  grid.make_grid(np.stack(columns, axis=1).reshape(-1, *classifier.image_shape), len(columns)))
 
 
+def beside_real(classifier: drawing_lib.DrawingClassifier, images: np.ndarray, labels: np.ndarray,
+                seed: int) -> np.ndarray:
+  """A picture with a row a class shown: its name, a real image of it, drawings."""
+  shown = np.intersect1d(run_folder_lib.classes_shown(classifier.num_classes), labels)
+  drawings = classifier.draw(np.repeat(shown, _DRAWINGS_A_CLASS),
+                             drawing_lib.seed_pairs(seed + 4 * _EVALUATION_SEED, len(shown) * _DRAWINGS_A_CLASS))
+  rows = [np.concatenate([images[labels == label][:1], drawn]) for label, drawn in
+          zip(shown, drawings.images.reshape(len(shown), _DRAWINGS_A_CLASS, *classifier.image_shape))]
+  picture = grid.make_grid(np.concatenate(rows), 1 + _DRAWINGS_A_CLASS)
+  return grid.with_names(picture, [classifier.class_names[label] for label in shown])
+
+
 def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, classifier: drawing_lib.DrawingClassifier,
            seconds_training: float, on_batch: Callable[[int], None] = lambda done: None) -> dict:
   """Scores the finished run and writes interpolation.png, samples/final.png and summary.json; returns the summary.
 
-  A model that draws in strokes leaves drawing.gif and attention.png too.
+  A model that draws in strokes leaves drawing.gif and attention.png too; a run that was tested on its training images
+  leaves memorised.png, drawings beside them.
   """
   scores = evaluator.score(classifier, values.num_samples, on_batch=on_batch)
   drawings = scores.pop("drawings")
@@ -133,8 +147,11 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
   grid.write_png(folder.file("interpolation.png"), interpolation_grid(classifier, values.seed))
   if classifier.tile_grid:
     write_watched_drawing(folder, classifier, values.seed)
+  if evaluator.memorisation:
+    grid.write_png(folder.file("memorised.png"), beside_real(classifier, *evaluator.test, values.seed))
   summary = {
-      "model": values.model, "dataset": values.dataset, "seed": values.seed, **scores,
+      "model": values.model, "dataset": values.dataset, "seed": values.seed, "memorisation": evaluator.memorisation,
+      **scores,
       "step_size": classifier.sampler.step_size, "noise_level": float(np.asarray(classifier.noise_level)),
       "drawing": "strokes" if classifier.tile_grid else "whole",
       "network_evaluations_per_image": classifier.sampler.num_steps + 1, "seconds_training": seconds_training,
@@ -144,12 +161,13 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
 
 
 def describe(summary: dict) -> str:
-  """The summary in two lines, the floor beside the FID."""
+  """The summary in two lines, the floor beside the FID; a third where it is memorisation that was measured."""
+  warning = "\nmemorisation: the test images are the training images, so nothing here speaks of generalisation"
   return (f"test accuracy {summary['test_accuracy']:.4f}, ECE {summary['ece']:.4f}, CAS {summary['cas']:.4f}\n"
           f"FID {summary['fid']:.2f} (floor {summary['fid_floor']:.2f}: real train against real test), "
           f"KID {summary['kid']:.4f}, inception score {summary['inception_score']:.2f}, "
           f"acceptance {summary['acceptance_rate']:.3f}, {summary['num_samples']} fresh unfiltered drawings, "
-          f"features {summary['judge']}")
+          f"features {summary['judge']}{warning if summary['memorisation'] else ''}")
 
 
 def run(values) -> None:
