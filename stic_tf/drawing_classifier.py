@@ -141,7 +141,7 @@ class DrawingClassifier:
       num_frames: n, how many checkpoints; a Python number.
 
     Returns:
-      frames uint8 [B, n, H, W, C], the canvas after ⌈num_steps·j/n⌉ steps, j = 1 … n; images uint8 [B, H, W, C], the
+      frames uint8 [B, n, H, W, C], the canvas after ⌈num_steps·(j/n)²⌉ steps, j = 1 … n; images uint8 [B, H, W, C], the
       last of them; log_density, acceptance_rate and step_size float32 [B], probabilities float32 [B, K]; of a model
       that draws in strokes also strokes and attention float32 [B, M].
     """

@@ -3,8 +3,10 @@
 A convolutional trunk gives each of M tiles a key and a value, shared by all classes. Class k owns two rows of
 an embedding table, a query q_k and a readout e_k:
 
-    a_k(x) = softmax_m( q_k · key_m(x) / √d ) ,    z_k(x) = Σ_m a_k,m(x) · (e_k · value_m(x)) + b_k .
+    a_k(x) = softmax_m( c·tanh(q_k · key_m(x) / (c√d)) ) ,    z_k(x) = Σ_m a_k,m(x) · (e_k · value_m(x)) + b_k .
 
+The scores are capped at ±c, so that no tile has more than e^2c times another's attention: left alone a class comes to
+look at a single tile, and there would be nothing to draw by.
 All logits cost O(K·M·d) beyond the trunk; those of a few classes gather their rows and cost O(M·d), whatever K is.
 Swish throughout and no batch statistics, as in convolutional.py.
 """
@@ -19,6 +21,12 @@ from stic_tf import sparse_weights
 from stic_tf.models import convolutional
 
 NAME = "attentive"
+_CAP = 1.5  # c
+
+
+def _attend(scores: tf.Tensor, size: int) -> tf.Tensor:
+  """q · k [B, n, M] -> attention [B, n, M], rows that sum to 1."""
+  return tf.nn.softmax(_CAP * tf.tanh(scores * (size ** -0.5 / _CAP)))
 
 
 class TileTokens(layers.Layer):
@@ -62,12 +70,12 @@ class ClassQueries(layers.Layer):
 
   def attention(self, keys: tf.Tensor) -> tf.Tensor:
     """Attention maps of all classes: keys [B, M, d] -> float32 [B, K, M], rows that sum to 1."""
-    return tf.nn.softmax(tf.einsum("kd,bmd->bkm", self.queries, keys) * keys.shape[-1] ** -0.5)
+    return _attend(tf.einsum("kd,bmd->bkm", self.queries, keys), keys.shape[-1])
 
   def of_classes(self, keys: tf.Tensor, values: tf.Tensor, classes: tf.Tensor):
     """Logits [B, n] and attention maps [B, n, M] of the classes int32 [B, n] of each image."""
     queries, readouts = tf.gather(self.queries, classes), tf.gather(self.readouts, classes)
-    attention = tf.nn.softmax(tf.matmul(queries, keys, transpose_b=True) * keys.shape[-1] ** -0.5)
+    attention = _attend(tf.matmul(queries, keys, transpose_b=True), keys.shape[-1])
     evidence = tf.matmul(readouts, values, transpose_b=True)
     return tf.reduce_sum(attention * evidence, axis=2) + tf.gather(self.biases, classes), attention
 

@@ -1,4 +1,4 @@
-"""Keeps the canvas of a chain at evenly spaced steps, so that a drawing can be watched."""
+"""Keeps the canvas of a chain at some steps, so that a drawing can be watched."""
 
 from typing import Callable, Sequence
 
@@ -6,9 +6,10 @@ import tensorflow as tf
 
 
 class Recorder:
-  """Renders the state at n checkpoints: after ⌈num_steps·j/n⌉ steps, j = 1 … n, each image by its own number of steps.
+  """Renders the state at n checkpoints: after ⌈num_steps·(j/n)²⌉ steps, j = 1 … n, of each image's own number of steps.
 
-  The last frame is therefore the finished drawing. Recording never feeds back into the chain.
+  They are dense at the start, where most happens; the last is the finished drawing. Recording never feeds back into
+  the chain.
 
   Args:
     render: chain state -> canvas, a uint8 tensor [B, *canvas_shape].
@@ -26,7 +27,9 @@ class Recorder:
 
   def update(self, frames: tf.Tensor, state, steps_done: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
     """Frames after `steps_done` (int32 scalar) of `num_steps` (int32 [B]) steps; rendered only where one is due."""
-    numbers = tf.range(1, self._num_frames + 1)[:, tf.newaxis]
-    due = tf.equal(steps_done, (numbers * num_steps + self._num_frames - 1) // self._num_frames)
+    squares = tf.square(tf.range(1, self._num_frames + 1, dtype=tf.int64))[:, tf.newaxis]
+    all_squares = self._num_frames ** 2
+    checkpoints = (squares * tf.cast(num_steps, tf.int64) + all_squares - 1) // all_squares
+    due = tf.equal(tf.cast(steps_done, tf.int64), checkpoints)
     rows = due[:, :, tf.newaxis, tf.newaxis, tf.newaxis]
     return tf.cond(tf.reduce_any(due), lambda: tf.where(rows, self._render(state), frames), lambda: frames)

@@ -37,7 +37,15 @@ def test_shapes(name):
   maps = attention.ClassReader(network).attention(_images(shape)).numpy()
   assert maps.shape == (3, num_classes, tile_grid ** 2)
   np.testing.assert_allclose(maps.sum(2), 1.0, atol=1e-5)
-  assert maps.min() > 0 and maps.std(axis=2).min() > 0
+  assert maps.std(axis=2).min() > 0
+
+
+def test_no_tile_is_left_out_whatever_the_weights():
+  network = _network()
+  network.set_weights([30 * weight for weight in network.get_weights()])
+  maps = attention.ClassReader(network).attention(_images((8, 8, 1))).numpy()
+  ratios = maps.max(axis=2) / maps.min(axis=2)
+  assert np.exp(2.9) < ratios.max() < np.exp(3.01)
 
 
 def test_a_grid_that_does_not_divide_the_canvas_is_refused():
