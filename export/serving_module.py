@@ -1,4 +1,4 @@
-"""A drawing classifier as a tf.Module with serving signatures: classify, synthesize, refine, settings.
+"""A drawing classifier as a tf.Module with serving signatures: classify, synthesize, draw, refine, settings.
 
 What a signature is sent is clipped, never refused by value: a server that batches runs the requests of several users
 as one, and one that fails takes the others with it. Shapes are guarded, since a session does not check what it is fed.
@@ -26,6 +26,8 @@ from stic_tf import drawing_classifier as drawing_lib
 _SIMPLEX_TOLERANCE = 2e-4
 _TEMPERATURE_RANGE = (0.01, 100.0)
 _DEFAULT_LIMIT_FACTOR = 4
+# Checkpoints of a drawing that the signature `draw` gives.
+FRAMES = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +121,10 @@ class ServingModule(tf.Module):
     def synthesize(class_weights, seed, num_steps=num_steps_default, temperature=temperature_default):
       return self._draw(class_weights, seed, num_steps, temperature)
 
+    @tf.function(input_signature=specs, autograph=False)
+    def draw(class_weights, seed, num_steps=num_steps_default, temperature=temperature_default):
+      return self._draw(class_weights, seed, num_steps, temperature, num_frames=FRAMES)
+
     @tf.function(input_signature=[images_spec, *specs], autograph=False)
     def refine(images, class_weights, seed, num_steps=num_steps_default, temperature=temperature_default):
       return self._draw(class_weights, seed, num_steps, temperature, tf.ensure_shape(images, images_spec.shape))
@@ -127,6 +133,8 @@ class ServingModule(tf.Module):
                  "settings": self._make_settings_function()}
     if self._classifier.can_refine:
       functions["refine"] = refine
+    if self._classifier.can_record:
+      functions["draw"] = draw
     return functions
 
   def _make_settings_function(self) -> tf.types.experimental.GenericFunction:
@@ -143,7 +151,7 @@ class ServingModule(tf.Module):
 
     return settings
 
-  def _draw(self, class_weights, seed, num_steps, temperature, images=None) -> Dict[str, tf.Tensor]:
+  def _draw(self, class_weights, seed, num_steps, temperature, images=None, num_frames=0) -> Dict[str, tf.Tensor]:
     class_weights = tf.ensure_shape(class_weights, [None, self._classifier.num_classes])
     seed = tf.ensure_shape(seed, [None, 2])
     count = tf.shape(seed)[0]
@@ -159,5 +167,6 @@ class ServingModule(tf.Module):
       drawn = self._classifier.draw_tensors(
           clip_class_weights(class_weights), tf.identity(seed),
           tf.clip_by_value(num_steps, 1, self.settings.max_steps), clip_temperature(temperature, self.settings),
-          canvas_images=images)
-    return {name: drawn[name] for name in ("images", "probabilities", "log_density", "acceptance_rate")}
+          canvas_images=images, num_frames=num_frames)
+    names = ("images", "probabilities", "log_density", "acceptance_rate", *(["frames"] if num_frames else []))
+    return {name: drawn[name] for name in names}

@@ -15,7 +15,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from export import serving_module
 
 # Signature -> its output filters; an empty one asks for every output.
-CLIENT_FILTERS = {"serving_default": ((),), "classify": ((),), "synthesize": ((),), "refine": ((),)}
+CLIENT_FILTERS = {"serving_default": ((),), "classify": ((),), "synthesize": ((),), "draw": ((),), "refine": ((),)}
 
 
 def requests(model_name: str, module: serving_module.ServingModule,
@@ -26,7 +26,7 @@ def requests(model_name: str, module: serving_module.ServingModule,
           "num_steps": np.ones([1], np.int32), "temperature": np.full([1], settings.temperature, np.float32)}
   images = {"images": np.zeros([1, *image_shape], np.uint8)}
   inputs: Dict[str, Dict[str, np.ndarray]] = {
-      "serving_default": images, "classify": images, "synthesize": rows, "refine": {**images, **rows}}
+      "serving_default": images, "classify": images, "synthesize": rows, "draw": rows, "refine": {**images, **rows}}
   for signature in (name for name in CLIENT_FILTERS if name in module.functions):
     for output_filter in CLIENT_FILTERS[signature]:
       request = predict_pb2.PredictRequest()

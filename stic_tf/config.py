@@ -7,11 +7,12 @@ import dataclasses
 import math
 from typing import Any, Mapping
 
-MODELS = ("stic", "score")
+MODELS = ("stic", "attentive", "score")
 NETWORKS = ("auto", "small", "wide_resnet")
 LOSSES = ("contrastive", "logistic")
 PRECONDITIONERS = ("gram", "dense", "spectral", "identity", "pixels")
 REFERENCES = ("gaussian", "flat")
+DRAWINGS = ("auto", "whole", "strokes")
 SAMPLERS = ("grmala", "unadjusted", "jem_sgld")
 PREDICTORS = ("heun", "none")
 
@@ -52,6 +53,7 @@ class ModelConfig:
   depth: int = 10
   widen: int = 2
   blocks: int = 2
+  tile_grid: int = 4
 
   def __post_init__(self):
     _one_of("model", self.model, MODELS)
@@ -60,6 +62,7 @@ class ModelConfig:
     require(self.depth >= 10 and (self.depth - 4) % 6 == 0, "depth", self.depth, "must be 6n + 4 (10, 16, 22, 28, …)")
     _at_least("widen", self.widen, 1)
     _at_least("blocks", self.blocks, 1)
+    _at_least("tile_grid", self.tile_grid, 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +79,10 @@ class SamplerConfig:
   num_steps: int = 300
   burn_in_fraction: float = 0.5
   training_steps: int = 20
+  drawing: str = "auto"
+  sweep_every: int = 2
   gram_weight: float = 0.0
+  gram_rank: int = 0
   preconditioner: str = "gram"
   reference: str = "gaussian"
   target_acceptance: float = 0.574
@@ -88,7 +94,12 @@ class SamplerConfig:
     _at_least("num_steps", self.num_steps, 1)
     require(0.0 <= self.burn_in_fraction < 1.0, "burn_in_fraction", self.burn_in_fraction, "must lie in [0, 1)")
     _at_least("training_steps", self.training_steps, 1)
+    _one_of("drawing", self.drawing, DRAWINGS)
+    require(self.drawing != "strokes" or self.sampler == "grmala", "drawing", self.drawing,
+            "goes with --sampler=grmala")
+    _at_least("sweep_every", self.sweep_every, 0)
     _at_least("gram_weight", self.gram_weight, 0)
+    _at_least("gram_rank", self.gram_rank, 0)
     _one_of("preconditioner", self.preconditioner, PRECONDITIONERS)
     require((self.sampler == "jem_sgld") == (self.preconditioner == "pixels"), "preconditioner", self.preconditioner,
             "pixels goes with --sampler=jem_sgld, and that with pixels")
@@ -190,6 +201,32 @@ def check_together(model: ModelConfig, sampler: SamplerConfig) -> None:
             "must be grmala or unadjusted with --model=score")
     require(sampler.gram_weight == 0, "gram_weight", sampler.gram_weight, "must be 0 with --model=score")
     require(sampler.reference == "gaussian", "reference", sampler.reference, "must be gaussian with --model=score")
+
+
+def draws_in_strokes(model: ModelConfig, sampler: SamplerConfig) -> bool:
+  """Whether a fresh drawing is made tile by tile, where attention looks, or in whole-image steps.
+
+  Raises:
+    ConfigError: strokes of a model without attention.
+  """
+  attentive = model.model == "attentive"
+  require(attentive or sampler.drawing != "strokes", "drawing", sampler.drawing, "goes with --model=attentive")
+  return attentive and sampler.sampler == "grmala" and sampler.drawing != "whole"
+
+
+def check_canvas(model: ModelConfig, image_shape) -> None:
+  """Raises ConfigError unless the tiles of an attentive model divide a canvas of `image_shape` (H, W, C)."""
+  if model.model == "attentive":
+    height, width = image_shape[:2]
+    require(height % model.tile_grid == 0 and width % model.tile_grid == 0, "tile_grid", model.tile_grid,
+            f"must divide the canvas of {height}x{width} pixels")
+
+
+def check_classes(recurrence: RecurrenceConfig, num_classes: int) -> None:
+  """Raises ConfigError unless the pool and the chains have room for `num_classes` classes."""
+  if recurrence.fakes:
+    require(recurrence.pool_capacity >= num_classes, "pool_capacity", recurrence.pool_capacity,
+            f"must be at least {num_classes}, a fake a class")
 
 
 def to_json(config: Any) -> dict:

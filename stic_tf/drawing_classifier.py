@@ -8,9 +8,11 @@ import tensorflow as tf
 
 from stic_tf import config as config_lib
 from stic_tf import replicas
+from stic_tf import sparse_weights
 from stic_tf.datasets import pixel_range
 from stic_tf.sampler import annealed as annealed_lib
 from stic_tf.sampler import canvas
+from stic_tf.sampler import drawing as drawing_lib
 from stic_tf.sampler import gram as gram_lib
 from stic_tf.sampler import target as target_lib
 
@@ -43,6 +45,9 @@ class Drawings:
     probabilities: float32 [N, K], the classifier's answer to the rendered image.
     acceptance_rate: float32 [N], after burn-in.
     step_size: float32 [N], after burn-in.
+    frames: uint8 [N, n, H, W, C], the canvas at n checkpoints; None where none was asked for.
+    strokes: float32 [N, M], strokes taken in each tile, rows of tiles from the top left; None for whole-image steps.
+    attention: float32 [N, M], probability that the next stroke goes to each tile; None for whole-image steps.
   """
 
   images: np.ndarray
@@ -52,6 +57,9 @@ class Drawings:
   probabilities: np.ndarray
   acceptance_rate: np.ndarray
   step_size: np.ndarray
+  frames: Optional[np.ndarray] = None
+  strokes: Optional[np.ndarray] = None
+  attention: Optional[np.ndarray] = None
 
 
 def seed_pairs(seed: int, count: int) -> np.ndarray:
@@ -91,12 +99,13 @@ class DrawingClassifier:
     noise_level: s of the smoothed density the chain walks in; the jump renders it. 0 for none.
     strategy: replicas to draw on; None for one.
     annealed: what a noise-conditional network draws from, in place of `energy` and `preconditioner`.
+    tile_grid: tiles a side, to draw in strokes (an AttentiveEnergy's); 0 draws in whole-image steps.
   """
 
   def __init__(self, logits: Callable, energy: target_lib.ClassEnergy, preconditioner: gram_lib.Preconditioner,
                image_shape: Sequence[int], class_names: Sequence[str], sampler: config_lib.SamplerConfig,
                noise_level, strategy: Optional[tf.distribute.Strategy] = None,
-               annealed: Optional[annealed_lib.AnnealedTarget] = None):
+               annealed: Optional[annealed_lib.AnnealedTarget] = None, tile_grid: int = 0):
     self.image_shape, self.class_names = tuple(image_shape), tuple(class_names)
     self.num_classes = len(self.class_names)
     self.sampler = sampler
@@ -104,6 +113,7 @@ class DrawingClassifier:
     self.strategy = strategy or tf.distribute.get_strategy()
     self.target = target_lib.Target(energy, preconditioner, self.image_shape, sampler.reference)
     self.annealed = annealed
+    self.tile_grid = tile_grid
     self._logits = logits
     self._draw = replicas.compiled(self.strategy, self._draw_replica)
     self._classify = tf.function(
@@ -111,15 +121,16 @@ class DrawingClassifier:
         input_signature=[tf.TensorSpec([None, *self.image_shape], tf.uint8)])
     self._log_density = tf.function(self._log_density_of, autograph=False, reduce_retracing=True)
 
-  def _draw_replica(self, chains, count, num_steps, temperature, step_size):
+  def _draw_replica(self, chains, count, num_steps, temperature, step_size, num_frames):
     # The slice hides the number of rows from the graph's optimizer. Where it knows the number it fuses other
     # operations, and last bits differ: live drawings and those of an exported graph, which must not know it, are one.
     hidden = {name: tensor[:count] for name, tensor in chains.items()}
-    return self.draw_tensors(hidden["class_weights"], hidden["seeds"], num_steps, temperature, step_size)
+    return self.draw_tensors(hidden["class_weights"], hidden["seeds"], num_steps, temperature, step_size,
+                             num_frames=num_frames)
 
   def draw_tensors(self, class_weights: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor, temperature: tf.Tensor,
                    step_size: Optional[tf.Tensor] = None,
-                   canvas_images: Optional[tf.Tensor] = None) -> Dict[str, tf.Tensor]:
+                   canvas_images: Optional[tf.Tensor] = None, num_frames: int = 0) -> Dict[str, tf.Tensor]:
     """`draw` for a graph of the caller's, such as an exported signature: nothing is checked.
 
     It gives the same bytes as `draw` where the number of rows is unknown to the graph, as under [None, …].
@@ -132,9 +143,12 @@ class DrawingClassifier:
       step_size: h at the start of burn-in, float32 [B] or scalar; None for the run's own.
       canvas_images: uint8 [B, H, W, C], what the chains start from, smoothing noise added; None for a blank canvas. Not
         with a noise-conditional network, see `can_refine`.
+      num_frames: n, how many checkpoints of the drawing to give; 0 for none. Not with a noise-conditional network.
 
     Returns:
-      images uint8 [B, H, W, C], log_density, acceptance_rate and step_size float32 [B], probabilities float32 [B, K].
+      images uint8 [B, H, W, C], log_density, acceptance_rate and step_size float32 [B], probabilities float32 [B, K];
+      with num_frames also frames uint8 [B, n, H, W, C], the canvas after ⌈num_steps·(j/n)²⌉ steps, j = 1 … n; of one
+      that draws in strokes also strokes and attention float32 [B, M].
     """
     count = tf.shape(seeds)[0]
     settings = {"num_steps": num_steps, "temperature": temperature,
@@ -146,12 +160,21 @@ class DrawingClassifier:
     if self.annealed:
       drawing = self.annealed.draw(**_fill(chains))
     else:
+      strokes = None
+      if self.tile_grid:
+        windows = tf.constant(drawing_lib.tile_windows(self.image_shape, self.tile_grid))
+        strokes = canvas.Strokes(windows, self.sampler.sweep_every)
       drawing = canvas.draw(self.target, noise_level=tf.convert_to_tensor(self.noise_level, tf.float32),
                             burn_in_fraction=self.sampler.burn_in_fraction, sampler=self.sampler.sampler,
-                            target_acceptance=self.sampler.target_acceptance, **_fill(chains))
+                            target_acceptance=self.sampler.target_acceptance, strokes=strokes, num_frames=num_frames,
+                            **_fill(chains))
     drawn = {"images": drawing.images, "log_density": drawing.log_density,
              "probabilities": tf.nn.softmax(self._logits(pixel_range.from_uint8(drawing.images))),
              "acceptance_rate": drawing.acceptance_rate, "step_size": drawing.step_size}
+    if num_frames:
+      drawn["frames"] = drawing.frames
+    if self.tile_grid:
+      drawn.update(strokes=drawing.strokes, attention=drawing.attention)
     return {name: value[:count] for name, value in drawn.items()}
 
   def classify_tensors(self, images: tf.Tensor) -> Dict[str, tf.Tensor]:
@@ -181,6 +204,11 @@ class DrawingClassifier:
   def can_refine(self) -> bool:
     """Whether a drawing can start from an image; a noise-conditional network's starts from noise alone."""
     return self.annealed is None
+
+  @property
+  def can_record(self) -> bool:
+    """Whether a drawing can be given with checkpoints, `num_frames`."""
+    return self.annealed is None and self.sampler.sampler != "jem_sgld"
 
   def network_evaluations(self, num_steps: Optional[int] = None) -> int:
     """Forward and backward passes that a drawing of `num_steps` (None: the run's own) takes."""
@@ -259,7 +287,7 @@ class DrawingClassifier:
 
   def draw(self, class_weights, seeds=0, num_steps: Optional[int] = None, temperature: Optional[float] = None,
            step_size: Optional[float] = None, batch_size: int = 100,
-           on_batch: Callable[[int], None] = lambda done: None) -> Drawings:
+           on_batch: Callable[[int], None] = lambda done: None, num_frames: int = 0) -> Drawings:
     """Draws one image a row of `class_weights` from a blank canvas.
 
     Args:
@@ -271,14 +299,19 @@ class DrawingClassifier:
       step_size: h at the start of burn-in; None for the run's own.
       batch_size: how many at a time.
       on_batch: called with the number of images drawn so far.
+      num_frames: how many checkpoints of the drawing to keep in `frames`, the last the finished image; 0 for none.
 
     Returns:
       Drawings.
 
     Raises:
-      ConfigError: weights off the simplex, a non-positive number, or seeds of another shape.
+      ConfigError: weights off the simplex or of more classes than can be mixed, a non-positive number, or seeds of
+        another shape.
     """
     weights = check_class_weights(class_weights, self.num_classes)
+    self._check_mixture(weights)
+    config_lib.require(num_frames == 0 or num_frames > 0 and self.can_record,
+                       "num_frames", num_frames, "must be at least 0, and 0 with --sampler=jem_sgld or --model=score")
     seeds = seed_pairs(int(seeds), len(weights)) if np.ndim(seeds) == 0 else np.asarray(seeds, np.int64)
     config_lib.require(seeds.shape == (len(weights), 2), "seeds", list(seeds.shape),
                        f"must have the shape [{len(weights)}, 2]")
@@ -294,9 +327,16 @@ class DrawingClassifier:
       chains = {"class_weights": weights[rows], "seeds": seeds[rows]}
       drawn = self._draw(replicas.split(self.strategy, chains),
                          tf.constant(batch_size // self.strategy.num_replicas_in_sync), tf.constant(settings.num_steps),
-                         tf.constant(settings.temperature, tf.float32), tf.constant(settings.step_size, tf.float32))
+                         tf.constant(settings.temperature, tf.float32), tf.constant(settings.step_size, tf.float32),
+                         num_frames)
       kept = min(batch_size, len(weights) - start)
       parts.append({name: value[:kept] for name, value in replicas.join(self.strategy, drawn).items()})
       on_batch(start + kept)
     return Drawings(class_weights=weights, seeds=seeds,
                     **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+  def _check_mixture(self, weights: np.ndarray) -> None:
+    if isinstance(self.target.energy, target_lib.AttentiveEnergy):
+      mixed = int(np.count_nonzero(weights, axis=1).max(initial=0))
+      config_lib.require(mixed <= sparse_weights.MOST_CLASSES, "class_weights", f"{mixed} classes",
+                         f"must mix at most {sparse_weights.MOST_CLASSES} classes")

@@ -1,4 +1,4 @@
-"""Drawings as the file that a command was asked for: a PNG grid or an npz. No TensorFlow."""
+"""Drawings as the file that a command was asked for: a PNG grid, an npz or an animation. No TensorFlow."""
 
 import numpy as np
 
@@ -25,8 +25,19 @@ def write(out: str, drawings) -> None:
   if out.endswith(".npz"):
     atomic_file.write_npz(out, {name: getattr(drawings, name) for name in _ARRAYS})
     return
-  # A row a class where there are several, so that classes do not alternate along a row.
-  order = np.argsort(drawings.class_weights.argmax(1), kind="stable")
-  num_rows = len(np.unique(drawings.class_weights.argmax(1)))
-  columns = len(order) // num_rows if len(order) % num_rows == 0 and num_rows > 1 else min(8, len(order))
-  grid.write_png(out, grid.make_grid(drawings.images[order], min(columns, 32)))
+  order, columns = _arrangement(drawings)
+  grid.write_png(out, grid.make_grid(drawings.images[order], columns))
+
+
+def write_frames(out: str, drawings) -> None:
+  """Writes the frames of `Drawings` to FILE.gif, arranged as in the PNG."""
+  order, columns = _arrangement(drawings)
+  grid.write_gif(out, [grid.make_grid(frame, columns) for frame in drawings.frames[order].swapaxes(0, 1)])
+
+
+def _arrangement(drawings):
+  """(order, columns) of a grid: a row a class where there are several, so that classes do not alternate along a row."""
+  labels = drawings.class_weights.argmax(1)
+  num_rows = len(np.unique(labels))
+  columns = len(labels) // num_rows if len(labels) % num_rows == 0 and num_rows > 1 else min(8, len(labels))
+  return np.argsort(labels, kind="stable"), min(columns, 32)

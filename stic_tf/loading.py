@@ -25,7 +25,12 @@ def from_recurrence(recurrence: recurrence_lib.Recurrence, class_names: Sequence
   return DrawingClassifier(
       lambda images: build.logits(recurrence.average, images), target.energy, recurrence.preconditioner,
       recurrence.image_shape, class_names, recurrence.drawing_sampler(), recurrence.noise_level, recurrence.strategy,
-      recurrence.annealed)
+      recurrence.annealed, tile_grid(recurrence.model, recurrence.sampler))
+
+
+def tile_grid(model: config_lib.ModelConfig, sampler: config_lib.SamplerConfig) -> int:
+  """Tiles a side of a classifier that draws in strokes, else 0."""
+  return model.tile_grid if config_lib.draws_in_strokes(model, sampler) else 0
 
 
 def from_state(arrays: Dict[str, np.ndarray], description: dict,
@@ -59,7 +64,8 @@ def from_state(arrays: Dict[str, np.ndarray], description: dict,
     annealed = score_recurrence.make_annealed(network, preconditioner, sampler, score)
   return DrawingClassifier(lambda images: build.logits(network, images),
                            recurrence_lib.make_energy(network, class_grams, sampler.gram_weight), preconditioner,
-                           image_shape, class_names, sampler, noise_level, strategy, annealed)
+                           image_shape, class_names, sampler, noise_level, strategy, annealed,
+                          tile_grid(model, sampler))
 
 
 def load(run_dir: str, strategy: Optional[tf.distribute.Strategy] = None) -> DrawingClassifier:

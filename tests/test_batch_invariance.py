@@ -14,12 +14,14 @@ from stic_tf import config as config_lib
 from stic_tf import drawing_classifier
 from stic_tf import loading
 from stic_tf.datasets import pixel_range
+from stic_tf.models import attention
 from stic_tf.models import build
 from stic_tf.models import convolutional
 from stic_tf.models import score as score_lib
 from stic_tf.sampler import annealed
 from stic_tf.sampler import gram
 from stic_tf.sampler import level_preconditioner
+from stic_tf.sampler import target as target_lib
 
 COUNT = 17
 
@@ -63,7 +65,32 @@ def score(strategy=None):
       config_lib.SamplerConfig(num_steps=8, step_size=0.3), 0.2, strategy, target)
 
 
-CLASSIFIERS = {"small": small, "spectral": spectral, "middle": middle, "wide_resnet": wide_resnet, "score": score}
+def attentive(strategy=None):
+  """Strokes on 8×8, dense."""
+  return _attentive((8, 8, 1), "gram", strategy)
+
+
+def attentive_spectral(strategy=None):
+  """Strokes on 16×16×3, spectral."""
+  return _attentive((16, 16, 3), "spectral", strategy)
+
+
+def _attentive(image_shape, preconditioner_name, strategy):
+  network = attention.attentive_network(image_shape, 10, 16, 4, 0)
+  reader = attention.ClassReader(network)
+
+  def read(images, class_weights):
+    energy, where, features = reader.energy_and_attention(images, class_weights)
+    return 30.0 * energy, where, features
+
+  wrapped = _wrap(network, image_shape, 60, strategy, preconditioner=preconditioner_name)
+  return drawing_classifier.DrawingClassifier(
+      wrapped._logits, target_lib.AttentiveEnergy(read, None, 0.0), wrapped.target.preconditioner, image_shape,
+      wrapped.class_names, wrapped.sampler, wrapped.noise_level, strategy, tile_grid=4)
+
+
+CLASSIFIERS = {"small": small, "spectral": spectral, "middle": middle, "wide_resnet": wide_resnet, "score": score,
+               "attentive": attentive, "attentive_spectral": attentive_spectral}
 
 
 def _images(image_shape):

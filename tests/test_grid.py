@@ -44,3 +44,32 @@ def test_a_picture_survives_its_file(tmp_path, channels, mode):
   assert (read.format, read.mode) == ("PNG", mode)
   np.testing.assert_array_equal(np.asarray(read).reshape(picture.shape), picture)
   assert os.listdir(tmp_path / "new") == ["x.png"]
+
+
+def test_an_animation_shows_every_picture(tmp_path):
+  pictures = np.random.default_rng(0).integers(0, 256, [5, 12, 10, 1], np.uint8)
+  grid.write_gif(str(tmp_path / "x.gif"), pictures, milliseconds=70)
+  with PIL.Image.open(tmp_path / "x.gif") as animation:
+    assert animation.n_frames == 5 and animation.info["loop"] == 0
+    durations = []
+    for number, picture in enumerate(pictures):
+      animation.seek(number)
+      durations.append(animation.info["duration"])
+      np.testing.assert_array_equal(np.asarray(animation.convert("L")), picture[..., 0])
+  assert durations == [70] * 4 + [2000] and os.listdir(tmp_path) == ["x.gif"]
+
+
+def test_tiles_are_shown_where_they_are():
+  maps = grid.tile_map(np.array([[0.0, 1.0, 2.0, 4.0], [3.0, 0.0, 0.0, 0.0]]), (6, 4, 3))
+  assert maps.shape == (2, 6, 4, 3) and maps.dtype == np.uint8
+  np.testing.assert_array_equal(maps[:, ::3, ::2, 0], [[[0, 64], [128, 255]], [[255, 0], [0, 0]]])
+  np.testing.assert_array_equal(maps[0, 3:, 2:], 255)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_names_stand_left_of_their_rows(channels):
+  picture = grid.make_grid(_images(4, 32, channels), columns=2)
+  named = grid.with_names(picture, ["one", "another"])
+  margin = named.shape[1] - picture.shape[1]
+  np.testing.assert_array_equal(named[:, margin:], picture)
+  assert named[:34, :margin].max() > 128 and named[34:, :margin].max() > 128

@@ -11,6 +11,7 @@ import numpy as np
 from stic_tf import config as config_lib
 from stic_tf import drawing_classifier as drawing_lib
 from stic_tf import grid
+from stic_tf import loading
 from stic_tf import provenance
 from stic_tf import replicas
 from stic_tf.datasets import dataset as dataset_lib
@@ -27,6 +28,8 @@ _EVALUATION_SEED = 1 << 40
 _LARGEST_REAL_SAMPLE = 10000
 _LARGEST_OUTLIER_SAMPLE = 1000
 _INTERPOLATION_STEPS = 11
+_DRAWINGS_A_CLASS = 4  # in drawing.gif
+FRAMES = 48  # of an animation
 
 
 class Evaluator:
@@ -40,6 +43,7 @@ class Evaluator:
   def __init__(self, values, dataset: dataset_lib.Dataset):
     self.seed = values.seed
     self.num_classes = dataset.spec.num_classes
+    self.memorisation = dataset.memorisation
     train = dataset.arrays("train", limit=min(dataset.sizes["train"], 5 * _LARGEST_REAL_SAMPLE))
     self.test = dataset.arrays("test", limit=min(dataset.sizes["test"], _LARGEST_REAL_SAMPLE))
     self.validation = dataset.arrays("validation", limit=min(dataset.sizes["validation"], _LARGEST_REAL_SAMPLE))
@@ -112,17 +116,57 @@ def interpolation_grid(classifier: drawing_lib.DrawingClassifier, seed: int) -> 
   return grid.make_grid(drawings.images, _INTERPOLATION_STEPS)
 
 
+def write_watched_drawing(folder: run_folder_lib.RunFolder, classifier: drawing_lib.DrawingClassifier,
+                          seed: int) -> None:
+  """Draws some of each class shown and writes how they came about: drawing.gif, and attention.png with a row a class.
+
+  A row of attention.png: the first drawing, how many strokes were taken in each tile, and where the next would go.
+  """
+  labels = np.repeat(run_folder_lib.classes_shown(classifier.num_classes), _DRAWINGS_A_CLASS)
+  seeds = drawing_lib.seed_pairs(seed + 3 * _EVALUATION_SEED, len(labels))
+  drawings = classifier.draw(labels, seeds, num_frames=FRAMES)
+  grid.write_gif(folder.file("drawing.gif"),
+                 [grid.make_grid(drawings.frames[:, number], _DRAWINGS_A_CLASS) for number in range(FRAMES)])
+  first = slice(None, None, _DRAWINGS_A_CLASS)
+  columns = [drawings.images[first], *(grid.tile_map(tiles[first], classifier.image_shape)
+                                       for tiles in (drawings.strokes, drawings.attention))]
+  grid.write_png(folder.file("attention.png"),
+                 grid.make_grid(np.stack(columns, axis=1).reshape(-1, *classifier.image_shape), len(columns)))
+
+
+def beside_real(classifier: drawing_lib.DrawingClassifier, images: np.ndarray, labels: np.ndarray,
+                seed: int) -> np.ndarray:
+  """A picture with a row a class shown: its name, a real image of it, drawings."""
+  shown = np.intersect1d(run_folder_lib.classes_shown(classifier.num_classes), labels)
+  drawings = classifier.draw(np.repeat(shown, _DRAWINGS_A_CLASS),
+                             drawing_lib.seed_pairs(seed + 4 * _EVALUATION_SEED, len(shown) * _DRAWINGS_A_CLASS))
+  rows = [np.concatenate([images[labels == label][:1], drawn]) for label, drawn in
+          zip(shown, drawings.images.reshape(len(shown), _DRAWINGS_A_CLASS, *classifier.image_shape))]
+  picture = grid.make_grid(np.concatenate(rows), 1 + _DRAWINGS_A_CLASS)
+  return grid.with_names(picture, [classifier.class_names[label] for label in shown])
+
+
 def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, classifier: drawing_lib.DrawingClassifier,
            seconds_training: float, on_batch: Callable[[int], None] = lambda done: None) -> dict:
-  """Scores the finished run and writes interpolation.png, samples/final.png and summary.json; returns the summary."""
+  """Scores the finished run and writes interpolation.png, samples/final.png and summary.json; returns the summary.
+
+  A model that draws in strokes leaves drawing.gif and attention.png too; a run that was tested on its training images
+  leaves memorised.png, drawings beside them.
+  """
   scores = evaluator.score(classifier, values.num_samples, on_batch=on_batch)
   drawings = scores.pop("drawings")
   grid.write_png(folder.file("samples", "final.png"), class_grid(drawings, classifier.num_classes))
   grid.write_png(folder.file("interpolation.png"), interpolation_grid(classifier, values.seed))
+  if classifier.tile_grid:
+    write_watched_drawing(folder, classifier, values.seed)
+  if evaluator.memorisation:
+    grid.write_png(folder.file("memorised.png"), beside_real(classifier, *evaluator.test, values.seed))
   summary = {
-      "model": values.model, "dataset": values.dataset, "seed": values.seed, **scores,
+      "model": values.model, "dataset": values.dataset, "seed": values.seed, "memorisation": evaluator.memorisation,
+      **scores,
       **evaluator.out_of_distribution(classifier),
       "step_size": classifier.sampler.step_size, "noise_level": float(np.asarray(classifier.noise_level)),
+      "drawing": "strokes" if classifier.tile_grid else "whole",
       "network_evaluations_per_image": classifier.network_evaluations(), "seconds_training": seconds_training,
       "versions": provenance.versions(), "git_commit": provenance.git_commit()}
   folder.write_summary(summary)
@@ -130,12 +174,13 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
 
 
 def describe(summary: dict) -> str:
-  """The summary in two lines, the floor beside the FID."""
+  """The summary in two lines, the floor beside the FID; a third where it is memorisation that was measured."""
+  warning = "\nmemorisation: the test images are the training images, so nothing here speaks of generalisation"
   return (f"test accuracy {summary['test_accuracy']:.4f}, ECE {summary['ece']:.4f}, CAS {summary['cas']:.4f}\n"
           f"FID {summary['fid']:.2f} (floor {summary['fid_floor']:.2f}: real train against real test), "
           f"KID {summary['kid']:.4f}, inception score {summary['inception_score']:.2f}, "
           f"acceptance {summary['acceptance_rate']:.3f}, {summary['num_samples']} fresh unfiltered drawings, "
-          f"features {summary['judge']}")
+          f"features {summary['judge']}{warning if summary['memorisation'] else ''}")
 
 
 def run(values) -> None:
@@ -151,7 +196,10 @@ def run(values) -> None:
   given = trainer_flags.overrides(values, settings, ("seed", "num_samples", "inception_weights"))
   own = types.SimpleNamespace(**{**settings, **given}, data_dir=values.data_dir, cache_dir=values.cache_dir)
   classifier.sampler = dataclasses.replace(
-      classifier.sampler, **trainer_flags.overrides(values, settings, ("num_steps", "temperature", "step_size")))
+      classifier.sampler, **trainer_flags.overrides(
+          values, settings, ("num_steps", "temperature", "step_size", "drawing", "sweep_every")))
+  classifier.tile_grid = loading.tile_grid(config_lib.from_mapping(config_lib.ModelConfig, settings),
+                                               classifier.sampler)
   classifier.anneal_with(**trainer_flags.overrides(values, settings, trainer_flags.SCHEDULE_FLAGS))
   dataset = dataset_lib.load(own.dataset, own.data_dir)
   summary = finish(folder, own, Evaluator(own, dataset), classifier, folder.seconds_training())

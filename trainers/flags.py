@@ -14,10 +14,15 @@ _CONFIGS = (config_lib.ModelConfig, config_lib.SamplerConfig, config_lib.Recurre
 _HELP = {
     "model": "Which system: " + ", ".join(config_lib.MODELS) + ".",
     "network": "auto picks by image size: small below 32 pixels, wide_resnet from there.",
-    "width": "Channels of the small network, and of the first resolution of the score network.",
+    "width": "Channels of the small and the attentive network, and of the first resolution of the score network.",
     "depth": "Depth of the wide residual network, 6n + 4.",
     "widen": "Width factor of the wide residual network.",
     "blocks": "score: residual blocks a resolution.",
+    "tile_grid": "Tiles a side of an attentive model's canvas; must divide it.",
+    "drawing": "How a fresh drawing is made: whole (whole-image steps), strokes (tile by tile, where attention looks) "
+               "or auto: strokes for --model=attentive. Training always takes whole-image steps.",
+    "sweep_every": "Every n-th stroke goes to the tiles in turn; 0 for none, 1 for all.",
+    "gram_rank": "Random directions that the class statistics of the Gram term are kept on; 0 for whole matrices.",
     "sampler": "grmala; unadjusted and jem_sgld are there to compare with.",
     "step_size": "h at the start: drift h, noise sqrt(2h), in whitened coordinates. It adapts in training and burn-in.",
     "temperature": "T; 1 is the model's own distribution.",
@@ -99,6 +104,7 @@ def _define() -> None:
   flags.DEFINE_string("class_weights", None, "sample: a soft class, as 0:0.5,8:0.5.")
   flags.DEFINE_integer("num_images", 16, "sample: how many drawings.")
   flags.DEFINE_string("out", None, "sample: FILE.png or FILE.npz.")
+  flags.DEFINE_string("record_drawing", None, "sample: FILE.gif that shows how the drawings came about.")
 
 
 _define()
@@ -114,7 +120,6 @@ def to_config(values) -> Dict[str, object]:
     ConfigError: a value out of range.
   """
   config_lib.require(values.mode in MODES, "mode", values.mode, "must be one of " + ", ".join(MODES))
-  catalog.lookup(values.dataset)
   for name in ("num_samples", "pass_samples"):
     config_lib.require(getattr(values, name) >= 20, name, getattr(values, name), "must be at least 20")
   config_lib.require(values.pass_steps >= 1, "pass_steps", values.pass_steps, "must be at least 1")
@@ -124,10 +129,15 @@ def to_config(values) -> Dict[str, object]:
   config_lib.require(values.batch_size % replicas == 0, "batch_size", values.batch_size,
                      f"must be a multiple of --num_replicas={replicas}")
   profile_window(values)
+  spec = catalog.lookup(values.dataset)
   by_name = {name: getattr(values, name) for name in RUN_FLAGS}
   configs = {name: config_lib.from_mapping(config_class, by_name)
              for name, config_class in zip(("model", "sampler", "recurrence", "score"), _CONFIGS)}
   config_lib.check_together(configs["model"], configs["sampler"])
+  if values.mode == "train":
+    config_lib.draws_in_strokes(configs["model"], configs["sampler"])
+    config_lib.check_canvas(configs["model"], spec.image_shape)
+    config_lib.check_classes(configs["recurrence"], spec.num_classes)
   return configs
 
 

@@ -6,6 +6,7 @@ import keras
 import tensorflow as tf
 
 from stic_tf import config as config_lib
+from stic_tf.models import attention
 from stic_tf.models import convolutional
 from stic_tf.models import score
 
@@ -25,13 +26,17 @@ def _score(config: config_lib.ModelConfig, image_shape, num_classes, seed):
   return score.ScoreNetwork(image_shape, num_classes, config.width, config.blocks, seed)
 
 
-_NETWORKS = {"small": _small, "wide_resnet": _wide_resnet, "score": _score}
+def _attentive(config: config_lib.ModelConfig, image_shape, num_classes, seed):
+  return attention.attentive_network(image_shape, num_classes, config.width, config.tile_grid, seed)
+
+
+_NETWORKS = {"small": _small, "wide_resnet": _wide_resnet, "attentive": _attentive, "score": _score}
 
 
 def resolve_network(config: config_lib.ModelConfig, image_shape: Sequence[int]) -> str:
-  """The network's name, with "auto" resolved by image size."""
-  if config.model == "score":
-    return "score"
+  """The network's name: that of an attentive or score model, else --network with "auto" resolved by image size."""
+  if config.model in _NETWORKS:
+    return config.model
   if config.network != "auto":
     return config.network
   return "small" if image_shape[0] < _SMALL_SIDE else "wide_resnet"

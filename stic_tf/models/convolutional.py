@@ -9,10 +9,11 @@ import keras
 from keras import layers
 
 
-def _convolution(filters: int, stride: int, name: str, scale: float = 2.0, seed: int = 0) -> layers.Conv2D:
+def convolution(filters: int, stride: int, name: str, scale: float = 2.0, seed: int = 0) -> layers.Conv2D:
+  """A convolution, 3×3, 4×4 with a stride of 2, and of patches side by side with a larger one; `scale` 2 is He's."""
   # A stride of 2 takes 4×4 kernels: every pixel is then seen equally often, and the input gradient that draws has no
   # checkerboard in it.
-  size = 3 if stride == 1 else 4
+  size = {1: 3, 2: 4}.get(stride, stride)
   initializer = keras.initializers.VarianceScaling(scale, mode="fan_in", seed=seed)
   return layers.Conv2D(filters, size, stride, padding="same", kernel_initializer=initializer, name=name)
 
@@ -35,12 +36,12 @@ def small_network(image_shape: Sequence[int], num_classes: int, width: int, seed
   image = keras.Input(image_shape, name="image")
   features = []
   stem_stride = 1 if image_shape[0] <= 16 else 2
-  hidden = layers.Activation("swish")(_convolution(width // 2, stem_stride, "stem", seed=seed)(image))
+  hidden = layers.Activation("swish")(convolution(width // 2, stem_stride, "stem", seed=seed)(image))
   stage = 0
   while hidden.shape[1] > 4:
     stage += 1
-    hidden = layers.Activation("swish")(_convolution(width, 2, f"down_{stage}", seed=seed + 2 * stage)(hidden))
-    hidden = layers.Activation("swish")(_convolution(width, 1, f"conv_{stage}", seed=seed + 2 * stage + 1)(hidden))
+    hidden = layers.Activation("swish")(convolution(width, 2, f"down_{stage}", seed=seed + 2 * stage)(hidden))
+    hidden = layers.Activation("swish")(convolution(width, 1, f"conv_{stage}", seed=seed + 2 * stage + 1)(hidden))
     features.append(hidden)
   hidden = layers.Flatten()(hidden)
   initializer = keras.initializers.VarianceScaling(2.0, seed=seed + 100)
@@ -50,7 +51,7 @@ def small_network(image_shape: Sequence[int], num_classes: int, width: int, seed
   return keras.Model(image, [logits, *features], name="small")
 
 
-class _BranchScale(layers.Layer):
+class BranchScale(layers.Layer):
   """One learnt number that multiplies a residual branch and starts at 0 (SkipInit, De & Smith 2020).
 
   With it a deep residual network trains without normalisation.
@@ -78,17 +79,17 @@ def wide_resnet(image_shape: Sequence[int], num_classes: int, depth: int, widen:
   """
   blocks = (depth - 4) // 6
   image = keras.Input(image_shape, name="image")
-  hidden = _convolution(16, 1, "stem", 1.0, seed)(image)
+  hidden = convolution(16, 1, "stem", 1.0, seed)(image)
   features = []
   for group, filters in enumerate((16 * widen, 32 * widen, 64 * widen)):
     for block in range(blocks):
       name, block_seed = f"group{group}_block{block}", seed + 1000 * (group + 1) + 10 * block
       stride = 2 if group and not block else 1
       active = layers.Activation("swish")(hidden)
-      branch = _convolution(filters, stride, f"{name}_conv1", seed=block_seed)(active)
+      branch = convolution(filters, stride, f"{name}_conv1", seed=block_seed)(active)
       branch = layers.Activation("swish")(branch)
-      branch = _convolution(filters, 1, f"{name}_conv2", seed=block_seed + 1)(branch)
-      branch = _BranchScale(name=f"{name}_scale")(branch)
+      branch = convolution(filters, 1, f"{name}_conv2", seed=block_seed + 1)(branch)
+      branch = BranchScale(name=f"{name}_scale")(branch)
       if stride != 1 or hidden.shape[-1] != filters:
         initializer = keras.initializers.VarianceScaling(1.0, seed=block_seed + 2)
         hidden = layers.Conv2D(filters, 1, stride, kernel_initializer=initializer, name=f"{name}_skip")(active)

@@ -1,14 +1,28 @@
 """Drawing: from a canvas, blank or not, through a chain to images in uint8."""
 
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
 from stic_tf.datasets import pixel_range
 from stic_tf.sampler import chain as chain_lib
+from stic_tf.sampler import drawing as drawing_lib
 from stic_tf.sampler import random as random_lib
+from stic_tf.sampler import recording
 from stic_tf.sampler import sgld
 from stic_tf.sampler import target as target_lib
+
+
+class Strokes(NamedTuple):
+  """How a canvas is drawn tile by tile.
+
+  Attributes:
+    windows: float32 [M, D], as `drawing.tile_windows` gives them.
+    sweep_every: every n-th stroke goes to the tiles in turn; 0 for none.
+  """
+
+  windows: tf.Tensor
+  sweep_every: int
 
 
 class Drawing(NamedTuple):
@@ -20,6 +34,9 @@ class Drawing(NamedTuple):
     log_density: float32 [B], log π_w of the walk up to a constant of the class weights.
     acceptance_rate: float32 [B], after burn-in.
     step_size: float32 [B], after burn-in.
+    frames: uint8 [B, n, H, W, C], the canvas at each checkpoint, rendered; () where none was asked for.
+    strokes: float32 [B, M], strokes taken in each tile; () for whole-image steps.
+    attention: float32 [B, M], probabilities with which the next stroke would choose a tile; () for whole-image steps.
   """
 
   images: tf.Tensor
@@ -27,6 +44,9 @@ class Drawing(NamedTuple):
   log_density: tf.Tensor
   acceptance_rate: tf.Tensor
   step_size: tf.Tensor
+  frames: Any = ()
+  strokes: Any = ()
+  attention: Any = ()
 
 
 def start(target: target_lib.Target, seeds: tf.Tensor, sampler: str = "grmala") -> tf.Tensor:
@@ -65,14 +85,16 @@ def start_from(target: target_lib.Target, images: tf.Tensor, seeds: tf.Tensor, n
 
 def run(target: target_lib.Target, position: tf.Tensor, class_weights: tf.Tensor, seeds: tf.Tensor,
         num_steps: tf.Tensor, temperature: tf.Tensor, step_size: tf.Tensor, burn_in_steps: tf.Tensor = 0,
-        sampler: str = "grmala", target_acceptance: float = chain_lib.TARGET_ACCEPTANCE) -> chain_lib.ChainResult:
+        sampler: str = "grmala", target_acceptance: float = chain_lib.TARGET_ACCEPTANCE,
+        recorder: Optional[recording.Recorder] = None) -> chain_lib.ChainResult:
   """Runs the chain called `sampler` from `position` [B, D] under class weights [B, K]; other arguments as run_chain.
 
   Args:
     temperature: T, float32 [B] or scalar.
-    sampler: "grmala", "unadjusted" (Langevin without the correction) or "jem_sgld".
+    sampler: "grmala", "unadjusted" (Langevin without the correction) or "jem_sgld", which records nothing.
   """
   temperature = tf.broadcast_to(tf.cast(temperature, tf.float32), [tf.shape(position)[0]])
+  class_weights = target.condition(class_weights)
 
   def log_density_and_gradient(whitened):
     return target.log_density_and_gradient(whitened, class_weights, temperature)
@@ -80,13 +102,13 @@ def run(target: target_lib.Target, position: tf.Tensor, class_weights: tf.Tensor
   if sampler == "jem_sgld":
     return sgld.run_chain(log_density_and_gradient, position, seeds, num_steps)
   return chain_lib.run_chain(log_density_and_gradient, position, seeds, num_steps, step_size, burn_in_steps,
-                             target_acceptance, adjust=sampler == "grmala")
+                             target_acceptance, adjust=sampler == "grmala", recorder=recorder)
 
 
 def draw(target: target_lib.Target, class_weights: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor,
          temperature: tf.Tensor, step_size: tf.Tensor, noise_level: tf.Tensor, burn_in_fraction: tf.Tensor = 0.5,
          sampler: str = "grmala", target_acceptance: float = chain_lib.TARGET_ACCEPTANCE,
-         canvas_images: Optional[tf.Tensor] = None) -> Drawing:
+         canvas_images: Optional[tf.Tensor] = None, strokes: Optional[Strokes] = None, num_frames: int = 0) -> Drawing:
   """Draws from a blank canvas, or on from images.
 
   Args:
@@ -101,6 +123,8 @@ def draw(target: target_lib.Target, class_weights: tf.Tensor, seeds: tf.Tensor, 
     sampler: as in `run`.
     target_acceptance: what the burn-in aims at.
     canvas_images: uint8 [B, H, W, C], what to start from; None for a blank canvas.
+    strokes: draws tile by tile, GRMALA only; None draws in whole-image steps. A step is then a stroke.
+    num_frames: checkpoints whose canvas is kept.
 
   Returns:
     A Drawing.
@@ -111,8 +135,44 @@ def draw(target: target_lib.Target, class_weights: tf.Tensor, seeds: tf.Tensor, 
     position = start(target, seeds, sampler)
   else:
     position = start_from(target, canvas_images, seeds, noise_level)
+  if strokes is not None:
+    return _draw_in_strokes(target, position, class_weights, seeds, num_steps, temperature, step_size, noise_level,
+                            burn_in_steps, target_acceptance, strokes, num_frames)
+
+  def render(state):
+    return pixel_range.to_uint8(target.jump(state.position, state.gradient, noise_level))
+
+  recorder = recording.Recorder(render, num_frames, target.image_shape) if num_frames else None
   result = run(target, position, class_weights, seeds, num_steps, temperature, step_size, burn_in_steps, sampler,
-               target_acceptance)
+               target_acceptance, recorder)
   state = result.state
-  return Drawing(pixel_range.to_uint8(target.jump(state.position, state.gradient, noise_level)),
-                 target.to_images(state.position), state.log_density, result.acceptance_rate, result.step_size)
+  return Drawing(render(state), target.to_images(state.position), state.log_density, result.acceptance_rate,
+                 result.step_size, _batch_first(result.frames))
+
+
+def _draw_in_strokes(target, position, class_weights, seeds, num_steps, temperature, step_size, noise_level,
+                     burn_in_steps, target_acceptance, strokes: Strokes, num_frames: int) -> Drawing:
+  """`draw` tile by tile; `num_steps` and `burn_in_steps` are int32 [B]."""
+  temperature = tf.broadcast_to(tf.cast(temperature, tf.float32), [tf.shape(position)[0]])
+  class_weights = target.condition(class_weights)
+
+  def render(state):
+    # A stroke's gradient is in pixels already.
+    rows = state.position + tf.square(noise_level) * state.gradient
+    return pixel_range.to_uint8(tf.reshape(rows, [-1, *target.image_shape]))
+
+  recorder = recording.Recorder(render, num_frames, target.image_shape) if num_frames else None
+  preconditioner = target.preconditioner
+  result = drawing_lib.run_strokes(
+      lambda rows: target.at_pixels(rows, class_weights, temperature), strokes.windows, preconditioner.color,
+      preconditioner.color_transpose, preconditioner.to_rows(position), seeds, num_steps, step_size, burn_in_steps,
+      target_acceptance, strokes.sweep_every, recorder)
+  state = result.state
+  return Drawing(render(state), tf.reshape(state.position, [-1, *target.image_shape]), state.log_density,
+                 result.acceptance_rate, result.step_size, _batch_first(result.frames), state.strokes,
+                 tf.exp(state.log_choice))
+
+
+def _batch_first(frames):
+  """Frames [n, B, …] -> [B, n, …]; () stays ()."""
+  return tf.transpose(frames, [1, 0, 2, 3, 4]) if isinstance(frames, tf.Tensor) else frames

@@ -1,11 +1,12 @@
 """The loop over GRMALA steps: burn-in with step-size adaptation, then a fixed kernel. One `tf.while_loop`."""
 
-from typing import NamedTuple
+from typing import Any, Callable, NamedTuple, Optional
 
 import tensorflow as tf
 
 from stic_tf.sampler import grmala
 from stic_tf.sampler import random as random_lib
+from stic_tf.sampler import recording
 
 TARGET_ACCEPTANCE = 0.574  # optimal for MALA (Roberts & Rosenthal 1998)
 # Random numbers are made for several steps at once when images are small: the cost is then that of the arithmetic,
@@ -21,40 +22,73 @@ class ChainResult(NamedTuple):
     step_size: float32 [B], after adaptation.
     acceptance_rate: float32 [B], mean acceptance probability after burn-in (over all steps where there is none after).
     steps: int32 [B], steps taken.
+    frames: what the recorder kept, [n, B, …]; () where nothing is recorded.
   """
 
   state: grmala.ChainState
   step_size: tf.Tensor
   acceptance_rate: tf.Tensor
   steps: tf.Tensor
+  frames: Any = ()
+
+
+# (state, step int32, normals [B, D], log uniforms [B], step size [B], running bool [B]) -> (state, grmala.StepInfo);
+# a chain that is not running stays where it is.
+Kernel = Callable[..., tuple]
 
 
 def run_chain(log_density_and_gradient: grmala.LogDensityAndGradient, position: tf.Tensor, seeds: tf.Tensor,
               num_steps: tf.Tensor, step_size: tf.Tensor, burn_in_steps: tf.Tensor = 0,
               target_acceptance: float = TARGET_ACCEPTANCE, adjust: bool = True, first_step: tf.Tensor = 0,
-              block_steps: int = None) -> ChainResult:
-  """Runs B independent chains.
+              block_steps: int = None, recorder: Optional[recording.Recorder] = None) -> ChainResult:
+  """Runs B independent chains of whole-image steps; see `run_kernel`.
+
+  Args:
+    log_density_and_gradient: the target in whitened coordinates, [B, D] -> ([B], [B, D]).
+    position: float32 [B, D], where the chains start.
+    adjust: False for the unadjusted sampler (ablation).
+    seeds, num_steps, step_size, burn_in_steps, target_acceptance, first_step, block_steps, recorder: as `run_kernel`.
+
+  Returns:
+    A ChainResult.
+  """
+
+  def kernel(state, step, normals, log_uniforms, step_size, running):
+    del step
+    return grmala.one_step(state, log_density_and_gradient, normals, log_uniforms, step_size, adjust, running)
+
+  size = position.shape[1]
+  return run_kernel(kernel, grmala.initial_state(position, log_density_and_gradient), grmala.state_shape(size), size,
+                    seeds, num_steps, step_size, burn_in_steps, target_acceptance, first_step, block_steps, recorder)
+
+
+def run_kernel(kernel: Kernel, state, state_shape, size: int, seeds: tf.Tensor, num_steps: tf.Tensor,
+               step_size: tf.Tensor, burn_in_steps: tf.Tensor = 0, target_acceptance: float = TARGET_ACCEPTANCE,
+               first_step: tf.Tensor = 0, block_steps: int = None,
+               recorder: Optional[recording.Recorder] = None) -> ChainResult:
+  """Runs B independent chains of any kernel whose state is a NamedTuple of tensors [B] and [B, …].
 
   During burn-in each chain moves its own log h by Robbins-Monro towards `target_acceptance`; afterwards h is fixed and
   the kernel leaves π invariant. Adaptation is per chain so that no image depends on its neighbours.
 
   Args:
-    log_density_and_gradient: the target in whitened coordinates, [B, D] -> ([B], [B, D]).
-    position: float32 [B, D], where the chains start.
+    kernel: one step.
+    state: where the chains start.
+    state_shape: its shapes, whatever the number of chains (see `grmala.state_shape`).
+    size: normals that a step needs for an image.
     seeds: int64 [B, 2], one pair an image.
     num_steps: int32 [B] or scalar; a chain that has done its steps stays where it is.
     step_size: h, float32 [B] or scalar.
     burn_in_steps: int32 [B] or scalar.
     target_acceptance: what the burn-in aims at.
-    adjust: False for the unadjusted sampler (ablation).
     first_step: int32 scalar, the number of the first step, so that a continued chain does not repeat its noise.
     block_steps: how many steps' random numbers are made at once; never changes a number.
+    recorder: keeps the canvas at some steps, for the result's `frames`; None keeps none.
 
   Returns:
     A ChainResult.
   """
-  size = position.shape[1]
-  batch = tf.shape(position)[0]
+  batch = tf.shape(seeds)[0]
   num_steps = tf.broadcast_to(tf.cast(num_steps, tf.int32), [batch])
   burn_in_steps = tf.broadcast_to(tf.cast(burn_in_steps, tf.int32), [batch])
   log_step_size = tf.math.log(tf.broadcast_to(tf.cast(step_size, tf.float32), [batch]))
@@ -65,11 +99,10 @@ def run_chain(log_density_and_gradient: grmala.LogDensityAndGradient, position: 
   def random_block(step):
     return random_lib.normals_and_log_uniforms(keys, first_step + step + tf.range(block), size)
 
-  def body(step, state, log_step_size, accepted_sum, accepted_count, normals, log_uniforms):
+  def body(step, state, log_step_size, accepted_sum, accepted_count, normals, log_uniforms, frames):
     running = step < num_steps
     burning = tf.logical_and(running, step < burn_in_steps)
-    state, info = grmala.one_step(state, log_density_and_gradient, normals[step % block], log_uniforms[step % block],
-                                  tf.exp(log_step_size), adjust, running)
+    state, info = kernel(state, step, normals[step % block], log_uniforms[step % block], tf.exp(log_step_size), running)
     # The next step's random numbers wait for nothing: they are made in the gaps that the network leaves on the cores.
     if block > 1:
       normals, log_uniforms = tf.cond(tf.equal((step + 1) % block, 0), lambda: random_block(step + 1),
@@ -82,17 +115,20 @@ def run_chain(log_density_and_gradient: grmala.LogDensityAndGradient, position: 
     restart = tf.logical_and(running, tf.equal(step, burn_in_steps))
     accepted_sum = tf.where(restart, 0.0, accepted_sum) + tf.where(running, info.acceptance_probability, 0.0)
     accepted_count = tf.where(restart, 0.0, accepted_count) + tf.cast(running, tf.float32)
-    return step + 1, state, log_step_size, accepted_sum, accepted_count, normals, log_uniforms
+    if recorder is not None:
+      frames = recorder.update(frames, state, step + 1, num_steps)
+    return step + 1, state, log_step_size, accepted_sum, accepted_count, normals, log_uniforms, frames
 
-  state = grmala.initial_state(position, log_density_and_gradient)
   zeros = tf.zeros([batch])
   longest = tf.reduce_max(num_steps)
-  _, state, log_step_size, accepted_sum, accepted_count, _, _ = tf.while_loop(
+  _, state, log_step_size, accepted_sum, accepted_count, _, _, frames = tf.while_loop(
       lambda step, *_: step < longest, body,
-      [tf.constant(0), state, log_step_size, zeros, zeros, *random_block(0)],
+      [tf.constant(0), state, log_step_size, zeros, zeros, *random_block(0),
+       () if recorder is None else recorder.begin(batch)],
       shape_invariants=[tf.TensorShape([]),
-                        grmala.state_shape(size),
+                        state_shape,
                         tf.TensorShape([None]), tf.TensorShape([None]), tf.TensorShape([None]),
-                        tf.TensorShape([block, None, size]), tf.TensorShape([block, None])],
+                        tf.TensorShape([block, None, size]), tf.TensorShape([block, None]),
+                        () if recorder is None else recorder.shape],
       parallel_iterations=1)
-  return ChainResult(state, tf.exp(log_step_size), accepted_sum / tf.maximum(accepted_count, 1.0), num_steps)
+  return ChainResult(state, tf.exp(log_step_size), accepted_sum / tf.maximum(accepted_count, 1.0), num_steps, frames)

@@ -12,6 +12,7 @@ import tensorflow as tf
 # Streams keep the uses of one image's seed apart.
 CHAIN_STREAM = 0
 CANVAS_STREAM = 1
+TILE_STREAM = 2
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -83,6 +84,11 @@ def _open_uniform(words: tf.Tensor) -> tf.Tensor:
   """uint32 -> float32 strictly inside (0, 1)."""
   fraction = tf.cast(tf.cast(tf.bitwise.right_shift(words, tf.constant(8, tf.uint32)), tf.int32), tf.float32)
   return (fraction + 0.5) * (1.0 / (1 << 24))
+
+
+def uniforms(keys, steps: tf.Tensor) -> tf.Tensor:
+  """One uniform in (0, 1) a step: keys two uint32 [B], steps int32 [S] -> float32 [S, B]."""
+  return _open_uniform(fold_steps(keys, steps)[0])
 
 
 def normals_and_log_uniforms(keys, steps: tf.Tensor, size: int):

@@ -9,6 +9,8 @@ from typing import Callable, Optional, Sequence
 
 import tensorflow as tf
 
+from stic_tf import sparse_weights
+from stic_tf.sampler import drawing
 from stic_tf.sampler import gram as gram_lib
 
 # images float32 [B, H, W, C], class weights float32 [B, K] -> float32 [B]
@@ -31,10 +33,39 @@ def gram_regularised_energy(logits_and_features: Callable, class_grams: gram_lib
 
   def energy(images, class_weights):
     logits, features = logits_and_features(images)
-    distance = gram_lib.gram_distance(features, class_grams.of_weights(class_weights))
+    distance = gram_lib.gram_distance(class_grams.project(features), class_grams.of_weights(class_weights))
     return weighted_logit(logits, class_weights) - gram_weight * distance
 
   return energy
+
+
+class AttentiveEnergy:
+  """f_w(x), with the Gram term where it has a weight, of a classifier that reads single classes and shows attention.
+
+  Args:
+    read: function (images, SparseWeights) -> (f_w [B], a_w [B, M], [features [B, H, W, C], …]).
+    class_grams: class statistics; not read where `gram_weight` is 0.
+    gram_weight: λ.
+  """
+
+  def __init__(self, read: Callable, class_grams: gram_lib.ClassGrams, gram_weight: float):
+    self._read, self._class_grams, self._gram_weight = read, class_grams, gram_weight
+
+  def condition(self, class_weights: tf.Tensor):
+    """What the calls below take for class weights float32 [B, K]; to be worked out once a chain."""
+    sparse = sparse_weights.of_dense(class_weights)
+    return sparse, self._class_grams.of_sparse(sparse) if self._gram_weight > 0 else []
+
+  def with_attention(self, images: tf.Tensor, condition):
+    """The energy [B] and the attention over tiles [B, M] of images [B, H, W, C], in one pass of the network."""
+    sparse, means = condition
+    energy, attention, features = self._read(images, sparse)
+    if self._gram_weight > 0:
+      energy -= self._gram_weight * gram_lib.gram_distance(self._class_grams.project(features), means)
+    return energy, attention
+
+  def __call__(self, images: tf.Tensor, condition) -> tf.Tensor:
+    return self.with_attention(images, condition)[0]
 
 
 class Target:
@@ -46,6 +77,10 @@ class Target:
     self.preconditioner = preconditioner
     self.image_shape = tuple(image_shape)
     self.reference = reference
+
+  def condition(self, class_weights: tf.Tensor):
+    """What the methods below take as class weights, float32 [B, K] here; to be worked out once a chain."""
+    return self.energy.condition(class_weights) if isinstance(self.energy, AttentiveEnergy) else class_weights
 
   def to_images(self, whitened: tf.Tensor) -> tf.Tensor:
     """Whitened coordinates [B, D] -> images [B, H, W, C], not clipped."""
@@ -75,6 +110,20 @@ class Target:
       log_density -= 0.5 * tf.reduce_sum(tf.square(whitened), axis=1)
       gradient -= whitened
     return log_density, gradient
+
+  def at_pixels(self, rows: tf.Tensor, class_weights, temperature: tf.Tensor):
+    """For strokes: log π_w [B], ∇_x log π_w [B, D] and log choice [B, M] at pixels [B, D]; an AttentiveEnergy only."""
+    images = tf.reshape(rows, [-1, *self.image_shape])
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      tape.watch(images)
+      energy, attention = self.energy.with_attention(images, class_weights)
+    gradient = tf.reshape(tape.gradient(energy, images), tf.shape(rows)) / temperature[:, tf.newaxis]
+    log_density = energy / temperature
+    if self.reference == "gaussian":
+      whitened = self.preconditioner.to_whitened(rows)
+      log_density -= 0.5 * tf.reduce_sum(tf.square(whitened), axis=1)
+      gradient -= self.preconditioner.whiten_transpose(whitened)
+    return log_density, gradient, drawing.log_choice_of(attention)
 
   def jump(self, whitened: tf.Tensor, gradient: tf.Tensor, noise_level: Optional[tf.Tensor]) -> tf.Tensor:
     """Renders a walk at smoothing noise s: x + s²·∇_x log π(x) (Saremi & Hyvärinen 2019), images [B, H, W, C].

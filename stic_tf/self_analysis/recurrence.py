@@ -16,6 +16,7 @@ import tensorflow as tf
 from stic_tf import checkpoint
 from stic_tf import config as config_lib
 from stic_tf import replicas
+from stic_tf.models import attention
 from stic_tf.models import build
 from stic_tf.sampler import canvas
 from stic_tf.sampler import gram as gram_lib
@@ -50,7 +51,10 @@ def learning_rates(config: config_lib.RecurrenceConfig) -> np.ndarray:
 
 def make_energy(network: keras.Model, class_grams: Optional[gram_lib.ClassGrams],
                 gram_weight: float) -> target_lib.ClassEnergy:
-  """f_w, with the Gram term where `gram_weight` is above 0."""
+  """f_w, with the Gram term where `gram_weight` is above 0; an attentive network's reads no class but w's."""
+  if network.name == attention.NAME:
+    read = attention.ClassReader(network).energy_and_attention
+    return target_lib.AttentiveEnergy(read, class_grams, gram_weight)
   if gram_weight > 0:
     return target_lib.gram_regularised_energy(lambda images: build.logits_and_features(network, images), class_grams,
                                               gram_weight)
@@ -60,7 +64,7 @@ def make_energy(network: keras.Model, class_grams: Optional[gram_lib.ClassGrams]
 def make_class_grams(network: keras.Model, num_classes: int, sampler: config_lib.SamplerConfig) -> gram_lib.ClassGrams:
   """The class statistics the Gram term needs; empty where it is off."""
   channels = [layer.shape[-1] for layer in network.outputs[1:]] if sampler.gram_weight > 0 else []
-  return gram_lib.ClassGrams(num_classes, channels)
+  return gram_lib.ClassGrams(num_classes, channels, rank=sampler.gram_rank)
 
 
 class Recurrence:
@@ -78,7 +82,7 @@ class Recurrence:
   def __init__(self, model: config_lib.ModelConfig, sampler: config_lib.SamplerConfig,
                recurrence: config_lib.RecurrenceConfig, image_shape, num_classes: int,
                statistics: gram_lib.ImageStatistics, seed: int, strategy: tf.distribute.Strategy):
-    self.sampler, self.recurrence = sampler, recurrence
+    self.model, self.sampler, self.recurrence = model, sampler, recurrence
     self.image_shape, self.num_classes = tuple(image_shape), num_classes
     self.statistics, self.seed, self.strategy = statistics, seed, strategy
     self.noise_levels = noise_schedule(recurrence)
@@ -99,8 +103,8 @@ class Recurrence:
                                             self.preconditioner, self.image_shape, sampler.reference)
                     for name, network in (("network", self.network), ("average", self.average))}
     rng = np.random.default_rng([seed, 0])
-    weights = fakes_lib.class_weights_of_chains(recurrence.chains, num_classes, recurrence.soft_fraction, rng)
-    self.chains = fakes_lib.PersistentChains(np.zeros([recurrence.chains, *self.image_shape], np.float32), weights)
+    mixed = fakes_lib.classes_of_chains(recurrence.chains, num_classes, recurrence.soft_fraction, rng)
+    self.chains = fakes_lib.PersistentChains(np.zeros([recurrence.chains, *self.image_shape], np.float32), mixed)
     self.pool = fakes_lib.FakePool(recurrence.pool_capacity, self.image_shape, num_classes)
     self._advance = replicas.compiled(strategy, self._advance_replica)
     self._train = replicas.compiled(strategy, self.learner.train_step)
@@ -169,7 +173,7 @@ class Recurrence:
     if config.fakes:
       self._end_chains()
       begun = self._begun(self.chains.images)
-      self.pool.add(self.chains.images[begun], self.chains.class_weights[begun], number, rng)
+      self.pool.add(self.chains.images[begun], self.chains.classes[begun], number, rng)
     self.passes_done += 1
     means = {name: value / config.updates_per_pass for name, value in sums.items()}
     means["learning_rate"] = float(self.learner.optimizer.learning_rate.numpy())
@@ -199,7 +203,7 @@ class Recurrence:
     rows = rng.choice(len(self.chains), config.batch_size, replace=len(self.chains) < config.batch_size)
     restart = rng.uniform(size=config.batch_size) < config.restart_probability
     restart |= ~self._begun(self.chains.images[rows])
-    chains = {"images": self.chains.images[rows], "class_weights": self.chains.class_weights[rows],
+    chains = {"images": self.chains.images[rows], "class_weights": self.chains.classes[rows].dense(self.num_classes),
               "seeds": self._chain_seeds(rows), "restart": restart}
     moved = replicas.join(self.strategy, self._advance(replicas.split(self.strategy, chains),
                                                        tf.constant(self.step_size, tf.float32)))
@@ -285,9 +289,7 @@ class Recurrence:
     for group, variables in self._variables().items():
       arrays.update(checkpoint.collect(group, variables))
     arrays.update({
-        "chains/images": self.chains.images.copy(), "chains/class_weights": self.chains.class_weights,
-        "pool/images": self.pool.images, "pool/class_weights": self.pool.class_weights,
-        "pool/passes": self.pool.passes,
+        "chains/images": self.chains.images.copy(), **self.chains.classes.state("chains"), **self.pool.state("pool"),
         "counters": np.array([self.passes_done, self.updates_done, self.attempt, self.network_evaluations], np.int64),
         "scales": np.array([self.step_size, self.learning_rate_scale], np.float64)})
     return arrays
@@ -300,9 +302,9 @@ class Recurrence:
     """
     for group, variables in self._variables().items():
       checkpoint.assign(arrays, group, variables)
-    self.chains = fakes_lib.PersistentChains(arrays["chains/images"].copy(), arrays["chains/class_weights"])
-    self.pool.images, self.pool.class_weights = arrays["pool/images"], arrays["pool/class_weights"]
-    self.pool.passes = arrays["pool/passes"]
+    self.chains = fakes_lib.PersistentChains(arrays["chains/images"].copy(),
+                                             fakes_lib.MixedClasses.from_state("chains", arrays))
+    self.pool.load_state("pool", arrays)
     self.passes_done, self.updates_done, self.attempt, self.network_evaluations = (
         int(count) for count in arrays["counters"])
     self.step_size, self.learning_rate_scale = (float(scale) for scale in arrays["scales"])

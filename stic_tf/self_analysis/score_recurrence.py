@@ -84,7 +84,8 @@ class ScoreRecurrence(recurrence_lib.Recurrence):
     data["mixup_labels"] = mixup_labels
     if self.recurrence.fakes and self.passes_done:
       rows = rng.choice(len(self.chains), len(images), replace=len(self.chains) < len(images))
-      fakes, data["fake_weights"] = self._with_past(self.chains.images[rows], self.chains.class_weights[rows], rng)
+      weights = self.chains.classes[rows].dense(self.num_classes)
+      fakes, data["fake_weights"] = self._with_past(self.chains.images[rows], weights, rng)
       self._add_noisy(data, "fake", fakes, rng)
     return {}
 
@@ -108,7 +109,7 @@ class ScoreRecurrence(recurrence_lib.Recurrence):
     for start in range(0, count, at_once):
       rows = np.arange(start, start + at_once) % count
       drawn = replicas.join(strategy, self._draw(replicas.split(
-          strategy, {"class_weights": self.chains.class_weights[rows], "seeds": seeds[rows]}),
+          strategy, {"class_weights": self.chains.classes[rows].dense(self.num_classes), "seeds": seeds[rows]}),
                                                  tf.constant(self.step_size, tf.float32)))
       kept = min(at_once, count - start)
       self.chains.images[start:start + kept] = drawn["images"][:kept]

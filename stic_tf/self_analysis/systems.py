@@ -15,7 +15,7 @@ def _score(configs, *rest):
                                           score=configs["score"])
 
 
-_RECURRENCES = {"stic": _stic, "score": _score}
+_RECURRENCES = {"stic": _stic, "attentive": _stic, "score": _score}
 
 
 def make_recurrence(configs: Mapping[str, object], image_shape, num_classes, statistics, seed,

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 from stic_tf import config as config_lib
+from stic_tf import sparse_weights
 from stic_tf.sampler import gram
 from stic_tf.sampler import random as random_lib
 from tests import statistical
@@ -255,3 +256,44 @@ def test_low_rank_factor_has_its_inverse_and_its_transpose():
 def test_dense_is_refused_where_there_is_no_covariance():
   with pytest.raises(config_lib.ConfigError, match="preconditioner=dense"):
     gram.build_preconditioner("dense", (64, 64, 3))
+
+
+# ---- many classes ----
+
+def test_projected_statistics_are_those_of_projected_features():
+  rng = np.random.default_rng(0)
+  features = [tf.constant(rng.normal(size=(4, 3, 3, 12)), tf.float32)]
+  labels = tf.constant([0, 2, 2, 0])
+  whole, low = gram.ClassGrams(3, [12]), gram.ClassGrams(3, [12], rank=5)
+  for grams in (whole, low):
+    grams.update(features, labels)
+  basis = low._bases[0]
+  np.testing.assert_allclose(basis.T @ basis, np.eye(5), atol=1e-6)
+  np.testing.assert_allclose(low.means[0], np.einsum("ir,kij,js->krs", basis, whole.means[0], basis), atol=1e-5)
+  # A rank that is the number of channels, or more, is the whole matrix.
+  full = gram.ClassGrams(3, [12], rank=40)
+  full.update(features, labels)
+  np.testing.assert_array_equal(full.means[0], whole.means[0])
+
+
+def test_sparse_weights_read_the_same_statistics():
+  rng = np.random.default_rng(0)
+  grams = gram.ClassGrams(30, [6, 4], rank=4)
+  for mean in grams.means:
+    mean.assign(rng.normal(size=mean.shape))
+  weights = np.zeros([3, 30], np.float32)
+  weights[0, 7], weights[1, [2, 29]], weights[2, [1, 3, 5]] = 1, (0.25, 0.75), (0.5, 0.3, 0.2)
+  dense = grams.of_weights(tf.constant(weights))
+  sparse = grams.of_sparse(sparse_weights.of_dense(tf.constant(weights)))
+  for expected, found in zip(dense, sparse):
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_classes", [1000, 10000])
+def test_the_statistics_of_many_classes_fit_in_memory(num_classes):
+  grams = gram.ClassGrams(num_classes, [64, 64, 64, 256], rank=32)
+  assert grams.num_bytes() == 4 * num_classes * (4 * 32 ** 2 + 1) < 2 ** 31
+  labels = tf.constant([3, num_classes - 1])
+  grams.update([tf.ones([2, 1, 1, size]) for size in (64, 64, 64, 256)], labels)
+  seen = grams.seen.numpy()
+  assert seen.sum() == 2 and seen[3] == seen[num_classes - 1] == 1

@@ -118,7 +118,8 @@ def test_the_pool_holds_what_the_chains_drew_in_each_pass(two_passes):
   # A chain that no update has picked yet is no fake.
   assert BATCH <= begun.sum() < 12
   np.testing.assert_array_equal(states[0]["pool/images"], states[0]["chains/images"][begun])
-  np.testing.assert_array_equal(states[0]["pool/class_weights"], states[0]["chains/class_weights"][begun])
+  np.testing.assert_array_equal(states[0]["pool/labels"], states[0]["chains/labels"][begun])
+  np.testing.assert_array_equal(states[0]["pool/shares"], states[0]["chains/shares"][begun])
 
 
 def test_the_preconditioner_follows_the_noise(two_passes):
@@ -137,7 +138,7 @@ def test_another_seed_is_another_training(resumed):
   other = _recurrence(seed=1)
   state, ours = other.state(), resumed.state()
   assert (state["network/000"] != ours["network/000"]).any()
-  assert (state["chains/class_weights"] != ours["chains/class_weights"]).any()
+  assert (state["chains/shares"] != ours["chains/shares"]).any()
   assert (other._chain_seeds(np.arange(4)) != resumed._chain_seeds(np.arange(4))).any()
 
 

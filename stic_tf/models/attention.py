@@ -1,0 +1,163 @@
+"""Attentive-STIC's classifier: class queries that attend over a grid of tiles (method §5).
+
+A convolutional trunk gives each of M tiles a key and a value, shared by all classes. Class k owns two rows of
+an embedding table, a query q_k and a readout e_k:
+
+    a_k(x) = softmax_m( c·tanh(q_k · key_m(x) / (c√d)) ) ,    z_k(x) = Σ_m a_k,m(x) · (e_k · value_m(x)) + b_k .
+
+The scores are capped at ±c, so that no tile has more than e^2c times another's attention: left alone a class comes to
+look at a single tile, and there would be nothing to draw by.
+All logits cost O(K·M·d) beyond the trunk; those of a few classes gather their rows and cost O(M·d), whatever K is.
+Swish throughout and no batch statistics, as in convolutional.py.
+"""
+
+from typing import Sequence
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from stic_tf import sparse_weights
+from stic_tf.models import convolutional
+
+NAME = "attentive"
+_CAP = 1.5  # c
+
+
+def _attend(scores: tf.Tensor, size: int) -> tf.Tensor:
+  """q · k [B, n, M] -> attention [B, n, M], rows that sum to 1."""
+  return tf.nn.softmax(_CAP * tf.tanh(scores * (size ** -0.5 / _CAP)))
+
+
+class TileTokens(layers.Layer):
+  """Features [B, T, T, C] -> keys and values [B, M, d] each, with a learnt embedding of the place added."""
+
+  def __init__(self, size: int, seed: int, **kwargs):
+    super().__init__(**kwargs)
+    self._size, self._seed = size, seed
+
+  def build(self, input_shape):
+    tiles, channels = input_shape[1] * input_shape[2], input_shape[3]
+    self.place = self.add_weight(name="place", shape=(tiles, channels),
+                                 initializer=keras.initializers.RandomNormal(stddev=0.1, seed=self._seed))
+    self.kernel = self.add_weight(name="kernel", shape=(channels, 2 * self._size),
+                                  initializer=keras.initializers.VarianceScaling(1.0, seed=self._seed + 1))
+
+  def call(self, features):
+    tokens = tf.reshape(features, [-1, *self.place.shape]) + self.place
+    return tf.split(tf.tensordot(tokens, self.kernel, 1), 2, axis=-1)
+
+
+class ClassQueries(layers.Layer):
+  """The class embedding table: keys and values [B, M, d] -> logits [B, K]; `of_classes` reads a few classes only."""
+
+  def __init__(self, num_classes: int, seed: int, **kwargs):
+    super().__init__(**kwargs)
+    self._num_classes, self._seed = num_classes, seed
+
+  def build(self, input_shape):
+    size = input_shape[0][-1]
+    self.queries = self.add_weight(name="queries", shape=(self._num_classes, size),
+                                   initializer=keras.initializers.RandomNormal(stddev=1.0, seed=self._seed))
+    self.readouts = self.add_weight(name="readouts", shape=(self._num_classes, size),
+                                    initializer=keras.initializers.VarianceScaling(0.1, seed=self._seed + 1))
+    self.biases = self.add_weight(name="biases", shape=(self._num_classes,), initializer="zeros")
+
+  def call(self, keys_and_values):
+    keys, values = keys_and_values
+    evidence = tf.einsum("kd,bmd->bkm", self.readouts, values)
+    return tf.reduce_sum(self.attention(keys) * evidence, axis=2) + self.biases
+
+  def attention(self, keys: tf.Tensor) -> tf.Tensor:
+    """Attention maps of all classes: keys [B, M, d] -> float32 [B, K, M], rows that sum to 1."""
+    return _attend(tf.einsum("kd,bmd->bkm", self.queries, keys), keys.shape[-1])
+
+  def of_classes(self, keys: tf.Tensor, values: tf.Tensor, classes: tf.Tensor):
+    """Logits [B, n] and attention maps [B, n, M] of the classes int32 [B, n] of each image."""
+    queries, readouts = tf.gather(self.queries, classes), tf.gather(self.readouts, classes)
+    attention = _attend(tf.matmul(queries, keys, transpose_b=True), keys.shape[-1])
+    evidence = tf.matmul(readouts, values, transpose_b=True)
+    return tf.reduce_sum(attention * evidence, axis=2) + tf.gather(self.biases, classes), attention
+
+
+def attentive_network(image_shape: Sequence[int], num_classes: int, width: int, tile_grid: int,
+                      seed: int) -> keras.Model:
+  """The network of Attentive-STIC.
+
+  A stem of width/2 channels at full resolution (half, for images wider than 16 pixels), stages of `width` channels that
+  halve the canvas until a position is a tile (a last factor that is odd in one stride), and two residual blocks on the
+  tiles, so that a tile's key and value know its surroundings.
+
+  Args:
+    image_shape: (H, W, C); H = W.
+    num_classes: K.
+    width: channels; also the size d of keys and queries.
+    tile_grid: tiles a side; divides H.
+    seed: of the initial weights.
+
+  Returns:
+    A model from images [B, H, W, C] in [-1, 1] to [logits [B, K], features of each stage [B, H_l, W_l, C_l], …].
+
+  Raises:
+    ValueError: the grid does not divide the canvas.
+  """
+  side = image_shape[0]
+  if side % tile_grid or image_shape[1] != side:
+    raise ValueError(f"{tile_grid} tiles a side do not divide a canvas of {side}x{image_shape[1]} pixels")
+  image = keras.Input(image_shape, name="image")
+  stem_stride = 2 if side > 16 and side // tile_grid % 2 == 0 else 1
+  stem_width = width // 2 if side // stem_stride > tile_grid else width
+  hidden = convolutional.convolution(stem_width, stem_stride, "stem", seed=seed)(image)
+  hidden = layers.Activation("swish")(hidden)
+  features, stage = [], 0
+  while hidden.shape[1] > tile_grid:
+    stage += 1
+    left = hidden.shape[1] // tile_grid
+    stride = 2 if left % 2 == 0 else left
+    hidden = convolutional.convolution(width, stride, f"down_{stage}", seed=seed + 10 * stage)(hidden)
+    hidden = layers.Activation("swish")(hidden)
+    hidden = convolutional.convolution(width, 1, f"conv_{stage}", seed=seed + 10 * stage + 1)(hidden)
+    hidden = layers.Activation("swish")(hidden)
+    features.append(hidden)
+  for block in (1, 2):
+    branch = convolutional.convolution(width, 1, f"tiles_{block}_conv1", seed=seed + 200 + 10 * block)(hidden)
+    branch = layers.Activation("swish")(branch)
+    branch = convolutional.convolution(width, 1, f"tiles_{block}_conv2", seed=seed + 201 + 10 * block)(branch)
+    branch = convolutional.BranchScale(name=f"tiles_{block}_scale")(branch)
+    hidden = layers.Activation("swish")(layers.Add()([hidden, branch]))
+  features.append(hidden)
+  keys, values = TileTokens(width, seed + 300, name="tokens")(hidden)
+  logits = ClassQueries(num_classes, seed + 310, name="class_queries")([keys, values])
+  return keras.Model(image, [logits, *features], name=NAME)
+
+
+class ClassReader:
+  """Reads a few classes of a network that `attentive_network` built, at a cost that does not grow with K.
+
+  Args:
+    network: shares its weights with this reader.
+  """
+
+  def __init__(self, network: keras.Model):
+    tokens = network.get_layer("tokens")
+    self._queries = network.get_layer("class_queries")
+    self._trunk = keras.Model(network.input, [*tokens.output, *network.outputs[1:]])
+
+  def energy_and_attention(self, images: tf.Tensor, class_weights: sparse_weights.SparseWeights):
+    """f_w(x), where w looks, and the trunk's features.
+
+    Args:
+      images: float32 [B, H, W, C] in [-1, 1].
+      class_weights: as `sparse_weights.of_dense` gives them.
+
+    Returns:
+      f_w = Σ_k w_k z_k [B], a_w = Σ_k w_k a_k [B, M] (rows that sum to 1) and features [[B, H_l, W_l, C_l], …].
+    """
+    keys, values, *features = self._trunk(images, training=False)
+    logits, attention = self._queries.of_classes(keys, values, class_weights.classes)
+    return (tf.reduce_sum(logits * class_weights.weights, axis=1),
+            tf.reduce_sum(attention * class_weights.weights[:, :, tf.newaxis], axis=1), features)
+
+  def attention(self, images: tf.Tensor) -> tf.Tensor:
+    """Attention maps of all classes: images [B, H, W, C] -> float32 [B, K, M]."""
+    return self._queries.attention(self._trunk(images, training=False)[0])
