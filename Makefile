@@ -1,17 +1,26 @@
-# Two commands from a fresh clone, each doing its own set-up: `make demo` and `make test`.
+# Two commands from a fresh clone, each doing its own set-up: `make demo` and `make test`. `make serve` comes after a run.
+#   RUN_DIR=runs/digits                    the run that `make serve` exports and serves
 #   PYTHON=/path/to/python3.10            the interpreter of .venv, otherwise the first of 3.11, 3.10, 3.9 that is found
 #   PYTEST_ARGS="tests/sampler -k target"   which tests, otherwise all
 
 PYTHON ?=
 PYTEST_ARGS ?=
+RUN_DIR ?= runs/digits
 TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHON TF_CPP_MIN_LOG_LEVEL
 
-.PHONY: demo test lint bazel-test clean
+.PHONY: demo serve test lint bazel-test clean
 
 demo:
 	@bash tools/set_up.sh requirements.txt
 	.venv/bin/python trainers/main.py --flagfile=trainers/flagfiles/digits.flags
+
+serve:
+	@bash tools/set_up.sh requirements.txt
+	.venv/bin/python export/main.py --run_dir=$(RUN_DIR) --export_dir=models/stic
+	.venv/bin/python export/server.py --model_name=stic --model_base_path=$(CURDIR)/models/stic --port=8500 --rest_port=8501 \
+	  --enable_batching --batching_parameters_file=export/serving_config/batching_parameters.txt \
+	  --monitoring_config_file=export/serving_config/monitoring_config.txt
 
 test:
 	@bash tools/set_up.sh requirements-test.txt
