@@ -130,9 +130,7 @@ class ServingModule(tf.Module):
       return self._draw(class_weights, seed, num_steps, temperature, tf.ensure_shape(images, images_spec.shape))
 
     functions = {"serving_default": classify, "classify": classify, "synthesize": synthesize,
-                 "settings": self._make_settings_function()}
-    if self._classifier.can_refine:
-      functions["refine"] = refine
+                 "refine": refine, "settings": self._make_settings_function()}
     if self._classifier.can_record:
       functions["draw"] = draw
     return functions

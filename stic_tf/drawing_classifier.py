@@ -141,8 +141,7 @@ class DrawingClassifier:
       num_steps: int32 [B] or scalar, at least 1.
       temperature: float32 [B] or scalar, above 0.
       step_size: h at the start of burn-in, float32 [B] or scalar; None for the run's own.
-      canvas_images: uint8 [B, H, W, C], what the chains start from, smoothing noise added; None for a blank canvas. Not
-        with a noise-conditional network, see `can_refine`.
+      canvas_images: uint8 [B, H, W, C], what the chains start from, smoothing noise added; None for a blank canvas.
       num_frames: n, how many checkpoints of the drawing to give; 0 for none. Not with a noise-conditional network.
 
     Returns:
@@ -199,11 +198,6 @@ class DrawingClassifier:
     if not self.annealed and self.sampler.reference == "gaussian":
       log_density -= 0.5 * tf.reduce_sum(tf.square(self.target.to_whitened(images)), axis=1)
     return log_density
-
-  @property
-  def can_refine(self) -> bool:
-    """Whether a drawing can start from an image; a noise-conditional network's starts from noise alone."""
-    return self.annealed is None
 
   @property
   def can_record(self) -> bool:

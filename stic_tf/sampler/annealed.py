@@ -6,7 +6,7 @@ alone could not do: an accept test needs the energy. Everything is one `tf.while
 """
 
 import dataclasses
-from typing import Callable, NamedTuple, Tuple
+from typing import Callable, NamedTuple, Optional, Tuple
 
 import tensorflow as tf
 
@@ -22,6 +22,8 @@ from stic_tf.sampler import random as random_lib
 LevelEnergy = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 # images [B, H, W, C], noise levels [B] -> (class energies [B, K], real/fake logits [B, K])
 ClassEnergies = Callable[[tf.Tensor, tf.Tensor], Tuple[tf.Tensor, tf.Tensor]]
+
+_REFINED_FROM = 0.5  # standard deviation, about that of the pixels themselves
 
 
 class Annealed(NamedTuple):
@@ -87,8 +89,8 @@ def network_evaluations(num_steps: int, settings: config_lib.ScoreConfig) -> int
 
 def run(energy: LevelEnergy, preconditioner: level_preconditioner.LevelPreconditioner, class_weights: tf.Tensor,
         seeds: tf.Tensor, num_steps: tf.Tensor, temperature: tf.Tensor, step_size: tf.Tensor,
-        settings: config_lib.ScoreConfig, adjust: bool = True) -> Annealed:
-  """Takes B images from the blank canvas N(μ, M_σmax) down their schedules.
+        settings: config_lib.ScoreConfig, adjust: bool = True, start: Optional[tf.Tensor] = None) -> Annealed:
+  """Takes B images from the blank canvas N(μ, M_σmax), or from `start` + σ_max·noise, down their schedules.
 
   At its level the corrector is plain GRMALA with fixed h, so a sample of π_w(·, σ) stays one. What is approximate is
   the canvas at σ_max and the way from level to level.
@@ -104,6 +106,7 @@ def run(energy: LevelEnergy, preconditioner: level_preconditioner.LevelPrecondit
     step_size: h of the corrector in coordinates whitened by M_σ, float32 [B] or scalar.
     settings: schedule, predictor and corrector.
     adjust: False leaves out the accept test (ablation).
+    start: float32 [B, H, W, C], to draw on from images; None for a blank canvas.
 
   Returns:
     An Annealed.
@@ -168,7 +171,10 @@ def run(energy: LevelEnergy, preconditioner: level_preconditioner.LevelPrecondit
             accepted + tf.where(running, probability, 0.0))
 
   noise = random_lib.normals(seeds, random_lib.CANVAS_STREAM, size)
-  canvas_rows = preconditioner.mean + preconditioner.color(noise, tf.fill([batch], settings.sigma_max))
+  if start is None:
+    canvas_rows = preconditioner.mean + preconditioner.color(noise, tf.fill([batch], settings.sigma_max))
+  else:
+    canvas_rows = tf.reshape(start, [-1, size]) + settings.sigma_max * noise
   zeros, many, row_shape = tf.zeros([batch]), tf.TensorShape([None]), tf.TensorShape([None, size])
   _, rows, log_density, score, accepted = tf.while_loop(
       lambda number, *_: number < evaluations * tf.reduce_max(num_steps), body,
@@ -209,12 +215,20 @@ class AnnealedTarget:
     return self.with_settings(dataclasses.replace(self.settings, correction=0.0))
 
   def draw(self, class_weights: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor, temperature: tf.Tensor,
-           step_size: tf.Tensor) -> canvas.Drawing:
-    """Draws from a blank canvas and renders by one denoising step x + σ² ∇f_w. Arguments as in `run`."""
-    settings = self.settings
+           step_size: tf.Tensor, canvas_images: Optional[tf.Tensor] = None) -> canvas.Drawing:
+    """Draws from a blank canvas and renders by one denoising step x + σ² ∇f_w. Arguments as in `run`.
+
+    `canvas_images`, uint8 [B, H, W, C], are drawn on from where the schedule comes to `_REFINED_FROM` (SDEdit, Meng et
+    al. 2022): enough noise to change the strokes, not enough to forget the image.
+    """
+    settings, start = self.settings, None
+    if canvas_images is not None:
+      start = pixel_range.from_uint8(canvas_images)
+      settings = dataclasses.replace(
+          settings, sigma_max=min(settings.sigma_max, max(_REFINED_FROM, 2.0 * settings.sigma_min)))
     energy = guided_energy(self.energies, settings.guidance, settings.correction)
     end = run(energy, self.preconditioner, class_weights, seeds, num_steps, temperature, step_size, settings,
-              self.adjust)
+              self.adjust, start)
     batch = tf.shape(seeds)[0]
     scale = tf.square(end.noise_level) * tf.broadcast_to(tf.cast(temperature, tf.float32), [batch])
     shape = [-1, *self.preconditioner.image_shape]

@@ -208,6 +208,16 @@ def test_a_schedule_beyond_the_trained_levels_is_refused():
   assert target.with_settings(dataclasses.replace(COARSE, sigma_max=5.0, guidance=1.0)).settings.guidance == 1.0
 
 
+def test_drawing_on_from_images_keeps_to_them():
+  target = annealed.AnnealedTarget(CLASSES.energies, _preconditioner("identity"), _corrected(corrector_steps=1))
+  weights = tf.tile(tf.constant([[1.0, 0.0]]), [200, 1])
+  canvas_images = tf.constant(np.tile(np.uint8([20, 80]).reshape(1, *SHAPE), [200, 1, 1, 1]))  # by the first mode
+  drawn, fresh = (target.draw(weights, _seeds(200), 8, 1.0, 0.3, **canvas).walk.numpy().reshape(200, 2)
+                  for canvas in ({"canvas_images": canvas_images}, {}))
+  near = [np.mean(CLASSES.responsibilities(rows, COARSE.sigma_min)[:, 0]) for rows in (drawn, fresh)]
+  assert near[0] > 0.9 > near[1] + 0.05
+
+
 # ---- the preconditioner ----
 
 
