@@ -93,7 +93,7 @@ def test_settings_an_image():
   target, weights = _target(), tf.constant(_weights(16))
   one = canvas.draw(target, weights, _seeds(16), 8, 0.7, 0.2, 0.3)
   each = canvas.draw(target, weights, _seeds(16), tf.fill([16], 8), tf.fill([16], 0.7), tf.fill([16], 0.2), 0.3)
-  for value, expected in zip(each, one):
+  for value, expected in zip(tf.nest.flatten(each), tf.nest.flatten(one)):
     np.testing.assert_array_equal(value.numpy(), expected.numpy())
 
 
