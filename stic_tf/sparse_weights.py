@@ -21,16 +21,13 @@ class SparseWeights(NamedTuple):
 
 
 def of_dense(class_weights: tf.Tensor) -> SparseWeights:
-  """Class weights float32 [B, K] as n = min(K, MOST_CLASSES) pairs an image.
+  """Class weights float32 [B, K] on the simplex as n = min(K, MOST_CLASSES) pairs an image.
 
-  n does not depend on the images beside one in a batch, and neither, therefore, does the order of any sum.
-
-  Raises:
-    tf.errors.InvalidArgumentError: an image mixes more classes.
+  n does not depend on the images beside one in a batch, and neither, therefore, does the order of any sum. Of an image
+  that mixes more classes the largest are kept, in proportion: a graph that served it with others must not fail. Weights
+  of fewer classes stay as they are, bit for bit.
   """
-  count = min(class_weights.shape[-1], MOST_CLASSES)
-  mixed = tf.reduce_max(tf.math.count_nonzero(class_weights, axis=1))
-  message = f"class weights may mix at most {MOST_CLASSES} classes"
-  with tf.control_dependencies([tf.debugging.assert_less_equal(mixed, tf.constant(count, tf.int64), message)]):
-    weights, classes = tf.math.top_k(class_weights, count)
-  return SparseWeights(classes, weights)
+  weights, classes = tf.math.top_k(class_weights, min(class_weights.shape[-1], MOST_CLASSES))
+  cut = tf.math.count_nonzero(class_weights, axis=1) > MOST_CLASSES
+  shares = weights / tf.reduce_sum(weights, axis=1, keepdims=True)
+  return SparseWeights(classes, tf.where(cut[:, tf.newaxis], shares, weights))

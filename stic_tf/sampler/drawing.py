@@ -120,10 +120,10 @@ def one_stroke(state: DrawingState, target: StrokeTarget, windows: tf.Tensor, co
   # In the coordinates of A the stroke is a plain Langevin step from 0.
   position = state.position + window * color(langevin.propose(tf.zeros_like(noise), pulled, noise, step_size))
   log_density, gradient, log_choice = target(position)
-  # One sum, as in langevin.propose.
-  log_ratio = tf.add_n([log_density - state.log_density,
-                        langevin.log_proposal_ratio(noise, pulled, color_transpose(window * gradient), step_size),
-                        tf.where(chosen, log_choice_ratio(state.log_choice, log_choice, tile), 0.0)])
+  choice = tf.where(chosen, log_choice_ratio(state.log_choice, log_choice, tile), 0.0)
+  # A difference, as a sum of three may be regrouped, see langevin.propose.
+  log_ratio = (log_density - (state.log_density - choice)
+               + langevin.log_proposal_ratio(noise, pulled, color_transpose(window * gradient), step_size))
   accepted = metropolis.accept(log_ratio, log_uniform)
   if running is not None:
     accepted = tf.logical_and(accepted, running)

@@ -303,11 +303,12 @@ def gram_distance(features: Sequence[tf.Tensor], class_grams: Sequence[tf.Tensor
   Returns:
     float32 [B].
   """
-  total = 0.0
+  distances = []
   for layer, mean in zip(features, class_grams):
     difference = tf.reduce_sum(tf.square(gram_matrix(layer) - mean), axis=[1, 2])
-    total += difference / (tf.reduce_sum(tf.square(mean), axis=[1, 2]) + 1e-6)
-  return total
+    distances.append(difference / (tf.reduce_sum(tf.square(mean), axis=[1, 2]) + 1e-6))
+  # Not a sum of several terms, which may be regrouped, see langevin.propose.
+  return tf.reduce_sum(tf.stack(distances), axis=0)
 
 
 class ClassGrams:

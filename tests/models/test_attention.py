@@ -80,9 +80,15 @@ def test_a_soft_class_is_the_mixture_of_logits_and_of_maps():
   np.testing.assert_allclose(where, np.einsum("bk,bkm->bm", weights, reader.attention(images)), atol=1e-5)
 
 
-def test_more_classes_than_can_be_mixed_are_refused():
-  with pytest.raises(tf.errors.InvalidArgumentError, match="at most 10 classes"):
-    sparse_weights.of_dense(tf.fill([2, 11], 1 / 11))
+def test_of_more_classes_than_can_be_mixed_the_largest_are_kept():
+  weights = np.random.default_rng(0).dirichlet(np.ones(30), 2).astype(np.float32)
+  weights[1] = np.eye(30)[7] * np.float32(0.999)  # a row of few classes is not touched, be its sum 1 or nearly
+  sparse = sparse_weights.of_dense(tf.constant(weights))
+  order = np.argsort(-weights[0])[:10]
+  np.testing.assert_array_equal(sparse.classes[0], order)
+  np.testing.assert_allclose(sparse.weights[0], weights[0, order] / weights[0, order].sum(), rtol=1e-5)
+  assert sparse.classes[1, 0] == 7
+  np.testing.assert_array_equal(sparse.weights[1], np.float32([0.999] + [0] * 9))
 
 
 def _graph(num_classes):
