@@ -114,8 +114,11 @@ class ServingModule(tf.Module):
     @tf.function(input_signature=[images_spec], autograph=False)
     def classify(images):
       images = tf.ensure_shape(images, images_spec.shape)
+      # Only this one tensor waits: control edges into the network would keep its operations from being fused as they
+      # are in the live graph, and last bits would differ.
       with tf.control_dependencies([_at_least_one_row(images)]):
-        return self._classifier.classify_tensors(tf.identity(images))
+        images = tf.identity(images)
+      return self._classifier.classify_tensors(images)
 
     @tf.function(input_signature=specs, autograph=False)
     def synthesize(class_weights, seed, num_steps=num_steps_default, temperature=temperature_default):
@@ -162,9 +165,11 @@ class ServingModule(tf.Module):
         tf.debugging.assert_equal(tf.shape(tensor)[0], count, message="Incompatible shapes: each input must have as "
                                   "many rows as seed") for tensor in others]
     with tf.control_dependencies(checks):
-      drawn = self._classifier.draw_tensors(
-          clip_class_weights(class_weights), tf.identity(seed),
-          tf.clip_by_value(num_steps, 1, self.settings.max_steps), clip_temperature(temperature, self.settings),
-          canvas_images=images, num_frames=num_frames)
+      class_weights, seed = tf.identity(class_weights), tf.identity(seed)
+      images = None if images is None else tf.identity(images)
+    drawn = self._classifier.draw_tensors(
+        clip_class_weights(class_weights), seed,
+        tf.clip_by_value(num_steps, 1, self.settings.max_steps), clip_temperature(temperature, self.settings),
+        canvas_images=images, num_frames=num_frames)
     names = ("images", "probabilities", "log_density", "acceptance_rate", *(["frames"] if num_frames else []))
     return {name: drawn[name] for name in names}
