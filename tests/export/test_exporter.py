@@ -40,7 +40,7 @@ def test_warm_up_replays(model_dir, signatures):
   requests = [log.predict_log.request for log in logs]
   assert [(request.model_spec.signature_name, tuple(request.output_filter)) for request in requests] == [
       (name, filtered) for name, filters in warmup.CLIENT_FILTERS.items() for filtered in filters]
-  assert {"serving_default", "classify", "synthesize", "refine"} == set(warmup.CLIENT_FILTERS)
+  assert {"serving_default", "classify", "synthesize", "draw", "refine"} == set(warmup.CLIENT_FILTERS)
   for request in requests:
     assert request.model_spec.name == "stic"
     inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}
