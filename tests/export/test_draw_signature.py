@@ -38,4 +38,5 @@ def test_frames_are_those_of_the_live_model(classifier, signature):
   for name, value in drawn.items():
     np.testing.assert_array_equal(value, getattr(live, name), err_msg=name)
   np.testing.assert_array_equal(drawn["frames"][:, -1], drawn["images"])
-  assert drawn["frames"].shape == (COUNT, serving_module.FRAMES, 8, 8, 1) and (drawn["frames"][:, 0] != drawn["images"]).numpy().any()
+  assert drawn["frames"].shape == (COUNT, serving_module.FRAMES, 8, 8, 1)
+  assert (drawn["frames"][:, 0] != drawn["images"]).numpy().any()
