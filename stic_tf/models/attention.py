@@ -60,7 +60,7 @@ class ClassQueries(layers.Layer):
     self.queries = self.add_weight(name="queries", shape=(self._num_classes, size),
                                    initializer=keras.initializers.RandomNormal(stddev=1.0, seed=self._seed))
     self.readouts = self.add_weight(name="readouts", shape=(self._num_classes, size),
-                                    initializer=keras.initializers.VarianceScaling(0.1, seed=self._seed + 1))
+                                    initializer=keras.initializers.RandomNormal(stddev=0.1, seed=self._seed + 1))
     self.biases = self.add_weight(name="biases", shape=(self._num_classes,), initializer="zeros")
 
   def call(self, keys_and_values):
