@@ -24,8 +24,8 @@ import tqdm  # noqa: E402
 from absl import app  # noqa: E402
 from absl import flags  # noqa: E402
 
-from stic_tf import atomic_file  # noqa: E402
 from stic_tf import class_choice  # noqa: E402
+from stic_tf import command  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
 from stic_tf import drawing_file  # noqa: E402
 
@@ -117,36 +117,14 @@ def run(values) -> None:
       else:
         _draw(client, values)
     except serving_client.ServingError as problem:
-      print(f"error: --server={values.server}: " + " ".join(str(problem).split()), file=sys.stderr)
-      sys.exit(1)
-
-
-def _fail(message: str) -> None:
-  print("error: " + " ".join(str(message).split()), file=sys.stderr)
-  sys.exit(2)
-
-
-def _parse(argv):
-  try:
-    return flags.FLAGS(argv)
-  except flags.Error as problem:
-    _fail(problem)
+      command.fail(f"--server={values.server}: {problem}", code=1)
 
 
 def main(argv) -> None:
-  try:
-    if len(argv) > 1:
-      raise config_lib.ConfigError(f"unexpected argument {argv[1]!r}: every setting is a --flag")
+  with command.answering(argv, lambda: "--out"):
     run(flags.FLAGS)
-  except config_lib.ConfigError as problem:
-    _fail(problem)
-  except OSError as problem:
-    reason = atomic_file.why_unwritable(problem)
-    if reason is None:
-      raise
-    _fail(f"--out: {reason} ({problem})")
 
 
 if __name__ == "__main__":
   _define_flags()
-  app.run(main, flags_parser=_parse)
+  app.run(main, flags_parser=command.parser(flags.FLAGS, flags.Error))

@@ -17,8 +17,7 @@ from absl import app  # noqa: E402
 from absl import flags  # noqa: E402
 from absl import logging  # noqa: E402
 
-from stic_tf import atomic_file  # noqa: E402
-from stic_tf.config import ConfigError  # noqa: E402
+from stic_tf import command  # noqa: E402
 from stic_tf.config import require  # noqa: E402
 
 flags.DEFINE_string("run_dir", "", "Folder of the run to export.")
@@ -26,23 +25,9 @@ flags.DEFINE_string("export_dir", "", "Folder of the model; its name is the one 
 flags.DEFINE_integer("max_steps", 0, "The most steps a request gets; 0 for four times the run's own --num_steps.")
 
 
-def _fail(message: str, code: int = 2) -> None:
-  print("error: " + " ".join(str(message).split()), file=sys.stderr)
-  sys.exit(code)
-
-
-def _parse(argv):
-  try:
-    return flags.FLAGS(argv)
-  except flags.Error as problem:
-    _fail(problem)
-
-
 def main(argv) -> None:
   values = flags.FLAGS
-  try:
-    if len(argv) > 1:
-      raise ConfigError(f"unexpected argument {argv[1]!r}: every setting is a --flag")
+  with command.answering(argv, lambda: f"--export_dir={values.export_dir}"):
     require(bool(values.run_dir), "run_dir", values.run_dir, "must name the folder of a run")
     require(bool(values.export_dir), "export_dir", values.export_dir, "must name the folder of the model")
     require(0 <= values.max_steps < 2 ** 31, "max_steps", values.max_steps, "must lie in [0, 2^31)")
@@ -53,15 +38,8 @@ def main(argv) -> None:
     try:
       print(exporter.export_run(values.run_dir, values.export_dir, values.max_steps))
     except gate.GateError as problem:
-      _fail(f"nothing was exported: {problem}", code=1)
-  except ConfigError as problem:
-    _fail(problem)
-  except OSError as problem:
-    reason = atomic_file.why_unwritable(problem)
-    if reason is None:
-      raise
-    _fail(f"--export_dir={values.export_dir}: {reason} ({problem})")
+      command.fail(f"nothing was exported: {problem}", code=1)
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=_parse)
+  app.run(main, flags_parser=command.parser(flags.FLAGS, flags.Error))

@@ -17,52 +17,31 @@ warnings.filterwarnings("ignore", category=UserWarning, module="tensorflow_addon
 from absl import app  # noqa: E402
 from absl import flags  # noqa: E402
 
-from stic_tf import atomic_file  # noqa: E402
-from stic_tf.config import ConfigError  # noqa: E402
+from stic_tf import command  # noqa: E402
 from trainers import flags as trainer_flags  # noqa: E402
 
 flags.adopt_module_key_flags(trainer_flags)
 
 
-def _fail(message: str) -> None:
-  print("error: " + " ".join(str(message).split()), file=sys.stderr)
-  sys.exit(2)
-
-
-def _parse(argv):
-  try:
-    return flags.FLAGS(argv)
-  except flags.Error as problem:
-    _fail(problem)
-
-
 def main(argv) -> None:
+  values = flags.FLAGS
   try:
-    if len(argv) > 1:
-      raise ConfigError(f"unexpected argument {argv[1]!r}: every setting is a --flag")
-    values = flags.FLAGS
-    configs = trainer_flags.to_config(values)
-    # Imported only now: a wrong flag is answered before TensorFlow has loaded.
-    if values.mode == "sample":
-      from trainers import sample
-      sample.run(values)
-    elif values.mode == "evaluate":
-      from trainers import evaluate
-      evaluate.run(values)
-    else:
-      from trainers import train
-      train.run(values, configs)
-  except ConfigError as problem:
-    _fail(problem)
-  except OSError as problem:
-    reason = atomic_file.why_unwritable(problem)
-    if reason is None:
-      raise
-    _fail(f"--{'out' if values.mode == 'sample' else 'run_dir'}: {reason} ({problem})")
+    with command.answering(argv, lambda: "--out" if values.mode == "sample" else "--run_dir"):
+      configs = trainer_flags.to_config(values)
+      # Imported only now: a wrong flag is answered before TensorFlow has loaded.
+      if values.mode == "sample":
+        from trainers import sample
+        sample.run(values)
+      elif values.mode == "evaluate":
+        from trainers import evaluate
+        evaluate.run(values)
+      else:
+        from trainers import train
+        train.run(values, configs)
   except KeyboardInterrupt:
     print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
     sys.exit(1)
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=_parse)
+  app.run(main, flags_parser=command.parser(flags.FLAGS, flags.Error))
