@@ -21,15 +21,15 @@ from stic_tf.sampler import target as target_lib
 _ROW_BLOCK = 16
 
 
-def _in_blocks(count: int, block: int) -> int:
-  """The least multiple of `block` that holds `count` rows."""
+def _in_blocks(count, block: int):
+  """The least multiple of `block` that holds `count` rows; `count` is a number or an int32 scalar."""
   return -(-count // block) * block
 
 
 def _fill(tensors: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
   """Tensors of B rows each, filled up to whole blocks with the same rows again."""
   count = tf.shape(next(iter(tensors.values())))[0]
-  rows = tf.range(-(-count // _ROW_BLOCK) * _ROW_BLOCK) % tf.maximum(count, 1)
+  rows = tf.range(_in_blocks(count, _ROW_BLOCK)) % tf.maximum(count, 1)
   return {name: tf.gather(tensor, rows) for name, tensor in tensors.items()}
 
 

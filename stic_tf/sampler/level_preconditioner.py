@@ -32,6 +32,7 @@ class LevelPreconditioner:
     """What a checkpoint must hold."""
     return [self.mean]
 
+
 class ScaledLevels(LevelPreconditioner):
   """M_σ = σ²·I."""
 
