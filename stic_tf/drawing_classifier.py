@@ -228,7 +228,8 @@ class DrawingClassifier:
   def log_density(self, images: np.ndarray, class_weights=None, batch_size: int = 256) -> np.ndarray:
     """log p(x | w) of images up to a constant of w, so that differences of two images are log ratios of densities.
 
-    Of a noise-conditional network it is that of images at the noise level the network answers at.
+    Of a noise-conditional network it is that of images at the noise level the network answers at, or the mean over
+    those whose answers it mixes.
 
     Args:
       images: uint8 [N, H, W, C].

@@ -65,12 +65,29 @@ def logits(network: keras.Model, images, noise_level: Optional[tf.Tensor] = None
   Args:
     network: from `build_network`.
     images: float32 [B, H, W, C] in [-1, 1].
-    noise_level: σ, a scalar, for a noise-conditional network; None for the one that it answers at.
+    noise_level: σ, a scalar, for a noise-conditional network; None for the levels that it answers at.
   """
   if not isinstance(network, score.ScoreNetwork):
     return network(images, training=False)[0]
-  noise_level = network.answer_level if noise_level is None else noise_level
+  if noise_level is None:
+    return _mixed_answer(network, images)
   return level_energies(network, images, tf.fill([tf.shape(images)[0]], noise_level))[0]
+
+
+def _mixed_answer(network: score.ScoreNetwork, images):
+  """log Σ_j w_j softmax_k f(x, σ_j) + Σ_j w_j log Σ_k exp f_k(x, σ_j), [B, K].
+
+  Their softmax is the mixture of the levels' answers, their logsumexp the mean of the levels' log densities. Of one
+  level they are its energies. Levels of weight 0 cost nothing.
+  """
+  mixed = network.answer_weights > 0
+  levels, weights = tf.boolean_mask(network.answer_levels, mixed), tf.boolean_mask(network.answer_weights, mixed)
+  count, batch = tf.shape(levels)[0], tf.shape(images)[0]
+  energies, _ = level_energies(network, tf.tile(images, [count, 1, 1, 1]), tf.repeat(levels, batch))
+  energies = tf.reshape(energies, [count, batch, energies.shape[-1]])
+  weights = weights[:, tf.newaxis, tf.newaxis]
+  answer = tf.reduce_logsumexp(tf.nn.log_softmax(energies) + tf.math.log(weights), axis=0)
+  return answer + tf.reduce_sum(weights * tf.reduce_logsumexp(energies, axis=2, keepdims=True), axis=0)
 
 
 def level_energies(network: keras.Model, images, noise_level) -> Tuple[tf.Tensor, tf.Tensor]:

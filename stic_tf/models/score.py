@@ -18,6 +18,8 @@ _HARMONICS = 4
 # Widest grid, in positions a side, that attends: where attention costs no more than the convolutions around it.
 _ATTENTION_SIDE = 8
 _ATTENTION_FROM = 32
+# Noise levels that an answer can mix.
+ANSWERS = 8
 
 
 def _initializer(scale: float, seed: int) -> keras.initializers.Initializer:
@@ -142,8 +144,11 @@ class ScoreNetwork(keras.Model):
     self.trunk = _trunk(tuple(image_shape), num_classes, width, blocks, seed)
     self.mean = self.add_weight("mean", shape=tuple(image_shape), initializer="zeros", trainable=False)
     self.data_scale = self.add_weight("data_scale", shape=(), initializer="ones", trainable=False)
-    # σ at which it classifies images that are not noisy; chosen on validation images, kept with the weights.
-    self.answer_level = self.add_weight("answer_level", shape=(), initializer="ones", trainable=False)
+    # How it classifies images that are not noisy: a mixture of its answers at these σ. Chosen on validation images and
+    # kept with the weights.
+    self.answer_levels = self.add_weight("answer_levels", shape=(ANSWERS,), initializer="ones", trainable=False)
+    self.answer_weights = self.add_weight("answer_weights", shape=(ANSWERS,), trainable=False,
+                                          initializer=keras.initializers.Constant(1.0 / ANSWERS))
 
   def set_moments(self, mean, data_scale: float) -> None:
     """μ [H, W, C] and σ_d of the training images, before the first update."""

@@ -4,23 +4,23 @@ Each pass ends with fresh fakes from blank canvases, drawn by the averaged netwo
 the real images are, and a head of the network learns the log ratio of the real density to theirs, at every level.
 """
 
-from typing import Dict
-
 import keras
 import numpy as np
 import tensorflow as tf
+from scipy import special
 
 from stic_tf import config as config_lib
 from stic_tf import replicas
 from stic_tf.datasets import pixel_range
 from stic_tf.models import build
+from stic_tf.models import score as score_lib
 from stic_tf.sampler import annealed as annealed_lib
 from stic_tf.sampler import level_preconditioner
 from stic_tf.self_analysis import recurrence as recurrence_lib
 from stic_tf.self_analysis import score_learner
 
-# Noise levels the answer is chosen from, on validation images.
-ANSWER_LEVELS = tuple(np.geomspace(0.02, 0.6, 8))
+# Noise levels the answer is made from; the schedule's range cuts them.
+ANSWER_LEVELS = tuple(np.geomspace(0.02, 0.6, score_lib.ANSWERS))
 _DRAWN_AT_ONCE = 96
 _ANSWERED_AT_ONCE = 256
 
@@ -35,7 +35,8 @@ def make_annealed(network: keras.Model, preconditioner: level_preconditioner.Lev
 class ScoreRecurrence(recurrence_lib.Recurrence):
   """Recurrence of a noise-conditional network. Arguments as there, and the ScoreConfig.
 
-  `noise_level` is the one the network answers at, chosen on validation images by `choose_answer`.
+  `noise_level` is the one the network answers at, or the geometric mean of those whose answers it mixes, as validation
+  images chose (`choose_answer`).
   """
 
   def __init__(self, model, sampler, recurrence, image_shape, num_classes, statistics, seed, strategy,
@@ -46,8 +47,9 @@ class ScoreRecurrence(recurrence_lib.Recurrence):
     for network in (self.network, self.average):
       network.set_moments(mean, scale)
     self.preconditioner.fit(statistics)
-    self.noise_level = self.average.answer_level
-    self.noise_level.assign(self._answer_levels()[len(self._answer_levels()) // 2])
+    levels = np.clip(ANSWER_LEVELS, score.sigma_min, score.sigma_max)
+    self.average.answer_levels.assign(levels)
+    self._answer_with(np.full(len(levels), 1.0 / len(levels)))
     self.annealed = make_annealed(self.average, self.preconditioner, sampler, score)
     self._draw = replicas.compiled(strategy, self._draw_replica)
     self._answers = tf.function(lambda images, level: build.logits(self.average, pixel_range.from_uint8(images), level),
@@ -127,19 +129,22 @@ class ScoreRecurrence(recurrence_lib.Recurrence):
 
   # --- the answer ---
 
-  def _answer_levels(self):
-    return [level for level in ANSWER_LEVELS if self.score.sigma_min <= level <= self.score.sigma_max] or [
-        self.score.sigma_min]
-
   def choose_answer(self, images, labels):
-    """Takes the noise level that classifies most validation images right; of equals the one of least cross-entropy."""
-    scores: Dict[float, tuple] = {}
-    for level in self._answer_levels():
-      logits = self._logits(images, level)
-      log_probability = logits - tf.reduce_logsumexp(logits, axis=1, keepdims=True).numpy()
-      right = float(np.mean(logits.argmax(1) == labels))
-      scores[level] = (right, float(np.mean(log_probability[np.arange(len(labels)), labels])))
-    self.noise_level.assign(max(scores, key=scores.get))
+    """Takes what classifies most validation images right, of one level and the mixture of all; of equals, the one of
+    least cross-entropy."""
+    levels = self.average.answer_levels.numpy()
+    log_probabilities = np.stack([special.log_softmax(self._logits(images, level), axis=1) for level in levels])
+    candidates = [*np.eye(len(levels)), np.full(len(levels), 1.0 / len(levels))]
+
+    def merit(weights):
+      mixed = special.logsumexp(log_probabilities, axis=0, b=weights[:, np.newaxis, np.newaxis])
+      return np.mean(mixed.argmax(1) == labels), np.mean(mixed[np.arange(len(labels)), labels])
+
+    self._answer_with(max(candidates, key=merit))
+
+  def _answer_with(self, weights) -> None:
+    self.average.answer_weights.assign(weights)
+    self.noise_level.assign(np.exp(weights @ np.log(self.average.answer_levels.numpy())))
 
   def _logits(self, images, level) -> np.ndarray:
     parts = []

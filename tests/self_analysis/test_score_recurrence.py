@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import special
 
 from stic_tf import config as config_lib
+from stic_tf.datasets import pixel_range
 from stic_tf.models import build
 from stic_tf.sampler import gram
 from stic_tf.self_analysis import losses
@@ -92,21 +94,37 @@ def test_training_denoises_and_classifies_without_fakes_too():
   assert second["loss_denoising"] < 0.9 * first["loss_denoising"] < 1.0
   images, labels = _validation(60)
   recurrence.choose_answer(images, labels)
-  assert np.mean(recurrence._logits(images, recurrence.noise_level.numpy()).argmax(1) == labels) > 0.9
+  answers = build.logits(recurrence.average, pixel_range.from_uint8(images)).numpy()
+  assert np.mean(answers.argmax(1) == labels) > 0.9
   assert "loss_generative" not in second and len(recurrence.pool) == 0 and recurrence.network_evaluations == 0
 
 
-def test_the_answer_is_the_best_level_on_validation(two_passes):
+def test_the_answer_is_the_best_of_one_level_and_the_mixture_on_validation(two_passes):
   recurrence, _, _ = two_passes
   images, labels = _validation(60)
-  right = {level: np.mean(recurrence._logits(images, level).argmax(1) == labels)
-           for level in recurrence._answer_levels()}
+  levels = recurrence.average.answer_levels.numpy()
+  energies = np.stack([recurrence._logits(images, level) for level in levels])
+  answers = special.softmax(energies, axis=2)
+  merits = [(np.mean(answer.argmax(1) == labels), np.mean(np.log(answer[np.arange(60), labels])))
+            for answer in (*answers, answers.mean(0))]
   recurrence.choose_answer(images, labels)
-  chosen = float(recurrence.noise_level.numpy())
-  (level,) = [level for level in right if level == pytest.approx(chosen, rel=1e-6)]
-  assert right[level] == max(right.values())
-  rows = tf.constant(plain._images(4)[0])
-  np.testing.assert_array_equal(build.logits(recurrence.average, rows), build.logits(recurrence.average, rows, chosen))
+  weights = recurrence.average.answer_weights.numpy()
+  chosen = len(levels) if weights.max() < 1 else int(weights.argmax())
+  np.testing.assert_allclose(merits[chosen], max(merits), rtol=1e-5)
+  assert recurrence.noise_level.numpy() == pytest.approx(np.exp(weights @ np.log(levels)), rel=1e-5)
+
+
+@pytest.mark.parametrize("mixed", [[3], [0, 7], range(8)])
+def test_an_answer_mixes_probabilities_and_averages_log_densities(two_passes, mixed):
+  recurrence, _, _ = two_passes
+  weights = np.zeros(8, np.float32)
+  weights[list(mixed)] = 1.0 / len(mixed)
+  recurrence._answer_with(weights)
+  images = _validation(12)[0]
+  energies = np.stack([recurrence._logits(images, recurrence.average.answer_levels.numpy()[level]) for level in mixed])
+  logits = build.logits(recurrence.average, pixel_range.from_uint8(images)).numpy()
+  np.testing.assert_allclose(special.softmax(logits, axis=1), special.softmax(energies, axis=2).mean(0), atol=2e-5)
+  np.testing.assert_allclose(special.logsumexp(logits, axis=1), special.logsumexp(energies, axis=2).mean(0), rtol=1e-4)
 
 
 def test_training_levels_stay_in_the_schedules_range(two_passes):
