@@ -80,6 +80,7 @@ class Training:
         self.folder.tensorboard, trainer_flags.flagfile_lines(self.values),
         self.config.num_passes * self.config.updates_per_pass, self.recurrence.updates_done,
         trainer_flags.profile_window(self.values))
+    self._warn_of_classes_without_chain(dashboard)
     try:
       while self.recurrence.passes_done < self.config.num_passes:
         self._run_pass(rows, clock, evaluator, dashboard)
@@ -87,6 +88,13 @@ class Training:
     finally:
       dashboard.close()
     return evaluate.finish(self.folder, self.values, evaluator, self._classifier(), seconds)
+
+  def _warn_of_classes_without_chain(self, dashboard) -> None:
+    num_classes = self.recurrence.num_classes
+    without = num_classes - len(self.recurrence.chains.classes.hard())
+    if self.config.fakes and without:
+      dashboard.say(f"warning: --chains={self.config.chains} with --soft_fraction={self.config.soft_fraction:g} leave "
+                    f"{without} of {num_classes} classes without hard fakes")
 
   def _classifier(self) -> drawing_lib.DrawingClassifier:
     """The drawing classifier as training stands; built once, its compiled functions are kept."""

@@ -85,8 +85,8 @@ def attentive_network(image_shape: Sequence[int], num_classes: int, width: int, 
   """The network of Attentive-STIC.
 
   A stem of width/2 channels at full resolution (half, for images wider than 16 pixels), stages of `width` channels that
-  halve the canvas until a position is a tile (a last factor that is odd in one stride), and two residual blocks on the
-  tiles, so that a tile's key and value know its surroundings.
+  halve the canvas until a position is a tile (a last factor that is odd in one stride), a summary of the whole canvas
+  added to every tile, and two residual blocks, so that a tile's key and value know their surroundings.
 
   Args:
     image_shape: (H, W, C); H = W.
@@ -119,6 +119,10 @@ def attentive_network(image_shape: Sequence[int], num_classes: int, width: int, 
     hidden = convolutional.convolution(width, 1, f"conv_{stage}", seed=seed + 10 * stage + 1)(hidden)
     hidden = layers.Activation("swish")(hidden)
     features.append(hidden)
+  # What the whole canvas holds, told to every tile; through the blocks alone it would not reach them all.
+  context = layers.Dense(width, "swish", kernel_initializer=keras.initializers.VarianceScaling(2.0, seed=seed + 190),
+                         name="context")(layers.Flatten()(hidden))
+  hidden = layers.Add()([hidden, layers.Reshape([1, 1, width])(context)])
   for block in (1, 2):
     branch = convolutional.convolution(width, 1, f"tiles_{block}_conv1", seed=seed + 200 + 10 * block)(hidden)
     branch = layers.Activation("swish")(branch)

@@ -39,6 +39,10 @@ class MixedClasses:
     """The class of the larger share: int32 [N]."""
     return np.where(self.shares >= 0.5, self.labels[:, 0], self.labels[:, 1])
 
+  def hard(self) -> np.ndarray:
+    """The classes that a fake is wholly of, each once and in order: int32 [≤ K]."""
+    return np.unique(self.labels[self.shares == 1, 0])
+
   def state(self, group: str) -> Dict[str, np.ndarray]:
     """For a checkpoint."""
     return {f"{group}/labels": self.labels, f"{group}/shares": self.shares}

@@ -30,6 +30,11 @@ def test_hard_classes_are_balanced():
   assert collections.Counter(weights[:750].argmax(1).tolist()) == {label: 75 for label in range(10)}
 
 
+def test_the_classes_that_have_hard_fakes():
+  mixed = fakes.classes_of_chains(12, 10, 0.25, np.random.default_rng(0))
+  np.testing.assert_array_equal(mixed.hard(), np.arange(9))
+
+
 def test_mixtures_reach_all_pairs_and_shares():
   weights = _weights(3000, 4, 1.0)
   assert len({tuple(np.flatnonzero(row)) for row in weights}) == 6

@@ -7,16 +7,27 @@ import stic_tf
 from tests import tiny_run
 
 FLAGS = ("--model=score", "--blocks=1", "--preconditioner=identity", "--corrector_steps=1", "--correction=0.5",
-         "--updates_per_pass=4", "--chains=16", "--num_steps=4", "--pass_steps=4")
+         "--updates_per_pass=4", "--chains=12", "--num_steps=4", "--pass_steps=4")
 
 
 @pytest.fixture(scope="module")
-def score_run(train, tmp_path_factory):
-  """A finished tiny run. Not to be written to, but by the one test that evaluates it anew."""
+def training(train, tmp_path_factory):
+  """(The folder of a finished tiny run, the outcome of the command that trained it.)"""
   folder = tmp_path_factory.mktemp("score") / "run"
   outcome = train(folder, *FLAGS)
   assert outcome.code == 0, outcome.stderr
-  return folder
+  return folder, outcome
+
+
+@pytest.fixture(scope="module")
+def score_run(training):
+  """A finished tiny run. Not to be written to, but by the one test that evaluates it anew."""
+  return training[0]
+
+
+def test_classes_without_hard_fakes_are_named(training):
+  """Of 12 chains a quarter is soft: nine hard ones for ten classes."""
+  assert "--chains=12 with --soft_fraction=0.25 leave 1 of 10 classes without hard fakes" in training[1].stderr
 
 
 def test_a_run_has_what_every_run_has(score_run):
