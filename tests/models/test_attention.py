@@ -48,6 +48,17 @@ def test_no_tile_is_left_out_whatever_the_weights():
   assert np.exp(2.9) < ratios.max() < np.exp(3.01)
 
 
+def test_every_tile_knows_the_whole_canvas():
+  """The first of 12×12 tiles changes with a pixel of the opposite corner, out of the convolutions' reach."""
+  network = build.build_network(config_lib.ModelConfig(model="attentive", width=8, tile_grid=12), (24, 24, 1), 10, 0)
+  values = keras.Model(network.input, network.get_layer("tokens").output[1])
+  image = _images((24, 24, 1), 1)
+  with tf.GradientTape() as tape:
+    tape.watch(image)
+    first = tf.reduce_sum(values(image)[:, 0])
+  assert np.abs(tape.gradient(first, image).numpy()[0, -1, -1, 0]) > 1e-6
+
+
 def test_a_grid_that_does_not_divide_the_canvas_is_refused():
   with pytest.raises(ValueError, match="3 tiles a side"):
     _network(tile_grid=3)
