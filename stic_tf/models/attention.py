@@ -3,10 +3,12 @@
 A convolutional trunk gives each of M tiles a key and a value, shared by all classes. Class k owns two rows of
 an embedding table, a query q_k and a readout e_k:
 
-    a_k(x) = softmax_m( c·tanh(q_k · key_m(x) / (c√d)) ) ,    z_k(x) = Σ_m a_k,m(x) · (e_k · value_m(x)) + b_k .
+    a_k(x) = softmax_m( c·tanh(q_k · (key_m(x) - mean key(x)) / (c√d)) ) ,
+    z_k(x) = Σ_m a_k,m(x) · (e_k · value_m(x)) + b_k .
 
 The scores are capped at ±c, so that no tile has more than e^2c times another's attention: left alone a class comes to
-look at a single tile, and there would be nothing to draw by.
+look at a single tile, and there would be nothing to draw by. They are centred before, as what the tiles have in common
+would drive all of them into the cap, and attention would be even.
 All logits cost O(K·M·d) beyond the trunk; those of a few classes gather their rows and cost O(M·d), whatever K is.
 Swish throughout and no batch statistics, as in convolutional.py.
 """
@@ -26,7 +28,8 @@ _CAP = 1.5  # c
 
 def _attend(scores: tf.Tensor, size: int) -> tf.Tensor:
   """q · k [B, n, M] -> attention [B, n, M], rows that sum to 1."""
-  return tf.nn.softmax(_CAP * tf.tanh(scores * (size ** -0.5 / _CAP)))
+  centred = scores - tf.reduce_mean(scores, axis=-1, keepdims=True)
+  return tf.nn.softmax(_CAP * tf.tanh(centred * (size ** -0.5 / _CAP)))
 
 
 class TileTokens(layers.Layer):

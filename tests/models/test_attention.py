@@ -48,6 +48,17 @@ def test_no_tile_is_left_out_whatever_the_weights():
   assert np.exp(2.9) < ratios.max() < np.exp(3.01)
 
 
+def test_what_the_tiles_have_in_common_does_not_even_out_attention():
+  network = _network()
+  queries = network.get_layer("class_queries")
+  rng = np.random.default_rng(0)
+  keys = rng.normal(size=[2, 16, 8]).astype(np.float32)
+  maps = queries.attention(tf.constant(keys)).numpy()
+  np.testing.assert_allclose(queries.attention(tf.constant(keys + 30 * rng.normal(size=8).astype(np.float32))), maps,
+                             atol=1e-4)
+  assert maps.max() > 1.5 / 16
+
+
 def test_every_tile_knows_the_whole_canvas():
   """The first of 12×12 tiles changes with a pixel of the opposite corner, out of the convolutions' reach."""
   network = build.build_network(config_lib.ModelConfig(model="attentive", width=8, tile_grid=12), (24, 24, 1), 10, 0)
