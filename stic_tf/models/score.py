@@ -155,11 +155,15 @@ class ScoreNetwork(keras.Model):
     self.mean.assign(mean)
     self.data_scale.assign(data_scale)
 
+  def gaussian(self, images, noise_level):
+    """-‖x - μ‖² / (2 (σ² + σ_d²)), what all class energies have in common: [B, H, W, C], σ [B] -> [B]."""
+    variance = tf.square(noise_level) + tf.square(self.data_scale)
+    return -0.5 * tf.reduce_sum(tf.square(images - self.mean), axis=[1, 2, 3]) / variance
+
   def call(self, inputs):
     images, noise_level = inputs
-    centred = images - self.mean
-    variance = tf.square(noise_level) + tf.square(self.data_scale)
-    scaled = centred / tf.sqrt(variance)[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    scale = tf.sqrt(tf.square(noise_level) + tf.square(self.data_scale))
+    scaled = (images - self.mean) / scale[:, tf.newaxis, tf.newaxis, tf.newaxis]
     energy, evidence = self.trunk([scaled, 0.25 * tf.math.log(noise_level)])
-    gaussian = -0.5 * tf.reduce_sum(tf.square(centred), axis=[1, 2, 3]) / variance
-    return [gaussian[:, tf.newaxis] + (self.data_scale / noise_level)[:, tf.newaxis] * energy, evidence]
+    gaussian = self.gaussian(images, noise_level)[:, tf.newaxis]
+    return [gaussian + (self.data_scale / noise_level)[:, tf.newaxis] * energy, evidence]

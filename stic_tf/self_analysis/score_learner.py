@@ -39,7 +39,7 @@ class ScoreLearner(learner_lib.Learner):
 
     Returns:
       A dictionary of scalars: loss_denoising, loss_classification, loss_mixup, loss_generative, energy_bound (largest
-      |f| σ/σ_d, which is of one size at all levels).
+      |g| of the denoising stream, which is of one size at all levels; f's Gaussian part grows with the canvas).
     """
     clean, levels = data["clean_images"], data["clean_levels"]
     wide = levels[:, tf.newaxis, tf.newaxis, tf.newaxis]
@@ -72,5 +72,6 @@ class ScoreLearner(learner_lib.Learner):
     gradients = (tape.gradient(loss, body, unconnected_gradients=zero)
                  + tape.gradient(head_loss, head, unconnected_gradients=zero))
     self.optimizer.apply_gradients(zip(gradients, body + head))
-    logs["energy_bound"] = tf.reduce_max(tf.abs(energies) * (levels / self.network.data_scale)[:, tf.newaxis])
+    learnt = energies - self.network.gaussian(noisy, levels)[:, tf.newaxis]
+    logs["energy_bound"] = tf.reduce_max(tf.abs(learnt) * (levels / self.network.data_scale)[:, tf.newaxis])
     return logs

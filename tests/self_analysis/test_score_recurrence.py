@@ -1,5 +1,6 @@
 """Score-STIC's passes: what it learns, its fakes, the level it answers at, and a state that can be taken back."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +11,7 @@ from stic_tf.datasets import pixel_range
 from stic_tf.models import build
 from stic_tf.sampler import gram
 from stic_tf.self_analysis import losses
+from stic_tf.self_analysis import score_learner
 from stic_tf.self_analysis import systems
 from tests.self_analysis import test_recurrence as plain
 
@@ -142,6 +144,24 @@ def test_the_denoising_loss_weighs_levels_as_edm():
     noisy = clean + level * rng.normal(size=clean.shape).astype(np.float32)
     loss = losses.denoising(noisy * 0.25 / (level ** 2 + 0.25), clean, tf.fill([4000], level), 0.5)
     assert float(loss) == pytest.approx(1.0, rel=0.03)
+
+
+def test_divergence_is_of_what_is_learnt_not_of_the_canvas():
+  """At σ = 20 the Gaussian part of f alone is beyond 1e4 σ_d/σ on 28×28 pixels, before anything has been learnt."""
+  network = build.build_network(config_lib.ModelConfig(model="score", width=8, blocks=1), (28, 28, 1), 10, 0)
+  network.set_moments(np.zeros([28, 28, 1], np.float32), 0.3)
+  learner = score_learner.ScoreLearner(network, network, 0.0, 0.005, 0.9)
+  learner.compile(optimizer=keras.optimizers.Adam(1e-3, jit_compile=False))
+  rng = np.random.default_rng(0)
+  images, levels = np.zeros([4, 28, 28, 1], np.float32), np.full([4], 20.0, np.float32)
+  noise = rng.standard_normal(images.shape, np.float32)
+  labels = np.eye(10, dtype=np.float32)[:4]
+  energies, _ = build.level_energies(network, images + 20 * noise, levels)
+  assert np.abs(energies).max() * 20 / 0.3 > 1e4
+  logs = learner.train_step({
+      "clean_images": images, "clean_labels": labels, "noise": noise, "clean_levels": tf.constant(levels),
+      "mixup_images": images, "mixup_labels": labels, "mixup_levels": tf.constant(levels)})
+  assert float(logs["energy_bound"]) < 100
 
 
 def test_divergence_is_found(two_passes, another):
