@@ -24,6 +24,7 @@ from stic_tf.self_analysis import losses  # noqa: E402
 from stic_tf.self_analysis import score_learner  # noqa: E402
 
 _CLASSES = 10
+_BFLOAT16 = "auto_mixed_precision_onednn_bfloat16"
 
 
 def _learner(shape, width, blocks):
@@ -70,7 +71,20 @@ def _contestants(learner, data):
   steps = {"score": score, "classification": classify,
            "update_without_fakes": lambda: learner.train_step(without_fakes)["loss_denoising"],
            "update": lambda: learner.train_step(data)["loss_denoising"]}
-  return {name: tf.function(step, autograph=False) for name, step in steps.items()}
+  functions = {name: tf.function(step, autograph=False) for name, step in steps.items()}
+  functions["without_fakes_bfloat16"] = _in_bfloat16(tf.function(steps["update_without_fakes"], autograph=False))
+  return functions
+
+
+def _in_bfloat16(function):
+  """`function` where oneDNN takes bfloat16: an option of the graph's optimizer, so it is set around each call."""
+  def run():
+    tf.config.optimizer.set_experimental_options({_BFLOAT16: True})
+    try:
+      return function()
+    finally:
+      tf.config.optimizer.set_experimental_options({_BFLOAT16: False})
+  return run
 
 
 def main() -> None:
