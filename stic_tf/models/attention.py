@@ -20,7 +20,6 @@ import tensorflow as tf
 from keras import layers
 
 from stic_tf import sparse_weights
-from stic_tf.models import activation
 from stic_tf.models import convolutional
 
 NAME = "attentive"
@@ -112,28 +111,27 @@ def attentive_network(image_shape: Sequence[int], num_classes: int, width: int, 
   stem_stride = 2 if side > 16 and side // tile_grid % 2 == 0 else 1
   stem_width = width // 2 if side // stem_stride > tile_grid else width
   hidden = convolutional.convolution(stem_width, stem_stride, "stem", seed=seed)(image)
-  hidden = layers.Activation(activation.swish)(hidden)
+  hidden = layers.Activation("swish")(hidden)
   features, stage = [], 0
   while hidden.shape[1] > tile_grid:
     stage += 1
     left = hidden.shape[1] // tile_grid
     stride = 2 if left % 2 == 0 else left
     hidden = convolutional.convolution(width, stride, f"down_{stage}", seed=seed + 10 * stage)(hidden)
-    hidden = layers.Activation(activation.swish)(hidden)
+    hidden = layers.Activation("swish")(hidden)
     hidden = convolutional.convolution(width, 1, f"conv_{stage}", seed=seed + 10 * stage + 1)(hidden)
-    hidden = layers.Activation(activation.swish)(hidden)
+    hidden = layers.Activation("swish")(hidden)
     features.append(hidden)
   # What the whole canvas holds, told to every tile; through the blocks alone it would not reach them all.
-  initializer = keras.initializers.VarianceScaling(2.0, seed=seed + 190)
-  context = layers.Dense(width, activation.swish, kernel_initializer=initializer, name="context")(
-      layers.Flatten()(hidden))
+  context = layers.Dense(width, "swish", kernel_initializer=keras.initializers.VarianceScaling(2.0, seed=seed + 190),
+                         name="context")(layers.Flatten()(hidden))
   hidden = layers.Add()([hidden, layers.Reshape([1, 1, width])(context)])
   for block in (1, 2):
     branch = convolutional.convolution(width, 1, f"tiles_{block}_conv1", seed=seed + 200 + 10 * block)(hidden)
-    branch = layers.Activation(activation.swish)(branch)
+    branch = layers.Activation("swish")(branch)
     branch = convolutional.convolution(width, 1, f"tiles_{block}_conv2", seed=seed + 201 + 10 * block)(branch)
     branch = convolutional.BranchScale(name=f"tiles_{block}_scale")(branch)
-    hidden = layers.Activation(activation.swish)(layers.Add()([hidden, branch]))
+    hidden = layers.Activation("swish")(layers.Add()([hidden, branch]))
   features.append(hidden)
   keys, values = TileTokens(width, seed + 300, name="tokens")(hidden)
   logits = ClassQueries(num_classes, seed + 310, name="class_queries")([keys, values])

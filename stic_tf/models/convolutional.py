@@ -8,8 +8,6 @@ from typing import Sequence
 import keras
 from keras import layers
 
-from stic_tf.models import activation
-
 
 def convolution(filters: int, stride: int, name: str, scale: float = 2.0, seed: int = 0) -> layers.Conv2D:
   """A convolution, 3×3, 4×4 with a stride of 2, and of patches side by side with a larger one; `scale` 2 is He's."""
@@ -38,18 +36,16 @@ def small_network(image_shape: Sequence[int], num_classes: int, width: int, seed
   image = keras.Input(image_shape, name="image")
   features = []
   stem_stride = 1 if image_shape[0] <= 16 else 2
-  hidden = layers.Activation(activation.swish)(convolution(width // 2, stem_stride, "stem", seed=seed)(image))
+  hidden = layers.Activation("swish")(convolution(width // 2, stem_stride, "stem", seed=seed)(image))
   stage = 0
   while hidden.shape[1] > 4:
     stage += 1
-    hidden = convolution(width, 2, f"down_{stage}", seed=seed + 2 * stage)(hidden)
-    hidden = layers.Activation(activation.swish)(hidden)
-    hidden = convolution(width, 1, f"conv_{stage}", seed=seed + 2 * stage + 1)(hidden)
-    hidden = layers.Activation(activation.swish)(hidden)
+    hidden = layers.Activation("swish")(convolution(width, 2, f"down_{stage}", seed=seed + 2 * stage)(hidden))
+    hidden = layers.Activation("swish")(convolution(width, 1, f"conv_{stage}", seed=seed + 2 * stage + 1)(hidden))
     features.append(hidden)
   hidden = layers.Flatten()(hidden)
   initializer = keras.initializers.VarianceScaling(2.0, seed=seed + 100)
-  hidden = layers.Dense(2 * width, activation.swish, kernel_initializer=initializer, name="hidden")(hidden)
+  hidden = layers.Dense(2 * width, "swish", kernel_initializer=initializer, name="hidden")(hidden)
   logits = layers.Dense(num_classes, kernel_initializer=keras.initializers.VarianceScaling(0.1, seed=seed + 101),
                         name="logits")(hidden)
   return keras.Model(image, [logits, *features], name="small")
@@ -89,9 +85,9 @@ def wide_resnet(image_shape: Sequence[int], num_classes: int, depth: int, widen:
     for block in range(blocks):
       name, block_seed = f"group{group}_block{block}", seed + 1000 * (group + 1) + 10 * block
       stride = 2 if group and not block else 1
-      active = layers.Activation(activation.swish)(hidden)
+      active = layers.Activation("swish")(hidden)
       branch = convolution(filters, stride, f"{name}_conv1", seed=block_seed)(active)
-      branch = layers.Activation(activation.swish)(branch)
+      branch = layers.Activation("swish")(branch)
       branch = convolution(filters, 1, f"{name}_conv2", seed=block_seed + 1)(branch)
       branch = BranchScale(name=f"{name}_scale")(branch)
       if stride != 1 or hidden.shape[-1] != filters:
@@ -99,7 +95,7 @@ def wide_resnet(image_shape: Sequence[int], num_classes: int, depth: int, widen:
         hidden = layers.Conv2D(filters, 1, stride, kernel_initializer=initializer, name=f"{name}_skip")(active)
       hidden = layers.Add()([hidden, branch])
     features.append(hidden)
-  hidden = layers.GlobalAveragePooling2D()(layers.Activation(activation.swish)(hidden))
+  hidden = layers.GlobalAveragePooling2D()(layers.Activation("swish")(hidden))
   logits = layers.Dense(num_classes, kernel_initializer=keras.initializers.VarianceScaling(0.1, seed=seed + 1),
                         name="logits")(hidden)
   return keras.Model(image, [logits, *features], name=f"wide_resnet_{depth}_{widen}")

@@ -13,8 +13,6 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from stic_tf.models import activation
-
 _EMBEDDING = 128
 _HARMONICS = 4
 # Widest grid, in positions a side, that attends: where attention costs no more than the convolutions around it.
@@ -74,9 +72,9 @@ class _SumPool(layers.Layer):
 
 
 def _residual_block(hidden, embedding, filters: int, name: str, seed: int):
-  branch = layers.Activation(activation.swish)(_Film(name=f"{name}_film1")([hidden, embedding]))
+  branch = layers.Activation("swish")(_Film(name=f"{name}_film1")([hidden, embedding]))
   branch = _convolution(filters, 1, f"{name}_conv1", seed)(branch)
-  branch = layers.Activation(activation.swish)(_Film(name=f"{name}_film2")([branch, embedding]))
+  branch = layers.Activation("swish")(_Film(name=f"{name}_film2")([branch, embedding]))
   branch = _BranchScale(name=f"{name}_scale")(_convolution(filters, 1, f"{name}_conv2", seed + 1, 2.0)(branch))
   return layers.Add()([hidden, branch])
 
@@ -99,9 +97,9 @@ def _trunk(image_shape: Sequence[int], num_classes: int, width: int, blocks: int
   makes a stroke a stroke is local, which digit it is part of is not.
   """
   image, conditioning = keras.Input(image_shape, name="scaled_image"), keras.Input([], name="log_noise")
-  embedding = layers.Dense(_EMBEDDING, activation.swish, kernel_initializer=_initializer(2.0, seed), name="embed1")(
+  embedding = layers.Dense(_EMBEDDING, "swish", kernel_initializer=_initializer(2.0, seed), name="embed1")(
       _Embedding(name="harmonics")(conditioning))
-  embedding = layers.Dense(_EMBEDDING, activation.swish, kernel_initializer=_initializer(2.0, seed + 1), name="embed2")(
+  embedding = layers.Dense(_EMBEDDING, "swish", kernel_initializer=_initializer(2.0, seed + 1), name="embed2")(
       embedding)
   hidden = _convolution(width, 1 if image_shape[0] <= 16 else 2, "stem", seed + 2)(image)
   readouts, stage = [], 0
@@ -111,14 +109,14 @@ def _trunk(image_shape: Sequence[int], num_classes: int, width: int, blocks: int
                                seed + 100 * (stage + 1) + 10 * block)
     if image_shape[0] >= _ATTENTION_FROM and hidden.shape[1] <= _ATTENTION_SIDE:
       hidden = _attention(hidden, f"stage{stage}_attention", seed + 100 * (stage + 1) + 90)
-    read = layers.Activation(activation.swish)(_Film(name=f"stage{stage}_read")([hidden, embedding]))
+    read = layers.Activation("swish")(_Film(name=f"stage{stage}_read")([hidden, embedding]))
     readouts.append(_SumPool(name=f"stage{stage}_sum")(read))
     if hidden.shape[1] <= 4:
       break
     stage += 1
     hidden = _convolution(width * min(2 ** stage, 4), 2, f"down{stage}", seed + 100 * stage + 50)(hidden)
   pooled = layers.GlobalAveragePooling2D()(read)
-  summary = layers.Dense(4 * width, activation.swish, kernel_initializer=_initializer(2.0, seed + 3), name="hidden")(
+  summary = layers.Dense(4 * width, "swish", kernel_initializer=_initializer(2.0, seed + 3), name="hidden")(
       layers.Concatenate()([pooled, embedding]))
   local = layers.Concatenate()(readouts)
   outputs = []
