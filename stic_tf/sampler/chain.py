@@ -96,19 +96,20 @@ def run_kernel(kernel: Kernel, state, state_shape, size: int, seeds: tf.Tensor, 
   keys = random_lib.image_keys(seeds, random_lib.CHAIN_STREAM)
   block = block_steps or max(1, min(32, _BLOCK_NUMBERS // (16 * size)))
 
+  longest = tf.reduce_max(num_steps)
+  # Keys of all steps at once: two words a step and chain, against a hundred tiny operations in every step.
+  step_keys = random_lib.fold_steps(keys, first_step + tf.range(longest + block))
+
   def random_block(step):
-    return random_lib.normals_and_log_uniforms(keys, first_step + step + tf.range(block), size)
+    return random_lib.of_step_keys([tf.slice(key, [step, 0], [block, batch]) for key in step_keys], size)
 
   def body(step, state, log_step_size, accepted_sum, accepted_count, normals, log_uniforms, frames):
     running = step < num_steps
     burning = tf.logical_and(running, step < burn_in_steps)
     state, info = kernel(state, step, normals[step % block], log_uniforms[step % block], tf.exp(log_step_size), running)
     # The next step's random numbers wait for nothing: they are made in the gaps that the network leaves on the cores.
-    if block > 1:
-      normals, log_uniforms = tf.cond(tf.equal((step + 1) % block, 0), lambda: random_block(step + 1),
-                                      lambda: (normals, log_uniforms))
-    else:
-      normals, log_uniforms = random_block(step + 1)
+    used_up = tf.logical_and(tf.equal((step + 1) % block, 0), step + 1 < longest)
+    normals, log_uniforms = tf.cond(used_up, lambda: random_block(step + 1), lambda: (normals, log_uniforms))
     gain = tf.pow(tf.cast(step + 1, tf.float32), -0.6)
     log_step_size += tf.where(burning, gain * (info.acceptance_probability - target_acceptance), 0.0)
     # Before burn-in ends the sum starts anew, so that what is reported is the fixed kernel's acceptance.
@@ -120,7 +121,6 @@ def run_kernel(kernel: Kernel, state, state_shape, size: int, seeds: tf.Tensor, 
     return step + 1, state, log_step_size, accepted_sum, accepted_count, normals, log_uniforms, frames
 
   zeros = tf.zeros([batch])
-  longest = tf.reduce_max(num_steps)
   _, state, log_step_size, accepted_sum, accepted_count, _, _, frames = tf.while_loop(
       lambda step, *_: step < longest, body,
       [tf.constant(0), state, log_step_size, zeros, zeros, *random_block(0),

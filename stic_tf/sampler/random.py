@@ -102,17 +102,25 @@ def normals_and_log_uniforms(keys, steps: tf.Tensor, size: int):
   Returns:
     float32 [S, B, size] standard normals and float32 [S, B] logarithms of uniforms in (0, 1).
   """
-  key0, key1 = fold_steps(keys, steps)
+  return of_step_keys(fold_steps(keys, steps), size)
+
+
+def of_step_keys(step_keys, size: int):
+  """`normals_and_log_uniforms` of what `fold_steps` gave, two uint32 [S, B], so that a loop need not fold anew."""
+  shape = tf.shape(step_keys[0])
   pairs = math.ceil((size + 1) / 2 / _VECTOR) * _VECTOR + _VECTOR
-  counters = tf.reshape(tf.range(pairs, dtype=tf.int32), [1, 1, pairs])
-  word0, word1 = threefry2x32(key0[..., tf.newaxis], key1[..., tf.newaxis], counters, tf.zeros_like(counters))
+  counters = tf.range(pairs)[tf.newaxis]
+  # A row a step and image: TensorFlow spreads keys over the pixels faster in two dimensions than in three.
+  key0, key1 = (tf.reshape(key, [-1, 1]) for key in step_keys)
+  word0, word1 = threefry2x32(key0, key1, counters, tf.zeros_like(counters))
   # The counter from `normal_pairs` on is the accept test's; all logarithms are taken in one padded tensor.
   normal_pairs = pairs - _VECTOR
   log_uniform = tf.math.log(_open_uniform(word0))
-  radius = tf.sqrt(-2.0 * log_uniform[..., :normal_pairs])
-  angle = (2.0 * math.pi) * _open_uniform(word1[..., :normal_pairs])
-  normals = tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=-1)[..., :size]
-  return normals, log_uniform[..., normal_pairs]
+  radius = tf.sqrt(-2.0 * log_uniform[:, :normal_pairs])
+  angle = (2.0 * math.pi) * _open_uniform(word1[:, :normal_pairs])
+  normals = tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], axis=1)[:, :size]
+  return (tf.reshape(normals, tf.concat([shape, [size]], axis=0)),
+          tf.reshape(log_uniform[:, normal_pairs], shape))
 
 
 def normals(seeds: tf.Tensor, stream: int, size: int, step=0) -> tf.Tensor:
