@@ -72,13 +72,12 @@ def serve(settings: server_config.ServerConfig, stop: threading.Event,
       _LOG.info("Exporting HTTP/REST API at:%s:%d ...", settings.host, rest_server.port)
     on_ready(port, rest_server.port if rest_server else None)
     stop.wait()
+    drained = grpc_server.stop(settings.drain_seconds)
+    # Said when new calls are refused, so that who reads it can count on that.
     _LOG.info("Shutting down: waiting for requests under way, %g s at most", settings.drain_seconds)
-    draining = [threading.Thread(target=server.stop, args=(settings.drain_seconds,))
-                for server in (grpc_server, rest_server) if server]
-    for thread in draining:
-      thread.start()
-    for thread in draining:
-      thread.join()
+    if rest_server:
+      rest_server.stop(settings.drain_seconds)
+    drained.wait()
   finally:
     manager.stop()
     if batcher:

@@ -1,6 +1,7 @@
 """The gRPC side: tensorflow.serving.PredictionService, tensorflow.serving.ModelService and grpc.health.v1.Health."""
 
 import logging
+import threading
 import time
 from concurrent import futures
 from typing import Callable, Optional
@@ -138,7 +139,7 @@ class GrpcServer:
       self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
     return port
 
-  def stop(self, drain_seconds: float) -> None:
-    """Refuses new calls at once and returns when those under way have ended, or after `drain_seconds`."""
+  def stop(self, drain_seconds: float) -> threading.Event:
+    """Refuses new calls at once; the event is set when those under way have ended, or after `drain_seconds`."""
     self._health.enter_graceful_shutdown()
-    self._server.stop(drain_seconds).wait()
+    return self._server.stop(drain_seconds)
