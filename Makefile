@@ -2,9 +2,11 @@
 #   RUN_DIR=runs/digits                    the run that `make serve` exports and serves
 #   PYTHON=/path/to/python3.10            the interpreter of .venv, otherwise the first of 3.11, 3.10, 3.9 that is found
 #   PYTEST_ARGS="tests/sampler -k target"   which tests, otherwise all
+#   PYTEST_JOBS=0                           how many files of tests run side by side, otherwise 2; 0: one process
 
 PYTHON ?=
 PYTEST_ARGS ?=
+PYTEST_JOBS ?= 2
 RUN_DIR ?= runs/digits
 TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHON TF_CPP_MIN_LOG_LEVEL
@@ -24,7 +26,7 @@ serve:
 
 test:
 	@bash tools/set_up.sh requirements-test.txt
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	.venv/bin/python -m pytest -n $(PYTEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint:
 	@bash tools/set_up.sh requirements-test.txt
