@@ -5,14 +5,14 @@ import pytest
 import tensorflow as tf
 
 from export import serving_module
-from tests import test_batch_invariance as models
+from tests import untrained_classifiers
 
 COUNT = 3
 
 
 @pytest.fixture(scope="module")
 def classifier():
-  return models.attentive()
+  return untrained_classifiers.attentive()
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def signature(module, tmp_path_factory):
 
 
 def test_frames_are_those_of_the_live_model(classifier, signature):
-  weights, seeds = (rows[:COUNT] for rows in models._request())
+  weights, seeds = (rows[:COUNT] for rows in untrained_classifiers.request())
   live = classifier.draw(weights, seeds, num_steps=20, num_frames=serving_module.FRAMES)
   drawn = signature(class_weights=weights, seed=seeds, num_steps=np.full(COUNT, 20, np.int32),
                     temperature=np.ones(COUNT, np.float32))
