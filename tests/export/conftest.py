@@ -11,9 +11,10 @@ import tensorflow as tf
 
 import stic_tf
 from tests import tiny_run
+from tests import untrained_classifiers
 
 EXPORT_MAIN = tiny_run.MAIN.replace(os.path.join("trainers", "main.py"), os.path.join("export", "main.py"))
-COUNT = 17
+COUNT = untrained_classifiers.COUNT
 # The tiny run's own, fewer and more.
 STEPS, TEMPERATURES = (6, 1, 20), (1.0, 0.5)
 OUTPUTS = ("images", "probabilities", "log_density", "acceptance_rate")
@@ -53,10 +54,8 @@ def signatures(model_dir):
 @pytest.fixture(scope="session")
 def request_rows() -> Dict[str, np.ndarray]:
   """COUNT rows for `synthesize`: hard and soft classes, and settings of their own."""
-  rng = np.random.default_rng(0)
-  weights = np.where(np.arange(COUNT)[:, np.newaxis] % 3 > 0, np.eye(10)[np.arange(COUNT) % 10],
-                     rng.dirichlet(np.ones(10), COUNT)).astype(np.float32)
-  return {"class_weights": weights, "seed": rng.integers(-2 ** 62, 2 ** 62, [COUNT, 2]),
+  weights, seeds = untrained_classifiers.request()
+  return {"class_weights": weights, "seed": seeds,
           "num_steps": np.array([STEPS[i % len(STEPS)] for i in range(COUNT)], np.int32),
           "temperature": np.array([TEMPERATURES[i % len(TEMPERATURES)] for i in range(COUNT)], np.float32)}
 
