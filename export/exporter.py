@@ -19,6 +19,7 @@ from stic_tf import config as config_lib
 from stic_tf import drawing_classifier as drawing_lib
 from stic_tf import loading
 from stic_tf import provenance
+from stic_tf import run_folder
 
 # What a server takes for a version: an int64, by its digits.
 _VERSION = re.compile(r"\d{1,18}")
@@ -47,17 +48,17 @@ def export_run(run_dir: str, export_dir: str, max_steps: int = 0) -> str:
     OSError: it cannot be written. In each case nothing is left behind.
   """
   run_dir, export_dir = os.path.expanduser(run_dir), os.path.abspath(os.path.expanduser(export_dir))
-  classifier = loading.load(run_dir)
-  record = {"run_dir": os.path.abspath(run_dir), "settings": _read_json(run_dir, "settings.json"),
-            "flags": _read_text(run_dir, "flags.txt"), "summary": _read_json(run_dir, "summary.json"),
-            "last_pass": _last_pass(run_dir)}
+  classifier, folder = loading.load(run_dir), run_folder.RunFolder(run_dir)
+  record = {"run_dir": os.path.abspath(run_dir), "checkpoint": os.path.basename(classifier.checkpoint),
+            "settings": folder.json("settings.json"), "flags": folder.text("flags.txt"),
+            "summary": folder.json("summary.json"), "last_pass": folder.last_row()}
   return export_classifier(classifier, export_dir, max_steps, record)
 
 
 def export_classifier(classifier: drawing_lib.DrawingClassifier, export_dir: str, max_steps: int = 0,
                       record: Optional[dict] = None) -> str:
   """`export_run` of a classifier in memory; `record` (JSON-ready) is kept in assets.extra/export.json."""
-  own_steps = classifier.sampler.num_steps
+  own_steps = classifier.config.sampler.num_steps
   max_steps = max_steps or serving_module.default_max_steps(own_steps)
   config_lib.require(own_steps <= max_steps < 2 ** 31, "max_steps", max_steps,
                      f"must lie between the run's own {own_steps} steps and 2^31")
@@ -71,7 +72,7 @@ def export_classifier(classifier: drawing_lib.DrawingClassifier, export_dir: str
     except tf.errors.OpError as problem:  # a full disk has several names among TensorFlow's errors
       raise config_lib.ConfigError(f"--export_dir={export_dir}: cannot be written ({problem.message})") from problem
     record = {**(record or {}), "serving": dataclasses.asdict(module.settings),
-              "step_size": classifier.sampler.step_size, "noise_level": float(classifier.noise_level),
+              "step_size": classifier.step_size, "noise_level": classifier.noise_level,
               "image_shape": classifier.image_shape, "versions": provenance.versions(),
               "git_commit": provenance.git_commit()}
     atomic_file.write_text(os.path.join(extra, "export.json"), json.dumps(record, indent=1) + "\n")
@@ -107,24 +108,3 @@ def _aside(export_dir: str) -> Iterator[str]:
       with contextlib.suppress(OSError):  # not empty: someone else has exported meanwhile
         os.rmdir(new)
     raise
-
-
-def _read_text(run_dir: str, name: str) -> Optional[str]:
-  try:
-    with open(os.path.join(run_dir, name), encoding="utf-8") as file:
-      return file.read()
-  except OSError:
-    return None
-
-
-def _read_json(run_dir: str, name: str):
-  text = _read_text(run_dir, name)
-  try:
-    return json.loads(text) if text else None
-  except ValueError:
-    return None
-
-
-def _last_pass(run_dir: str):
-  lines = (_read_text(run_dir, "metrics.jsonl") or "").splitlines()
-  return json.loads(lines[-1]) if lines else None

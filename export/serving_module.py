@@ -91,7 +91,7 @@ class ServingModule(tf.Module):
   def __init__(self, classifier: drawing_lib.DrawingClassifier, max_steps: int):
     super().__init__(name="stic")
     self._classifier = classifier
-    own = classifier.sampler
+    own = classifier.config.sampler
     least, most = _TEMPERATURE_RANGE
     self.settings = Settings(own.num_steps, own.temperature, max_steps,
                              (min(least, own.temperature), max(most, own.temperature)), classifier.class_names)

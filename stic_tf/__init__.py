@@ -4,17 +4,23 @@
     probabilities = classifier.classify(images)           # uint8 [N, H, W, C] -> float32 [N, K]
     drawings = classifier.draw([3, 7], seeds=1)           # .images uint8 [2, H, W, C]
 
+    model = stic_tf.STIC(network, num_classes=10)         # a keras.Model around your own Keras network
+    model.compile(keras.optimizers.Adam())
+    model.fit(dataset, epochs=10, steps_per_epoch=200)    # of (images, labels)
+
 Importing the package imports neither TensorFlow nor the network.
 """
 
+import importlib
+
 __version__ = "0.1.0"
+
+_HOMES = {"load": "loading", "wrap": "loading", "DrawingClassifier": "drawing_classifier",
+          "Drawings": "drawing_classifier", "STIC": "systems.stic", "AttentiveSTIC": "systems.attentive",
+          "ScoreSTIC": "systems.score", "ConfigError": "config"}
 
 
 def __getattr__(name):
-  if name in ("load", "wrap"):
-    from stic_tf import loading  # pylint: disable=import-outside-toplevel
-    return getattr(loading, name)
-  if name in ("DrawingClassifier", "Drawings"):
-    from stic_tf import drawing_classifier  # pylint: disable=import-outside-toplevel
-    return getattr(drawing_classifier, name)
+  if name in _HOMES:
+    return getattr(importlib.import_module(f"stic_tf.{_HOMES[name]}"), name)
   raise AttributeError(f"module 'stic_tf' has no attribute {name!r}")

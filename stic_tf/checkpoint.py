@@ -1,33 +1,37 @@
-"""One checkpoint of a run: arrays by name and a JSON description, in one .npz without pickle."""
+"""One checkpoint of a run: arrays by the names of their variables and a JSON description, in one .npz without pickle."""
 
 import json
 import os
 import re
-from typing import Dict, List, Sequence, Tuple
+from typing import Dict, List, Mapping, Tuple
 
 import numpy as np
 
 from stic_tf import atomic_file
+from stic_tf.config import ConfigError
 
+# Goes up when what is saved, or what it is called, changes. 1 numbered its arrays.
+FORMAT = 2
 _DESCRIPTION = "description"
-_NAME = re.compile(r"pass_(\d{4,})\.npz")
+_NAME = re.compile(r"pass_(\d{4,})(?:_update_(\d{6,}))?\.npz")
 
 
 class UnreadableCheckpoint(ValueError):
   """A checkpoint file is truncated or damaged."""
 
 
-def path_of(folder: str, passes_done: int) -> str:
-  """`folder`/pass_NNNN.npz."""
-  return os.path.join(folder, f"pass_{passes_done:04d}.npz")
+def path_of(folder: str, passes_done: int, updates: int = 0) -> str:
+  """`folder`/pass_NNNN.npz after a pass, pass_NNNN_update_NNNNNN.npz after some updates of the next one."""
+  return os.path.join(folder, f"pass_{passes_done:04d}" + (f"_update_{updates:06d}" if updates else "") + ".npz")
 
 
 def available(folder: str) -> List[str]:
   """Paths of the checkpoints in `folder`, newest first; none where there is no folder."""
   if not os.path.isdir(folder):
     return []
-  found = [(int(match.group(1)), name) for name in os.listdir(folder) if (match := _NAME.fullmatch(name))]
-  return [os.path.join(folder, name) for _, name in sorted(found, reverse=True)]
+  found = [(int(match.group(1)), int(match.group(2) or 0), name) for name in os.listdir(folder)
+           if (match := _NAME.fullmatch(name))]
+  return [os.path.join(folder, name) for *_, name in sorted(found, reverse=True)]
 
 
 def write(path: str, arrays: Dict[str, np.ndarray], description: dict) -> None:
@@ -36,7 +40,7 @@ def write(path: str, arrays: Dict[str, np.ndarray], description: dict) -> None:
   Raises:
     OSError: it could not be written; what was at `path` is untouched.
   """
-  atomic_file.write_npz(path, {**arrays, _DESCRIPTION: np.array(json.dumps(description))})
+  atomic_file.write_npz(path, {**arrays, _DESCRIPTION: np.array(json.dumps({**description, "format": FORMAT}))})
 
 
 def read(path: str) -> Tuple[Dict[str, np.ndarray], dict]:
@@ -47,13 +51,21 @@ def read(path: str) -> Tuple[Dict[str, np.ndarray], dict]:
 
   Raises:
     UnreadableCheckpoint: the file is truncated or damaged.
+    ConfigError: it is whole, but of another format, or no checkpoint of this project.
   """
   try:
     with np.load(path, allow_pickle=False) as archive:
       arrays = {name: archive[name] for name in archive.files}
-    description = json.loads(str(arrays.pop(_DESCRIPTION)))
+    found = arrays.pop(_DESCRIPTION, None)
+    description = None if found is None else json.loads(str(found))
   except Exception as problem:  # how a damaged archive fails depends on where the damage lies
     raise UnreadableCheckpoint(f"{path} is truncated or damaged ({type(problem).__name__})") from problem
+  if description is None:
+    raise ConfigError(f"{path} is no checkpoint of this project: it lacks a description. Take it out of the folder")
+  made_in = description.pop("format", 1)
+  if made_in != FORMAT:
+    raise ConfigError(f"{path} has checkpoint format {made_in}, and this version reads format {FORMAT}: use the version "
+                      "that made it, or train again into another --run_dir")
   return arrays, description
 
 
@@ -65,6 +77,7 @@ def read_newest(folder: str) -> Tuple[str, Dict[str, np.ndarray], dict, List[str
 
   Raises:
     FileNotFoundError: there is no readable checkpoint in `folder`.
+    ConfigError: the newest that is whole is of another format.
   """
   problems = []
   for path in available(folder):
@@ -75,19 +88,19 @@ def read_newest(folder: str) -> Tuple[str, Dict[str, np.ndarray], dict, List[str
   raise FileNotFoundError("; ".join(problems) or f"no checkpoint in {folder}")
 
 
-def collect(group: str, variables: Sequence) -> Dict[str, np.ndarray]:
-  """The values of variables as the entries group/000, group/001, …"""
-  return {f"{group}/{i:03d}": variable.numpy() for i, variable in enumerate(variables)}
+def collect(variables: Mapping[str, object]) -> Dict[str, np.ndarray]:
+  """The values of variables by name."""
+  return {name: variable.numpy() for name, variable in variables.items()}
 
 
-def assign(arrays: Dict[str, np.ndarray], group: str, variables: Sequence) -> None:
-  """Gives variables the values that `collect` took.
+def assign(arrays: Mapping[str, np.ndarray], variables: Mapping[str, object]) -> None:
+  """Gives variables the values under their names.
 
   Raises:
-    ValueError: an entry is missing or of another shape.
+    ValueError: one is missing or of another shape; no variable has changed then.
   """
-  for i, variable in enumerate(variables):
-    value = arrays.get(f"{group}/{i:03d}")
-    if value is None or value.shape != tuple(variable.shape):
-      raise ValueError(f"checkpoint entry {group}/{i:03d} is missing or not of shape {tuple(variable.shape)}")
-    variable.assign(value)
+  for name, variable in variables.items():
+    if name not in arrays or arrays[name].shape != tuple(variable.shape):
+      raise ValueError(f"checkpoint entry {name} is missing or not of shape {tuple(variable.shape)}")
+  for name, variable in variables.items():
+    variable.assign(arrays[name])

@@ -1,20 +1,19 @@
 """Settings of a run as frozen dataclasses: validated on construction, to and from JSON. No TensorFlow here.
 
 The field names are the flag names of `trainers/flags.py`, so that an error about a field names the flag to change.
+Parts of the settings belong to some systems or networks only: `registries` says to which, and `RunConfig.check_read`
+refuses what the chosen ones do not read.
 """
 
 import dataclasses
 import math
-from typing import Any, Mapping
+from typing import Any, Dict, Iterable, Mapping, Sequence
 
-MODELS = ("stic", "attentive", "score")
-NETWORKS = ("auto", "small", "wide_resnet")
+from stic_tf import registries
+
 LOSSES = ("contrastive", "logistic")
-PRECONDITIONERS = ("gram", "dense", "spectral", "identity", "pixels")
 REFERENCES = ("gaussian", "flat")
 DRAWINGS = ("auto", "whole", "strokes")
-SAMPLERS = ("grmala", "unadjusted", "jem_sgld")
-PREDICTORS = ("heun", "none")
 
 
 class ConfigError(ValueError):
@@ -44,10 +43,9 @@ def _one_of(flag: str, value: str, allowed: tuple) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class NetworkConfig:
   """Which network, and its size. Raises ConfigError on a value out of range."""
 
-  model: str = "stic"
   network: str = "auto"
   width: int = 64
   depth: int = 10
@@ -56,8 +54,7 @@ class ModelConfig:
   tile_grid: int = 4
 
   def __post_init__(self):
-    _one_of("model", self.model, MODELS)
-    _one_of("network", self.network, NETWORKS)
+    _one_of("network", self.network, ("auto", *registries.NETWORKS))
     _at_least("width", self.width, 1)
     require(self.depth >= 10 and (self.depth - 4) % 6 == 0, "depth", self.depth, "must be 6n + 4 (10, 16, 22, 28, …)")
     _at_least("widen", self.widen, 1)
@@ -67,93 +64,109 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class SamplerConfig:
-  """The chain that draws. Raises ConfigError on a value out of range.
+  """The kernel that draws. Raises ConfigError on a value out of range.
 
-  `num_steps` are those of a fresh drawing, the first `burn_in_fraction` of them its burn-in; `training_steps` those of
-  one training update.
+  `num_steps` are those of a fresh drawing: steps of its chain, or noise levels.
   """
 
   sampler: str = "grmala"
   step_size: float = 0.1
   temperature: float = 1.0
   num_steps: int = 300
-  burn_in_fraction: float = 0.5
-  training_steps: int = 20
-  drawing: str = "auto"
-  sweep_every: int = 2
-  gram_weight: float = 0.0
-  gram_rank: int = 0
   preconditioner: str = "gram"
-  reference: str = "gaussian"
   target_acceptance: float = 0.574
 
   def __post_init__(self):
-    _one_of("sampler", self.sampler, SAMPLERS)
+    _one_of("sampler", self.sampler, tuple(registries.KERNELS))
     _positive("step_size", self.step_size)
     _positive("temperature", self.temperature)
     _at_least("num_steps", self.num_steps, 1)
-    require(0.0 <= self.burn_in_fraction < 1.0, "burn_in_fraction", self.burn_in_fraction, "must lie in [0, 1)")
-    _at_least("training_steps", self.training_steps, 1)
-    _one_of("drawing", self.drawing, DRAWINGS)
-    require(self.drawing != "strokes" or self.sampler == "grmala", "drawing", self.drawing,
-            "goes with --sampler=grmala")
-    _at_least("sweep_every", self.sweep_every, 0)
-    _at_least("gram_weight", self.gram_weight, 0)
-    _at_least("gram_rank", self.gram_rank, 0)
-    _one_of("preconditioner", self.preconditioner, PRECONDITIONERS)
+    _one_of("preconditioner", self.preconditioner, ("gram", *registries.PRECONDITIONERS))
     require((self.sampler == "jem_sgld") == (self.preconditioner == "pixels"), "preconditioner", self.preconditioner,
             "pixels goes with --sampler=jem_sgld, and that with pixels")
-    _one_of("reference", self.reference, REFERENCES)
     require(0.0 < self.target_acceptance < 1.0, "target_acceptance", self.target_acceptance, "must lie in (0, 1)")
 
 
 @dataclasses.dataclass(frozen=True)
-class RecurrenceConfig:
-  """Recurrent self-analysis: passes, fakes and losses. Raises ConfigError on a value out of range.
-
-  The smoothing noise s (standard deviation in [-1, 1] pixel units) falls from `noise_start` in the first pass to
-  `noise_end`, where it stays for the last `noise_hold` share of the passes.
-  """
+class TrainingConfig:
+  """Recurrent self-analysis, whatever the system. Raises ConfigError on a value out of range."""
 
   num_passes: int = 10
   updates_per_pass: int = 400
   batch_size: int = 64
-  loss: str = "contrastive"
   fakes: bool = True
   fake_weight: float = 1.0
-  energy_decay: float = 0.01
   soft_fraction: float = 0.25
   past_fraction: float = 0.1
   pool_capacity: int = 10000
   chains: int = 1000
-  restart_probability: float = 0.05
-  noise_start: float = 0.5
-  noise_end: float = 0.3
-  noise_hold: float = 0.4
   learning_rate: float = 1e-3
   ema_decay: float = 0.999
   mixup_alpha: float = 0.2
   divergence_bound: float = 1e4
+  mixed_precision: bool = False
+  jit: bool = False
 
   def __post_init__(self):
     _at_least("num_passes", self.num_passes, 1)
     _at_least("updates_per_pass", self.updates_per_pass, 1)
     _at_least("batch_size", self.batch_size, 1)
-    _one_of("loss", self.loss, LOSSES)
     _at_least("fake_weight", self.fake_weight, 0)
-    _at_least("energy_decay", self.energy_decay, 0)
     _fraction("soft_fraction", self.soft_fraction)
     _fraction("past_fraction", self.past_fraction)
     _at_least("pool_capacity", self.pool_capacity, 1)
     _at_least("chains", self.chains, 1)
-    _fraction("restart_probability", self.restart_probability)
-    _positive("noise_start", self.noise_start)
-    _positive("noise_end", self.noise_end)
-    _fraction("noise_hold", self.noise_hold)
     _positive("learning_rate", self.learning_rate)
     require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "must lie in [0, 1)")
     _at_least("mixup_alpha", self.mixup_alpha, 0)
     _positive("divergence_bound", self.divergence_bound)
+
+
+@dataclasses.dataclass(frozen=True)
+class WalkConfig:
+  """Chains that walk in a density smoothed by noise s. Raises ConfigError on a value out of range.
+
+  The smoothing noise s (standard deviation in [-1, 1] pixel units) falls from `noise_start` in the first pass to
+  `noise_end`, where it stays for the last `noise_hold` share of the passes. `burn_in_fraction` of a drawing's steps
+  adapt h; `training_steps` are those of one training update.
+  """
+
+  burn_in_fraction: float = 0.5
+  training_steps: int = 20
+  restart_probability: float = 0.05
+  gram_weight: float = 0.0
+  gram_rank: int = 0
+  reference: str = "gaussian"
+  loss: str = "contrastive"
+  energy_decay: float = 0.01
+  noise_start: float = 0.5
+  noise_end: float = 0.3
+  noise_hold: float = 0.4
+
+  def __post_init__(self):
+    require(0.0 <= self.burn_in_fraction < 1.0, "burn_in_fraction", self.burn_in_fraction, "must lie in [0, 1)")
+    _at_least("training_steps", self.training_steps, 1)
+    _fraction("restart_probability", self.restart_probability)
+    _at_least("gram_weight", self.gram_weight, 0)
+    _at_least("gram_rank", self.gram_rank, 0)
+    _one_of("reference", self.reference, REFERENCES)
+    _one_of("loss", self.loss, LOSSES)
+    _at_least("energy_decay", self.energy_decay, 0)
+    _positive("noise_start", self.noise_start)
+    _positive("noise_end", self.noise_end)
+    _fraction("noise_hold", self.noise_hold)
+
+
+@dataclasses.dataclass(frozen=True)
+class StrokesConfig:
+  """How an attentive classifier draws. Raises ConfigError on a value out of range."""
+
+  drawing: str = "auto"
+  sweep_every: int = 2
+
+  def __post_init__(self):
+    _one_of("drawing", self.drawing, DRAWINGS)
+    _at_least("sweep_every", self.sweep_every, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +195,7 @@ class ScoreConfig:
     require(self.sigma_min < self.sigma_max, "sigma_max", self.sigma_max,
             f"must be above --sigma_min={self.sigma_min:g}: the schedule must decrease")
     _positive("rho", self.rho)
-    _one_of("predictor", self.predictor, PREDICTORS)
+    _one_of("predictor", self.predictor, tuple(registries.SOLVERS))
     _at_least("corrector_steps", self.corrector_steps, 0)
     require(self.predictor != "none" or self.corrector_steps > 0, "corrector_steps", self.corrector_steps,
             "must be at least 1 with --predictor=none")
@@ -194,51 +207,103 @@ class ScoreConfig:
     _positive("clip_norm", self.clip_norm)
 
 
-def check_together(model: ModelConfig, sampler: SamplerConfig) -> None:
-  """Raises ConfigError where settings of the sampler do not go with the model."""
-  if model.model == "score":
-    require(sampler.sampler != "jem_sgld", "sampler", sampler.sampler,
-            "must be grmala or unadjusted with --model=score")
-    require(sampler.gram_weight == 0, "gram_weight", sampler.gram_weight, "must be 0 with --model=score")
-    require(sampler.reference == "gaussian", "reference", sampler.reference, "must be gaussian with --model=score")
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+  """All settings of a run's system, in parts.
 
-
-def draws_in_strokes(model: ModelConfig, sampler: SamplerConfig) -> bool:
-  """Whether a fresh drawing is made tile by tile, where attention looks, or in whole-image steps.
-
-  Raises:
-    ConfigError: strokes of a model without attention.
+  Raises ConfigError for a system that does not exist, or parts that do not go together.
   """
-  attentive = model.model == "attentive"
-  require(attentive or sampler.drawing != "strokes", "drawing", sampler.drawing, "goes with --model=attentive")
-  return attentive and sampler.sampler == "grmala" and sampler.drawing != "whole"
+
+  model: str = "stic"
+  network: NetworkConfig = NetworkConfig()
+  sampler: SamplerConfig = SamplerConfig()
+  training: TrainingConfig = TrainingConfig()
+  walk: WalkConfig = WalkConfig()
+  strokes: StrokesConfig = StrokesConfig()
+  score: ScoreConfig = ScoreConfig()
+
+  def __post_init__(self):
+    _one_of("model", self.model, tuple(registries.SYSTEMS))
+    require(self.strokes.drawing != "strokes" or self.sampler.sampler == "grmala", "drawing", self.strokes.drawing,
+            "goes with --sampler=grmala")
+
+  @classmethod
+  def of(cls, values: Mapping[str, Any]) -> "RunConfig":
+    """From settings by name; those that `values` lacks have their defaults, and names that are no setting are left.
+
+    Raises:
+      ConfigError: a value out of its range.
+    """
+    parts = {name: part(**{field: values[field] for field in _fields(part) if field in values})
+             for name, part in PARTS.items()}
+    return cls(**parts, **({"model": values["model"]} if "model" in values else {}))
+
+  def flat(self) -> Dict[str, Any]:
+    """All settings by name, JSON-ready."""
+    return {"model": self.model, **{field: value for name in PARTS
+                                    for field, value in dataclasses.asdict(getattr(self, name)).items()}}
+
+  def replace(self, **settings) -> "RunConfig":
+    """With some settings by name changed.
+
+    Raises:
+      ConfigError: a value out of its range, or a name that is no setting.
+    """
+    for name, value in settings.items():
+      require(name in self.flat(), name, value, "is no setting")
+    return RunConfig.of({**self.flat(), **settings})
+
+  def network_name(self, image_shape: Sequence[int]) -> str:
+    """The registry's name of the network: "auto" is the system's own, or goes by the image's size."""
+    if self.network.network != "auto":
+      return self.network.network
+    own = registries.SYSTEMS[self.model].network
+    return own or ("small" if image_shape[0] < _SMALL_SIDE else "wide_resnet")
+
+  def readers(self, name: str, image_shape: Sequence[int]) -> tuple:
+    """Who reads a setting that not all do: (the flag that chooses them, what it chose, all that read the setting).
+
+    None for a setting that everything reads.
+    """
+    part = next((part for part, fields in PARTS.items() if name in _fields(fields)), None)
+    if part == "network" and name != "network":
+      return "network", self.network_name(image_shape), [
+          other for other, entry in registries.NETWORKS.items() if name in entry.reads]
+    if part in OWN_PARTS:
+      return "model", self.model, [other for other, entry in registries.SYSTEMS.items() if part in entry.reads]
+    return None
+
+  def is_read(self, name: str, image_shape: Sequence[int]) -> bool:
+    """Whether the system or its network reads the setting `name`."""
+    found = self.readers(name, image_shape)
+    return found is None or found[1] in found[2]
+
+  def check_read(self, names: Iterable[str], image_shape: Sequence[int]) -> None:
+    """Raises ConfigError if the system or its network does not read one of the settings `names`."""
+    for name in names:
+      if not self.is_read(name, image_shape):
+        kind, chosen, readers = self.readers(name, image_shape)
+        read_by = f"; --{kind}={' and '.join(readers)} read{'s' if len(readers) == 1 else ''} it" if readers else ""
+        require(False, name, self.flat()[name], f"is not read by --{kind}={chosen}{read_by}")
+    samplers = registries.SYSTEMS[self.model].sampler_names
+    require(not samplers or self.sampler.sampler in samplers, "sampler", self.sampler.sampler,
+            f"must be {' or '.join(samplers)} with --model={self.model}")
 
 
-def check_canvas(model: ModelConfig, image_shape) -> None:
-  """Raises ConfigError unless the tiles of an attentive model divide a canvas of `image_shape` (H, W, C)."""
-  if model.model == "attentive":
-    height, width = image_shape[:2]
-    require(height % model.tile_grid == 0 and width % model.tile_grid == 0, "tile_grid", model.tile_grid,
-            f"must divide the canvas of {height}x{width} pixels")
+# Part of the settings -> its dataclass; the last ones are read by some systems only.
+PARTS = {"network": NetworkConfig, "sampler": SamplerConfig, "training": TrainingConfig, "walk": WalkConfig,
+         "strokes": StrokesConfig, "score": ScoreConfig}
+OWN_PARTS = ("walk", "strokes", "score")
+# Below this many pixels a side, "auto" means the small network.
+_SMALL_SIDE = 32
 
 
-def check_classes(recurrence: RecurrenceConfig, num_classes: int) -> None:
-  """Raises ConfigError unless the pool and the chains have room for `num_classes` classes."""
-  if recurrence.fakes:
-    require(recurrence.pool_capacity >= num_classes, "pool_capacity", recurrence.pool_capacity,
+def _fields(part: type) -> list:
+  return [field.name for field in dataclasses.fields(part)]
+
+
+def check_classes(training: TrainingConfig, num_classes: int) -> None:
+  """Raises ConfigError unless the pool has room for `num_classes` classes."""
+  if training.fakes:
+    require(training.pool_capacity >= num_classes, "pool_capacity", training.pool_capacity,
             f"must be at least {num_classes}, a fake a class")
-
-
-def to_json(config: Any) -> dict:
-  """A JSON-ready dict of a config dataclass."""
-  return dataclasses.asdict(config)
-
-
-def from_mapping(config_class: type, values: Mapping[str, Any]) -> Any:
-  """Builds `config_class` from the entries of `values` that are its fields; others are left alone.
-
-  Raises:
-    ConfigError: a value out of its range.
-  """
-  names = {field.name for field in dataclasses.fields(config_class)}
-  return config_class(**{name: value for name, value in values.items() if name in names})

@@ -1,20 +1,15 @@
 """The object a user holds: a classifier that answers and draws."""
 
 import dataclasses
-from typing import Callable, Dict, Optional, Sequence
+from typing import Callable, Dict, Optional
 
 import numpy as np
 import tensorflow as tf
 
 from stic_tf import config as config_lib
+from stic_tf import drawing as drawing_lib
 from stic_tf import replicas
-from stic_tf import sparse_weights
 from stic_tf.datasets import pixel_range
-from stic_tf.sampler import annealed as annealed_lib
-from stic_tf.sampler import canvas
-from stic_tf.sampler import drawing as drawing_lib
-from stic_tf.sampler import gram as gram_lib
-from stic_tf.sampler import target as target_lib
 
 # oneDNN and Eigen choose the kernel of a matrix product, and with it the order of its sums, by the number of rows. A
 # last bit is enough to turn a pixel and, now and then, an accept test: so every batch is filled up to whole blocks.
@@ -26,11 +21,10 @@ def _in_blocks(count, block: int):
   return -(-count // block) * block
 
 
-def _fill(tensors: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
-  """Tensors of B rows each, filled up to whole blocks with the same rows again."""
-  count = tf.shape(next(iter(tensors.values())))[0]
+def _fill(count: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+  """Fills tensors of `count` rows up to whole blocks with the same rows again."""
   rows = tf.range(_in_blocks(count, _ROW_BLOCK)) % tf.maximum(count, 1)
-  return {name: tf.gather(tensor, rows) for name, tensor in tensors.items()}
+  return lambda tensor: tf.gather(tensor, rows)
 
 
 @dataclasses.dataclass
@@ -87,46 +81,72 @@ def check_class_weights(class_weights, num_classes: int) -> np.ndarray:
 
 
 class DrawingClassifier:
-  """Classifies images and draws them with GRMALA.
+  """Classifies images and draws them, whatever the system behind it.
 
   Args:
-    logits: function images float32 [B, H, W, C] in [-1, 1] -> class logits [B, K], differentiable.
-    energy: f_w of `sampler.target`: (images, class weights [B, K]) -> [B].
-    preconditioner: fitted to the training images and `noise_level`.
-    image_shape: (H, W, C).
-    class_names: K names.
-    sampler: defaults of `draw`.
-    noise_level: s of the smoothed density the chain walks in; the jump renders it. 0 for none.
-    strategy: replicas to draw on; None for one.
-    annealed: what a noise-conditional network draws from, in place of `energy` and `preconditioner`.
-    tile_grid: tiles a side, to draw in strokes (an AttentiveEnergy's); 0 draws in whole-image steps.
+    system: a systems.base.System; the classifier follows its training.
+    config: settings of its drawings.
   """
 
-  def __init__(self, logits: Callable, energy: target_lib.ClassEnergy, preconditioner: gram_lib.Preconditioner,
-               image_shape: Sequence[int], class_names: Sequence[str], sampler: config_lib.SamplerConfig,
-               noise_level, strategy: Optional[tf.distribute.Strategy] = None,
-               annealed: Optional[annealed_lib.AnnealedTarget] = None, tile_grid: int = 0):
-    self.image_shape, self.class_names = tuple(image_shape), tuple(class_names)
-    self.num_classes = len(self.class_names)
-    self.sampler = sampler
-    self.noise_level = noise_level
-    self.strategy = strategy or tf.distribute.get_strategy()
-    self.target = target_lib.Target(energy, preconditioner, self.image_shape, sampler.reference)
-    self.annealed = annealed
-    self.tile_grid = tile_grid
-    self._logits = logits
+  def __init__(self, system, config: config_lib.RunConfig):
+    self.system, self.config = system, config
+    self.checkpoint: Optional[str] = None  # the file it was read from
+    self.image_shape, self.class_names, self.num_classes = system.image_shape, system.class_names, system.num_classes
+    self.strategy = system.distribute_strategy
+    self._drawer = system.drawer(config)
     self._draw = replicas.compiled(self.strategy, self._draw_replica)
     self._classify = tf.function(
         lambda images: self.classify_tensors(images)["probabilities"], autograph=False,
         input_signature=[tf.TensorSpec([None, *self.image_shape], tf.uint8)])
-    self._log_density = tf.function(self._log_density_of, autograph=False, reduce_retracing=True)
+    self._log_density = tf.function(
+        lambda images, weights, temperature: system.log_density(pixel_range.from_uint8(images), weights, temperature),
+        autograph=False, reduce_retracing=True)
+
+  def with_settings(self, **settings) -> "DrawingClassifier":
+    """The same classifier under other settings of drawing, by the names of their flags, for example guidance=0.5.
+
+    Raises:
+      ConfigError: a setting that its system does not read, or a value out of range.
+    """
+    if not settings:
+      return self
+    config = self.config.replace(**settings)
+    config.check_read(settings, self.image_shape)
+    return DrawingClassifier(self.system, config)
+
+  @property
+  def can_record(self) -> bool:
+    """Whether a drawing can be given with checkpoints, `num_frames`."""
+    return self._drawer.can_record
+
+  @property
+  def tile_grid(self) -> int:
+    """Tiles a side of one that draws in strokes, else 0."""
+    return self._drawer.tile_grid
+
+  @property
+  def step_size(self) -> float:
+    """h that a drawing begins with: what training arrived at, unless the settings say another."""
+    own, given = self.system.config.sampler.step_size, self.config.sampler.step_size
+    with tf.init_scope():  # a number, also while a graph is made
+      return float(self.system.step_size.numpy()) if given == own else given
+
+  @property
+  def noise_level(self) -> float:
+    """The noise in which it walks, or at which it answers."""
+    return float(self.system.noise_level.numpy())
+
+  def network_evaluations(self, num_steps: Optional[int] = None) -> int:
+    """Forward and backward passes that a drawing of `num_steps` (None: the run's own) takes."""
+    return self._drawer.network_evaluations(num_steps or self.config.sampler.num_steps)
+
+  # --- in a graph ---
 
   def _draw_replica(self, chains, count, num_steps, temperature, step_size, num_frames):
     # The slice hides the number of rows from the graph's optimizer. Where it knows the number it fuses other
     # operations, and last bits differ: live drawings and those of an exported graph, which must not know it, are one.
-    hidden = {name: tensor[:count] for name, tensor in chains.items()}
-    return self.draw_tensors(hidden["class_weights"], hidden["seeds"], num_steps, temperature, step_size,
-                             num_frames=num_frames)
+    return self.draw_tensors(chains["class_weights"][:count], chains["seeds"][:count], num_steps, temperature,
+                             step_size, num_frames=num_frames)
 
   def draw_tensors(self, class_weights: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor, temperature: tf.Tensor,
                    step_size: Optional[tf.Tensor] = None,
@@ -142,7 +162,7 @@ class DrawingClassifier:
       temperature: float32 [B] or scalar, above 0.
       step_size: h at the start of burn-in, float32 [B] or scalar; None for the run's own.
       canvas_images: uint8 [B, H, W, C], what the chains start from, smoothing noise added; None for a blank canvas.
-      num_frames: n, how many checkpoints of the drawing to give; 0 for none. Not with a noise-conditional network.
+      num_frames: n, how many checkpoints of the drawing to give; 0 for none. Only where `can_record`.
 
     Returns:
       images uint8 [B, H, W, C], log_density, acceptance_rate and step_size float32 [B], probabilities float32 [B, K];
@@ -150,30 +170,14 @@ class DrawingClassifier:
       that draws in strokes also strokes and attention float32 [B, M].
     """
     count = tf.shape(seeds)[0]
-    settings = {"num_steps": num_steps, "temperature": temperature,
-                "step_size": tf.constant(self.sampler.step_size) if step_size is None else step_size}
-    chains = {"class_weights": class_weights, "seeds": seeds,
-              **{name: tf.broadcast_to(value, [count]) for name, value in settings.items()}}
-    if canvas_images is not None:
-      chains["canvas_images"] = canvas_images
-    if self.annealed:
-      drawing = self.annealed.draw(**_fill(chains))
-    else:
-      strokes = None
-      if self.tile_grid:
-        windows = tf.constant(drawing_lib.tile_windows(self.image_shape, self.tile_grid))
-        strokes = canvas.Strokes(windows, self.sampler.sweep_every)
-      drawing = canvas.draw(self.target, noise_level=tf.convert_to_tensor(self.noise_level, tf.float32),
-                            burn_in_fraction=self.sampler.burn_in_fraction, sampler=self.sampler.sampler,
-                            target_acceptance=self.sampler.target_acceptance, strokes=strokes, num_frames=num_frames,
-                            **_fill(chains))
+    step_size = tf.constant(self.step_size) if step_size is None else step_size
+    request = drawing_lib.normalise(class_weights, seeds, num_steps, temperature, step_size, canvas_images, num_frames)
+    drawing = self._drawer.draw(request.rows(_fill(count)))
     drawn = {"images": drawing.images, "log_density": drawing.log_density,
-             "probabilities": tf.nn.softmax(self._logits(pixel_range.from_uint8(drawing.images))),
+             "probabilities": tf.nn.softmax(self.system.logits(pixel_range.from_uint8(drawing.images))),
              "acceptance_rate": drawing.acceptance_rate, "step_size": drawing.step_size}
-    if num_frames:
-      drawn["frames"] = drawing.frames
-    if self.tile_grid:
-      drawn.update(strokes=drawing.strokes, attention=drawing.attention)
+    drawn.update({name: getattr(drawing, name) for name in ("frames", "strokes", "attention")
+                  if isinstance(getattr(drawing, name), tf.Tensor)})
     return {name: value[:count] for name, value in drawn.items()}
 
   def classify_tensors(self, images: tf.Tensor) -> Dict[str, tf.Tensor]:
@@ -183,31 +187,13 @@ class DrawingClassifier:
       probabilities float32 [B, K], label int32 [B], and energy float32 [B], -log Σ_k exp z_k (Grathwohl et al. 2020):
       low where an image is like those of the training.
     """
-    logits = self._logits(pixel_range.from_uint8(_fill({"images": images})["images"]))
+    count = tf.shape(images)[0]
+    logits = self.system.logits(pixel_range.from_uint8(_fill(count)(images)))
     answers = {"probabilities": tf.nn.softmax(logits), "label": tf.argmax(logits, axis=1, output_type=tf.int32),
                "energy": -tf.reduce_logsumexp(logits, axis=1)}
-    return {name: value[:tf.shape(images)[0]] for name, value in answers.items()}
+    return {name: value[:count] for name, value in answers.items()}
 
-  def _log_density_of(self, images, class_weights):
-    images = pixel_range.from_uint8(images)
-    logits = self._logits(images)
-    if class_weights is None:
-      log_density = tf.reduce_logsumexp(logits, axis=1)
-    else:
-      log_density = target_lib.weighted_logit(logits, class_weights)
-    if not self.annealed and self.sampler.reference == "gaussian":
-      log_density -= 0.5 * tf.reduce_sum(tf.square(self.target.to_whitened(images)), axis=1)
-    return log_density
-
-  @property
-  def can_record(self) -> bool:
-    """Whether a drawing can be given with checkpoints, `num_frames`."""
-    return self.annealed is None and self.sampler.sampler != "jem_sgld"
-
-  def network_evaluations(self, num_steps: Optional[int] = None) -> int:
-    """Forward and backward passes that a drawing of `num_steps` (None: the run's own) takes."""
-    num_steps = self.sampler.num_steps if num_steps is None else num_steps
-    return annealed_lib.network_evaluations(num_steps, self.annealed.settings) if self.annealed else num_steps + 1
+  # --- from Python ---
 
   def classify(self, images: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Class probabilities of images.
@@ -225,16 +211,18 @@ class DrawingClassifier:
     images = self._checked(images)
     return self._in_batches(self._classify, [images], batch_size, [self.num_classes])
 
-  def log_density(self, images: np.ndarray, class_weights=None, batch_size: int = 256) -> np.ndarray:
-    """log p(x | w) of images up to a constant of w, so that differences of two images are log ratios of densities.
+  def log_density(self, images: np.ndarray, class_weights=None, temperature: Optional[float] = None,
+                  batch_size: int = 256) -> np.ndarray:
+    """log π_w(x), the log density that `draw` draws from, up to a constant of w (docs/equations.md, "log π_w").
 
-    Of a noise-conditional network it is that of images at the noise level the network answers at, or the mean over
-    those whose answers it mixes.
+    Differences of two images are log ratios of densities. Of a noise-conditional network it is that of images at the
+    noise level the network answers at, or the mean over those whose answers it mixes.
 
     Args:
       images: uint8 [N, H, W, C].
-      class_weights: as for `draw`; None for the class-free log Σ_k p(x | k), which tells how unlike the training images
-        an image is.
+      class_weights: as for `draw`; None for the class-free density Σ_k exp(f_k / T), which tells how unlike the
+        training images an image is.
+      temperature: T; None for the run's own.
       batch_size: how many at a time.
 
     Returns:
@@ -244,12 +232,21 @@ class DrawingClassifier:
       ConfigError: images of another type or shape, or weights off the simplex.
     """
     images = self._checked(images)
+    temperature = self._temperature(temperature)
+    temperatures = np.full(len(images), temperature, np.float32)
     if class_weights is None:
-      return self._in_batches(lambda rows: self._log_density(rows, None), [images], batch_size, [])
+      return self._in_batches(lambda rows, temperature: self._log_density(rows, None, temperature),
+                              [images, temperatures], batch_size, [])
     weights = check_class_weights(class_weights, self.num_classes)
     config_lib.require(len(weights) == len(images), "class_weights", list(weights.shape),
                        f"must have the shape [{len(images)}, {self.num_classes}]")
-    return self._in_batches(self._log_density, [images, weights], batch_size, [])
+    return self._in_batches(self._log_density, [images, weights, temperatures], batch_size, [])
+
+  def _temperature(self, given: Optional[float]) -> float:
+    temperature = self.config.sampler.temperature if given is None else given
+    config_lib.require(np.isfinite(temperature) and temperature > 0, "temperature", temperature,
+                       "must be a finite number above 0")
+    return temperature
 
   def _checked(self, images) -> np.ndarray:
     images = np.asarray(images)
@@ -268,18 +265,6 @@ class DrawingClassifier:
       parts.append(function(*(array[rows] for array in arrays)).numpy()[:count - start])
     return np.concatenate(parts)
 
-  def anneal_with(self, **settings) -> None:
-    """Draws from here on with other settings of the schedule: fields of `config.ScoreConfig`, for example guidance.
-
-    Raises:
-      ConfigError: the classifier is not noise-conditional, or a value out of range.
-    """
-    for name, value in settings.items():
-      config_lib.require(self.annealed is not None, name, value, "goes with --model=score only")
-    if settings:
-      self.annealed = self.annealed.with_settings(dataclasses.replace(self.annealed.settings, **settings))
-      self._draw = replicas.compiled(self.strategy, self._draw_replica)
-
   def draw(self, class_weights, seeds=0, num_steps: Optional[int] = None, temperature: Optional[float] = None,
            step_size: Optional[float] = None, batch_size: int = 100,
            on_batch: Callable[[int], None] = lambda done: None, num_frames: int = 0) -> Drawings:
@@ -289,7 +274,7 @@ class DrawingClassifier:
       class_weights: float [N, K] on the simplex (soft classes), or N integers (hard classes).
       seeds: int64 [N, 2], or an integer S for the pairs (S, 0) … (S, N - 1). An image depends on its own pair, its
         weights and the settings below alone, never on the batch.
-      num_steps: steps of the chain, burn-in included; None for the run's own.
+      num_steps: steps of the chain, burn-in included, or noise levels; None for the run's own.
       temperature: T; None for the run's own.
       step_size: h at the start of burn-in; None for the run's own.
       batch_size: how many at a time.
@@ -306,15 +291,15 @@ class DrawingClassifier:
     weights = check_class_weights(class_weights, self.num_classes)
     self._check_mixture(weights)
     config_lib.require(num_frames == 0 or num_frames > 0 and self.can_record,
-                       "num_frames", num_frames, "must be at least 0, and 0 with --sampler=jem_sgld or --model=score")
+                       "num_frames", num_frames, "must be at least 0, and 0 where drawings cannot be recorded")
     seeds = seed_pairs(int(seeds), len(weights)) if np.ndim(seeds) == 0 else np.asarray(seeds, np.int64)
     config_lib.require(seeds.shape == (len(weights), 2), "seeds", list(seeds.shape),
                        f"must have the shape [{len(weights)}, 2]")
     config_lib.require(len(weights) > 0, "num_images", 0, "must be at least 1")
-    settings = dataclasses.replace(
-        self.sampler, num_steps=self.sampler.num_steps if num_steps is None else num_steps,
-        temperature=self.sampler.temperature if temperature is None else temperature,
-        step_size=self.sampler.step_size if step_size is None else step_size)
+    own = self.config.sampler
+    settings = dataclasses.replace(own, num_steps=own.num_steps if num_steps is None else num_steps,
+                                   temperature=self._temperature(temperature),
+                                   step_size=self.step_size if step_size is None else step_size)
     batch_size = _in_blocks(min(batch_size, len(weights)), _ROW_BLOCK * self.strategy.num_replicas_in_sync)
     parts = []
     for start in range(0, len(weights), batch_size):
@@ -331,7 +316,7 @@ class DrawingClassifier:
                     **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
   def _check_mixture(self, weights: np.ndarray) -> None:
-    if isinstance(self.target.energy, target_lib.AttentiveEnergy):
+    most = self._drawer.most_classes
+    if most is not None:
       mixed = int(np.count_nonzero(weights, axis=1).max(initial=0))
-      config_lib.require(mixed <= sparse_weights.MOST_CLASSES, "class_weights", f"{mixed} classes",
-                         f"must mix at most {sparse_weights.MOST_CLASSES} classes")
+      config_lib.require(mixed <= most, "class_weights", f"{mixed} classes", f"must mix at most {most} classes")

@@ -1,10 +1,10 @@
-"""What a person watches while a run trains: the progress bar, TensorBoard and the profiler."""
+"""What a person watches while a run trains: the progress bar and TensorBoard's pages."""
 
-import contextlib
 import sys
 import time
-from typing import Dict, Iterator, Optional, Tuple
+from typing import Dict
 
+import keras
 import numpy as np
 import tensorflow as tf
 import tqdm
@@ -17,46 +17,30 @@ class Dashboard:
     logdir: TensorBoard's folder.
     flag_lines: the run's flags, shown as text.
     total_updates, updates_done: of the whole run.
-    profile_window: (first, last) update of this command to profile, or None.
   """
 
-  def __init__(self, logdir: str, flag_lines, total_updates: int, updates_done: int,
-               profile_window: Optional[Tuple[int, int]]):
-    self.logdir = logdir
+  def __init__(self, logdir: str, flag_lines, total_updates: int, updates_done: int):
     self.writer = tf.summary.create_file_writer(logdir)
     self.bar = tqdm.tqdm(total=total_updates, initial=updates_done, unit="update", mininterval=1.0, file=sys.stderr,
                          dynamic_ncols=True)
-    self._profile_window = profile_window
-    self._updates_seen = 0
-    self._profiling = False
     self._figures: Dict[str, str] = {}
     with self.writer.as_default(step=updates_done):
       tf.summary.text("flags", "    " + "\n    ".join(flag_lines))
 
-  def on_update(self, number_of_pass: int, logs: Dict[str, float]) -> None:
-    """After an update: moves the bar."""
-    self._figures["pass"] = str(number_of_pass)
+  def progress(self) -> keras.callbacks.Callback:
+    """Moves the bar while `fit` runs."""
+    return keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: self._on_epoch(epoch),
+        on_batch_end=lambda batch, logs: self._on_update(batch, logs))
+
+  def _on_epoch(self, epoch: int) -> None:
+    self._figures["pass"], self._epoch_began = str(epoch + 1), self.bar.n
+
+  def _on_update(self, batch: int, logs: Dict[str, float]) -> None:
     if "acceptance_rate" in logs:
       self._figures["acceptance"] = f"{logs['acceptance_rate']:.2f}"
-    self.bar.update()
+    self.bar.update(self._epoch_began + batch + 1 - self.bar.n)
     self.bar.set_postfix(self._figures, refresh=False)
-
-  @contextlib.contextmanager
-  def step(self) -> Iterator[None]:
-    """To be held around each update: starts and stops the profiler, and marks the step in its trace."""
-    self._updates_seen += 1
-    first, last = self._profile_window or (0, 0)
-    if self._updates_seen == first:
-      options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=2, python_tracer_level=0)
-      tf.profiler.experimental.start(self.logdir, options)
-      self._profiling = True
-    if not self._profiling:
-      yield
-      return
-    with tf.profiler.experimental.Trace("train", step_num=self._updates_seen, _r=1):
-      yield
-    if self._updates_seen >= last:
-      self._stop_profiler()
 
   def on_pass(self, row: dict, picture: np.ndarray) -> None:
     """After a pass: `row` as in metrics.jsonl, `picture` uint8 [H, W, C]."""
@@ -81,14 +65,8 @@ class Dashboard:
     self.bar.refresh()
 
   def close(self) -> None:
-    if self._profiling:
-      self._stop_profiler()
     self.bar.close()
     self.writer.close()
-
-  def _stop_profiler(self) -> None:
-    tf.profiler.experimental.stop()
-    self._profiling = False
 
 
 class Clock:

@@ -1,9 +1,10 @@
 """Measures a run: accuracy and calibration on real test images, image metrics on fresh, unfiltered drawings."""
 
-import dataclasses
 import os
+import sys
 import time
 import types
+import warnings
 from typing import Callable, Optional
 
 import numpy as np
@@ -14,14 +15,13 @@ from stic_tf import grid
 from stic_tf import loading
 from stic_tf import provenance
 from stic_tf import replicas
+from stic_tf import run_folder as run_folder_lib
 from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.metrics import calibration
 from stic_tf.metrics import features
 from stic_tf.metrics import out_of_distribution
 from stic_tf.metrics import report
-from trainers import checkpointing
 from trainers import flags as trainer_flags
-from trainers import run_folder as run_folder_lib
 
 # Seeds of the drawings that are measured: (run seed, i) belongs to the user's own drawings, so these start elsewhere.
 _EVALUATION_SEED = 1 << 40
@@ -29,6 +29,7 @@ _LARGEST_REAL_SAMPLE = 10000
 _LARGEST_OUTLIER_SAMPLE = 1000
 _INTERPOLATION_STEPS = 11
 _DRAWINGS_A_CLASS = 4  # in drawing.gif
+_MAX_CLASSES_SHOWN = 20
 FRAMES = 48  # of an animation
 
 
@@ -88,21 +89,26 @@ class Evaluator:
     result.update(self.judge.score(drawings.images, labels))
     result["acceptance_rate"] = float(drawings.acceptance_rate.mean())
     result["drawing_step_size"] = float(np.median(drawings.step_size))
-    result["drawing_steps"] = num_steps or classifier.sampler.num_steps
+    result["drawing_steps"] = num_steps or classifier.config.sampler.num_steps
     result["drawings"] = drawings
     return result
 
 
+def classes_shown(num_classes: int) -> np.ndarray:
+  """The classes a picture has rows for: all, or the first 20."""
+  return np.arange(min(num_classes, _MAX_CLASSES_SHOWN))
+
+
 def class_grid(drawings: drawing_lib.Drawings, num_classes: int, columns: int = 10) -> np.ndarray:
   """A picture with a row a class, from drawings whose classes come in turn."""
-  rows = [drawings.images[label::num_classes][:columns] for label in run_folder_lib.classes_shown(num_classes)]
+  rows = [drawings.images[label::num_classes][:columns] for label in classes_shown(num_classes)]
   columns = min(len(row) for row in rows)
   return grid.make_grid(np.concatenate([row[:columns] for row in rows]), columns)
 
 
 def interpolation_grid(classifier: drawing_lib.DrawingClassifier, seed: int) -> np.ndarray:
   """A row a pair of neighbouring classes: soft classes from the one to the other, one seed a row."""
-  shown = run_folder_lib.classes_shown(classifier.num_classes)
+  shown = classes_shown(classifier.num_classes)
   pairs = [(first, (first + 1) % classifier.num_classes) for first in shown]
   weights, seeds = [], []
   for row, (first, second) in enumerate(pairs):
@@ -122,7 +128,7 @@ def write_watched_drawing(folder: run_folder_lib.RunFolder, classifier: drawing_
 
   A row of attention.png: the first drawing, how many strokes were taken in each tile, and where the next would go.
   """
-  labels = np.repeat(run_folder_lib.classes_shown(classifier.num_classes), _DRAWINGS_A_CLASS)
+  labels = np.repeat(classes_shown(classifier.num_classes), _DRAWINGS_A_CLASS)
   seeds = drawing_lib.seed_pairs(seed + 3 * _EVALUATION_SEED, len(labels))
   drawings = classifier.draw(labels, seeds, num_frames=FRAMES)
   grid.write_gif(folder.file("drawing.gif"),
@@ -137,7 +143,7 @@ def write_watched_drawing(folder: run_folder_lib.RunFolder, classifier: drawing_
 def beside_real(classifier: drawing_lib.DrawingClassifier, images: np.ndarray, labels: np.ndarray,
                 seed: int) -> np.ndarray:
   """A picture with a row a class shown: its name, a real image of it, drawings."""
-  shown = np.intersect1d(run_folder_lib.classes_shown(classifier.num_classes), labels)
+  shown = np.intersect1d(classes_shown(classifier.num_classes), labels)
   drawings = classifier.draw(np.repeat(shown, _DRAWINGS_A_CLASS),
                              drawing_lib.seed_pairs(seed + 4 * _EVALUATION_SEED, len(shown) * _DRAWINGS_A_CLASS))
   rows = [np.concatenate([images[labels == label][:1], drawn]) for label, drawn in
@@ -165,7 +171,7 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
       "model": values.model, "dataset": values.dataset, "seed": values.seed, "memorisation": evaluator.memorisation,
       **scores,
       **evaluator.out_of_distribution(classifier),
-      "step_size": classifier.sampler.step_size, "noise_level": float(np.asarray(classifier.noise_level)),
+      "step_size": classifier.step_size, "noise_level": classifier.noise_level,
       "drawing": "strokes" if classifier.tile_grid else "whole",
       "network_evaluations_per_image": classifier.network_evaluations(), "seconds_training": seconds_training,
       "versions": provenance.versions(), "git_commit": provenance.git_commit()}
@@ -183,6 +189,23 @@ def describe(summary: dict) -> str:
           f"features {summary['judge']}{warning if summary['memorisation'] else ''}")
 
 
+def load_classifier(values) -> drawing_lib.DrawingClassifier:
+  """The classifier of --run_dir, with what the flags ask a drawing to do otherwise. Says what it read.
+
+  Raises:
+    ConfigError: no such run, or a flag that it does not read.
+  """
+  with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    classifier = loading.load(values.run_dir, replicas.make_strategy(values.num_replicas))
+  for warning in caught:
+    if warning.category is UserWarning and "falling back" in str(warning.message):
+      print(f"warning: {warning.message}", file=sys.stderr)
+  print(f"read {classifier.checkpoint}")
+  settings = run_folder_lib.RunFolder(values.run_dir).json("settings.json") or classifier.config.flat()
+  return classifier.with_settings(**trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS))
+
+
 def run(values) -> None:
   """--mode=evaluate: scores the newest checkpoint of a run folder, with the run's own settings where no flag is given.
 
@@ -190,17 +213,14 @@ def run(values) -> None:
     ConfigError: no such run, or a dataset that is absent or not the run's.
   """
   folder = run_folder_lib.RunFolder(values.run_dir)
-  classifier, settings = checkpointing.load_classifier(values.run_dir, replicas.make_strategy(values.num_replicas))
+  classifier = load_classifier(values)
+  settings = folder.json("settings.json")
+  config_lib.require(settings is not None, "run_dir", values.run_dir, "its settings.json is damaged or not there")
   for name in trainer_flags.overrides(values, settings, ("dataset", "model")):
     raise config_lib.ConfigError(f"--{name}={getattr(values, name)}: must be {settings[name]}, as the run was made")
   given = trainer_flags.overrides(values, settings, ("seed", "num_samples", "inception_weights"))
   own = types.SimpleNamespace(**{**settings, **given}, data_dir=values.data_dir, cache_dir=values.cache_dir)
-  classifier.sampler = dataclasses.replace(
-      classifier.sampler, **trainer_flags.overrides(
-          values, settings, ("num_steps", "temperature", "step_size", "drawing", "sweep_every")))
-  classifier.tile_grid = loading.tile_grid(config_lib.from_mapping(config_lib.ModelConfig, settings),
-                                               classifier.sampler)
-  classifier.anneal_with(**trainer_flags.overrides(values, settings, trainer_flags.SCHEDULE_FLAGS))
   dataset = dataset_lib.load(own.dataset, own.data_dir)
-  summary = finish(folder, own, Evaluator(own, dataset), classifier, folder.seconds_training())
+  seconds = (folder.last_row() or {}).get("seconds", 0.0)
+  summary = finish(folder, own, Evaluator(own, dataset), classifier, seconds)
   print(describe(summary))

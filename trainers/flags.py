@@ -1,23 +1,23 @@
 """Every flag of `trainers/main.py`, and how flags become a configuration. No TensorFlow: bad input fails fast."""
 
-import dataclasses
 from typing import Dict, List
 
 from absl import flags
 
 from stic_tf import config as config_lib
+from stic_tf import registries
+from stic_tf import run_folder
 from stic_tf.datasets import catalog
 
 MODES = ("train", "evaluate", "sample")
-_CONFIGS = (config_lib.ModelConfig, config_lib.SamplerConfig, config_lib.RecurrenceConfig,
-            config_lib.ScoreConfig)
 _HELP = {
-    "model": "Which system: " + ", ".join(config_lib.MODELS) + ".",
-    "network": "auto picks by image size: small below 32 pixels, wide_resnet from there.",
-    "width": "Channels of the small and the attentive network, and of the first resolution of the score network.",
+    "model": "Which system: " + ", ".join(registries.SYSTEMS) + ".",
+    "network": "One of " + ", ".join(registries.NETWORKS) + ", or auto: the system's own, for stic small below 32 pixels "
+               "and wide_resnet from there.",
+    "width": "Channels of the small and the attentive network, and of the first resolution of the energy network.",
     "depth": "Depth of the wide residual network, 6n + 4.",
     "widen": "Width factor of the wide residual network.",
-    "blocks": "score: residual blocks a resolution.",
+    "blocks": "energy network: residual blocks a resolution.",
     "tile_grid": "Tiles a side of an attentive model's canvas; must divide it.",
     "drawing": "How a fresh drawing is made: whole (whole-image steps), strokes (tile by tile, where attention looks) "
                "or auto: strokes for --model=attentive. Training always takes whole-image steps.",
@@ -53,10 +53,13 @@ _HELP = {
     "ema_decay": "Decay of the weights' moving average, which draws and answers.",
     "mixup_alpha": "Mixup weights are Beta(alpha, alpha); 0 for none.",
     "divergence_bound": "A logit beyond this rolls the training back to the last checkpoint.",
+    "mixed_precision": "The network's layers compute in bfloat16; weights, energies, losses and accept tests stay float32.",
+    "jit": "Compile the training's chains with XLA; for GPUs.",
     "sigma_min": "score: the last noise level of a drawing, and the least that is trained.",
     "sigma_max": "score: the first noise level of a drawing, and the largest that is trained.",
     "rho": "score: how the --num_steps levels lie between the two (EDM); larger puts more of them low.",
-    "predictor": "score: heun carries a drawing from level to level, none leaves that to the corrector.",
+    "predictor": "score: what carries a drawing from level to level: heun (two evaluations a level), dpm_solver_pp (one), "
+                 "or none, which leaves that to the corrector.",
     "corrector_steps": "score: GRMALA steps at each level.",
     "guidance": "score: weight of f_w - log sum exp f in drawing; 0 for none, -1 for the class-free density.",
     "correction": "score: weight of the real/fake head's log density ratio in drawing; 0 for none.",
@@ -69,22 +72,15 @@ _HELP = {
 RUN_FLAGS = ["dataset", "seed", "num_replicas", "augment", "inception_weights", "num_samples", "pass_samples",
              "pass_steps"]
 
-# Of those, what a drawing of a noise-conditional network can be asked to do otherwise.
-SCHEDULE_FLAGS = ("sigma_min", "sigma_max", "rho", "predictor", "corrector_steps", "guidance", "correction")
+# What a drawing can be asked to do otherwise than the run.
+DRAWING_FLAGS = ("num_steps", "temperature", "step_size", "burn_in_fraction", "drawing", "sweep_every", "sigma_min",
+                 "sigma_max", "rho", "predictor", "corrector_steps", "guidance", "correction")
 
 
 def _define() -> None:
-  for config_class in _CONFIGS:
-    for field in dataclasses.fields(config_class):
-      RUN_FLAGS.append(field.name)
-      if isinstance(field.default, bool):
-        flags.DEFINE_bool(field.name, field.default, _HELP[field.name])
-      elif isinstance(field.default, int):
-        flags.DEFINE_integer(field.name, field.default, _HELP[field.name])
-      elif isinstance(field.default, float):
-        flags.DEFINE_float(field.name, field.default, _HELP[field.name])
-      else:
-        flags.DEFINE_string(field.name, field.default, _HELP[field.name])
+  define = {bool: flags.DEFINE_bool, int: flags.DEFINE_integer, float: flags.DEFINE_float, str: flags.DEFINE_string}
+  for name, default in config_lib.RunConfig().flat().items():
+    define[type(default)](name, default, _HELP[name])
   flags.DEFINE_string("mode", "train", "train (and evaluate at the end), evaluate, or sample.")
   flags.DEFINE_string("run_dir", "", "Folder of the run; empty for runs/<name of the flagfile's dataset and model>.")
   flags.DEFINE_string("dataset", "digits", "digits comes embedded; the others through TFDS (docs/dataflow.md).")
@@ -93,6 +89,9 @@ def _define() -> None:
   flags.DEFINE_integer("seed", 0, "Seed of everything random; in sample mode that of the drawings.")
   flags.DEFINE_integer("num_replicas", 0, "Replicas for training and sampling: GPUs, else logical CPUs; 0 for all GPUs "
                                           "or one CPU.")
+  flags.DEFINE_integer("updates_per_call", 1, "Updates that one call of the compiled training makes; its logs are fetched "
+                                              "once. Never changes a number.")
+  flags.DEFINE_float("checkpoint_minutes", 10.0, "Minutes between checkpoints within a pass; 0 for none.")
   flags.DEFINE_integer("num_samples", 1000, "Fresh drawings that the final metrics are computed on.")
   flags.DEFINE_integer("pass_samples", 500, "Fresh drawings that a pass's metrics are computed on.")
   flags.DEFINE_integer("pass_steps", 150, "Steps of those drawings.")
@@ -110,19 +109,22 @@ def _define() -> None:
 _define()
 
 
-def to_config(values) -> Dict[str, object]:
-  """Validates the flags of a run: a dict of `model`, `sampler`, `recurrence` and `score` configurations.
+def to_config(values) -> config_lib.RunConfig:
+  """Validates the flags of a run.
 
   Args:
     values: the flag values (attributes by name).
 
   Raises:
-    ConfigError: a value out of range.
+    ConfigError: a value out of range, or in a training a flag that the chosen system or network does not read.
   """
   config_lib.require(values.mode in MODES, "mode", values.mode, "must be one of " + ", ".join(MODES))
   for name in ("num_samples", "pass_samples"):
     config_lib.require(getattr(values, name) >= 20, name, getattr(values, name), "must be at least 20")
-  config_lib.require(values.pass_steps >= 1, "pass_steps", values.pass_steps, "must be at least 1")
+  for name in ("pass_steps", "updates_per_call"):
+    config_lib.require(getattr(values, name) >= 1, name, getattr(values, name), "must be at least 1")
+  config_lib.require(values.checkpoint_minutes >= 0, "checkpoint_minutes", values.checkpoint_minutes,
+                     "must be at least 0")
   config_lib.require(0 <= values.seed < 2 ** 31, "seed", values.seed, "must lie in [0, 2^31)")
   config_lib.require(values.num_replicas >= 0, "num_replicas", values.num_replicas, "must be at least 0")
   replicas = max(1, values.num_replicas)
@@ -130,15 +132,12 @@ def to_config(values) -> Dict[str, object]:
                      f"must be a multiple of --num_replicas={replicas}")
   profile_window(values)
   spec = catalog.lookup(values.dataset)
-  by_name = {name: getattr(values, name) for name in RUN_FLAGS}
-  configs = {name: config_lib.from_mapping(config_class, by_name)
-             for name, config_class in zip(("model", "sampler", "recurrence", "score"), _CONFIGS)}
-  config_lib.check_together(configs["model"], configs["sampler"])
+  names = list(config_lib.RunConfig().flat())
+  config = config_lib.RunConfig.of({name: getattr(values, name) for name in names})
   if values.mode == "train":
-    config_lib.draws_in_strokes(configs["model"], configs["sampler"])
-    config_lib.check_canvas(configs["model"], spec.image_shape)
-    config_lib.check_classes(configs["recurrence"], spec.num_classes)
-  return configs
+    config.check_read([name for name in names if values[name].present], spec.image_shape)
+    config_lib.check_classes(config.training, spec.num_classes)
+  return config
 
 
 def profile_window(values):
@@ -152,21 +151,28 @@ def profile_window(values):
   return numbers[0], numbers[1]
 
 
-def run_settings(values) -> Dict[str, object]:
-  """The settings a run folder belongs to, by flag name."""
-  return {name: getattr(values, name) for name in sorted(RUN_FLAGS)}
+def run_settings(values, config: config_lib.RunConfig) -> Dict[str, object]:
+  """The settings a run folder belongs to, by flag name: those that its system reads."""
+  image_shape = catalog.lookup(values.dataset).image_shape
+  own = {name: value for name, value in config.flat().items() if config.is_read(name, image_shape)}
+  return dict(sorted({**{name: getattr(values, name) for name in RUN_FLAGS}, **own}.items()))
 
 
 def overrides(values, settings: Dict[str, object], names) -> Dict[str, object]:
   """Of the flags `names`, those that were given and differ from the settings that a run was made with."""
   return {name: getattr(values, name) for name in names
-          if values[name].present and getattr(values, name) != settings[name]}
+          if values[name].present and (name not in settings or getattr(values, name) != settings[name])}
 
 
-def flagfile_lines(values) -> List[str]:
-  """A flagfile that reproduces the run."""
+def run_dir_of(values) -> str:
+  """--run_dir, or the default of its dataset and model where none is given."""
+  return values.run_dir or run_folder.default_path(values.dataset, values.model)
+
+
+def flagfile_lines(settings: Dict[str, object], data_dir) -> List[str]:
+  """A flagfile that reproduces the run of some settings."""
   lines = []
-  for name, value in {**run_settings(values), "data_dir": values.data_dir}.items():
+  for name, value in {**settings, "data_dir": data_dir}.items():
     if isinstance(value, bool):
       lines.append(f"--{'' if value else 'no'}{name}")
     elif value is not None:

@@ -27,7 +27,7 @@ def main(argv) -> None:
   values = flags.FLAGS
   try:
     with command.answering(argv, lambda: "--out" if values.mode == "sample" else "--run_dir"):
-      configs = trainer_flags.to_config(values)
+      config = trainer_flags.to_config(values)
       # Imported only now: a wrong flag is answered before TensorFlow has loaded.
       if values.mode == "sample":
         from trainers import sample
@@ -37,7 +37,7 @@ def main(argv) -> None:
         evaluate.run(values)
       else:
         from trainers import train
-        train.run(values, configs)
+        train.run(values, config)
   except KeyboardInterrupt:
     print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
     sys.exit(1)

@@ -8,10 +8,7 @@ import tqdm
 from stic_tf import class_choice
 from stic_tf import config as config_lib
 from stic_tf import drawing_file
-from stic_tf import replicas
-from trainers import checkpointing
 from trainers import evaluate
-from trainers import flags as trainer_flags
 
 _MAX_IMAGES_RECORDED = 1000
 
@@ -28,15 +25,12 @@ def run(values) -> None:
   config_lib.require(gif is None or gif.endswith(".gif"), "record_drawing", gif, "must end in .gif")
   config_lib.require(gif is None or values.num_images <= _MAX_IMAGES_RECORDED, "num_images", values.num_images,
                      f"must be at most {_MAX_IMAGES_RECORDED} with --record_drawing")
-  classifier, settings = checkpointing.load_classifier(values.run_dir, replicas.make_strategy(values.num_replicas))
+  classifier = evaluate.load_classifier(values)
   weights = class_choice.requested(values.num_images, classifier.class_names, values.classes, values.class_weights,
                                    "class_weights")
-  # A flagfile that repeats the run's settings changes nothing: step_size is then the one that training arrived at.
-  given = trainer_flags.overrides(values, settings, ("num_steps", "temperature", "step_size"))
-  classifier.anneal_with(**trainer_flags.overrides(values, settings, trainer_flags.SCHEDULE_FLAGS))
   with tqdm.tqdm(total=len(weights), unit="image", disable=not sys.stderr.isatty()) as bar:
     drawings = classifier.draw(weights, values.seed, on_batch=lambda done: bar.update(done - bar.n),
-                               num_frames=evaluate.FRAMES if gif else 0, **given)
+                               num_frames=evaluate.FRAMES if gif else 0)
   drawing_file.write(out, drawings)
   if gif:
     drawing_file.write_frames(gif, drawings)

@@ -1,0 +1,141 @@
+"""Down a schedule of noise levels: a solver as predictor, an MCMC kernel as corrector at every level (Song et al. 2021).
+
+The solver carries a sample from one noise level to the next, with an error of the step. The corrector then moves it by
+steps that leave the density of that level exactly as it is, which a score alone could not do: an accept test needs the
+energy. Everything is one flat `tf.while_loop`, an evaluation of the network an iteration: the graph holds the network
+once, and a loop within the loop meets a fault of Grappler (a TemporaryVariable that is there already).
+"""
+
+from typing import Callable, NamedTuple
+
+import tensorflow as tf
+
+from stic_tf.diffusion import schedule as schedule_lib
+from stic_tf.diffusion import solver as solver_lib
+from stic_tf.mcmc import kernel as kernel_lib
+from stic_tf.mcmc import mala
+from stic_tf.mcmc import metropolis
+from stic_tf.mcmc import random as random_lib
+
+# rows [B, D], σ [B] -> (log density [B], score [B, D])
+Evaluate = Callable[[tf.Tensor, tf.Tensor], tuple]
+
+
+class Corrector(NamedTuple):
+  """What moves the samples at a level.
+
+  Attributes:
+    make: mala.Factor -> Kernel, in coordinates of the pixels.
+    color: L_σ v, of rows [B, D] and σ [B]; symmetric.
+    steps: how many at each level.
+    step_size: h in coordinates whitened by M_σ, float32 [B].
+  """
+
+  make: Callable[[mala.Factor], kernel_lib.Kernel]
+  color: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+  steps: int
+  step_size: tf.Tensor
+
+
+class Annealed(NamedTuple):
+  """Where B images stand at the last level of their schedules.
+
+  Attributes:
+    rows: float32 [B, D], not denoised, not clipped.
+    log_density: float32 [B], log π at that level.
+    score: float32 [B, D], its gradient.
+    noise_level: float32 [B], that level.
+    acceptance_rate: float32 [B], of the corrector over all levels; 1 where it has no steps.
+  """
+
+  rows: tf.Tensor
+  log_density: tf.Tensor
+  score: tf.Tensor
+  noise_level: tf.Tensor
+  acceptance_rate: tf.Tensor
+
+
+def network_evaluations(num_steps: int, solver: solver_lib.Solver, corrector_steps: int) -> int:
+  """Forward and backward passes of the network that a drawing of `num_steps` noise levels takes."""
+  return num_steps * (1 + corrector_steps) + (num_steps - 1) * solver.stages
+
+
+def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor, schedule: schedule_lib.Schedule,
+        solver: solver_lib.Solver, corrector: Corrector) -> Annealed:
+  """Takes B samples of the first level's density down their schedules.
+
+  At its level the corrector is exact with fixed h, so a sample of π(·, σ) stays one. What is approximate is the way
+  from level to level.
+
+  Args:
+    evaluate: log π(x, σ) and its gradient.
+    rows: float32 [B, D], samples at the first level.
+    seeds: int64 [B, 2]; an image depends on its own pair, rows and settings alone.
+    num_steps: noise levels, int32 [B]; an image that has done its own stays where it is.
+    schedule, solver, corrector: what they are called.
+
+  Returns:
+    An Annealed.
+  """
+  size, batch = rows.shape[1], tf.shape(seeds)[0]
+  keys = random_lib.image_keys(seeds, random_lib.CHAIN_STREAM)
+  # What is done at a level, one evaluation each: the solver's trial, on the way to it (not to the first); log density
+  # and score on arrival; then the corrector's proposals.
+  stages, corrections = solver.stages, corrector.steps
+  kinds = ["trial"] * stages + ["arrival"] + ["proposal"] * (corrections > 0)
+  evaluations = stages + 1 + corrections
+
+  def body(number, rows, log_density, score, memory, accepted):
+    place, phase = number // evaluations, number % evaluations
+    kind = tf.minimum(phase, len(kinds) - 1)
+    before, level = (schedule.level(tf.maximum(i, 0), num_steps)[:, tf.newaxis] for i in (place - 1, place))
+    state = kernel_lib.ChainState(rows, log_density, score)
+    color = mala.Factor(*[lambda values: corrector.color(values, level[:, 0])] * 2)
+    kernel = corrector.make(color)
+    zeros, nothing = tf.zeros_like(rows), tf.zeros_like(log_density)
+
+    def inputs_of(noise, log_uniform):
+      number_in_chain = place * corrections + phase - stages - 1
+      return kernel_lib.StepInputs(number_in_chain, noise, log_uniform, corrector.step_size)
+
+    def arrive():
+      if stages:
+        return rows, memory
+      return tf.cond(place > 0, lambda: solver.advance(memory, rows, score, None, before, level),
+                     lambda: (rows, memory))
+
+    def propose():
+      numbers = tf.reshape(inputs_of(None, None).number, [1])
+      (noise,), (log_uniform,) = map(tf.unstack, random_lib.normals_and_log_uniforms(keys, numbers, size))
+      proposal = kernel.propose(state, inputs_of(noise, log_uniform))
+      return proposal.position, memory, proposal.pulled, noise, log_uniform
+
+    points = {"trial": lambda: (solver.trial(rows, score, before, level), memory, zeros, zeros, nothing),
+              "arrival": lambda: (*arrive(), zeros, zeros, nothing), "proposal": propose}
+    point, arrived, pulled, noise, log_uniform = tf.switch_case(kind, [points[name] for name in kinds])
+    evaluation = evaluate(point, level[:, 0])
+
+    def advance():
+      new_rows, new_memory = solver.advance(memory, rows, score, evaluation[1], before, level)
+      return (new_rows, log_density, score, new_memory), nothing
+
+    def accept_or_reject():
+      moved, info = kernel.finish(state, mala.Proposal(point, pulled), evaluation, inputs_of(noise, log_uniform))
+      return (*moved, arrived), info.acceptance_probability
+
+    outcomes = {"trial": advance, "arrival": lambda: ((point, *evaluation, arrived), nothing),
+                "proposal": accept_or_reject}
+    new, probability = tf.switch_case(kind, [outcomes[name] for name in kinds])
+    running = place < num_steps
+    kept = tf.nest.map_structure(lambda new, old: metropolis.choose(running, new, old), new,
+                                 (rows, log_density, score, memory))
+    return (number + 1, *kept, accepted + tf.where(running, probability, 0.0))
+
+  zeros, many, row_shape = tf.zeros([batch]), tf.TensorShape([None]), tf.TensorShape([None, size])
+  _, rows, log_density, score, _, accepted = tf.while_loop(
+      lambda number, *_: number < evaluations * tf.reduce_max(num_steps), body,
+      [tf.constant(stages), rows, zeros, tf.zeros_like(rows), solver.init(rows), zeros],
+      shape_invariants=[tf.TensorShape([]), row_shape, many, row_shape, solver.state_shape(size), many],
+      parallel_iterations=1)
+  rate = accepted / tf.cast(num_steps * corrections, tf.float32) if corrections else tf.ones([batch])
+  return Annealed(rows, log_density, score, schedule.level(num_steps - 1, num_steps), rate)

@@ -1,0 +1,67 @@
+"""One drawing request and its answer, as tensors: what every system is asked, normalised once."""
+
+from typing import Any, NamedTuple, Optional
+
+import tensorflow as tf
+
+
+class Request(NamedTuple):
+  """B drawings that are asked for.
+
+  Attributes:
+    class_weights: float32 [B, K] on the simplex.
+    seeds: int64 [B, 2], a pair an image.
+    num_steps: int32 [B], at least 1.
+    temperature: float32 [B], above 0.
+    step_size: h to begin with, float32 [B].
+    canvas: uint8 [B, H, W, C], what to draw on; None for a blank canvas.
+    num_frames: n, how many checkpoints of the drawing to give, a number.
+  """
+
+  class_weights: tf.Tensor
+  seeds: tf.Tensor
+  num_steps: tf.Tensor
+  temperature: tf.Tensor
+  step_size: tf.Tensor
+  canvas: Optional[tf.Tensor] = None
+  num_frames: int = 0
+
+  def rows(self, gather) -> "Request":
+    """The request with `gather` applied to each tensor of rows."""
+    return Request(*(gather(value) if isinstance(value, tf.Tensor) else value for value in self))
+
+
+def normalise(class_weights: tf.Tensor, seeds: tf.Tensor, num_steps, temperature, step_size,
+              canvas: Optional[tf.Tensor] = None, num_frames: int = 0) -> Request:
+  """A Request of what may be scalars: a number for each row, in its type."""
+  count = tf.shape(seeds)[0]
+
+  def a_row_each(value, dtype):
+    return tf.broadcast_to(tf.cast(value, dtype), [count])
+
+  return Request(class_weights, seeds, a_row_each(num_steps, tf.int32), a_row_each(temperature, tf.float32),
+                 a_row_each(step_size, tf.float32), canvas, num_frames)
+
+
+class Drawing(NamedTuple):
+  """B drawn images.
+
+  Attributes:
+    images: uint8 [B, H, W, C], rendered.
+    walk: float32 [B, H, W, C], where the chains ended: not rendered, not clipped.
+    log_density: float32 [B], log π_w of the walk up to a constant of the class weights.
+    acceptance_rate: float32 [B], after burn-in.
+    step_size: float32 [B], after burn-in.
+    frames: uint8 [B, n, H, W, C], the canvas at each checkpoint, rendered; () where none was asked for.
+    strokes: float32 [B, M], strokes taken in each tile; () for whole-image steps.
+    attention: float32 [B, M], probabilities with which the next stroke would choose a tile; () for whole-image steps.
+  """
+
+  images: tf.Tensor
+  walk: tf.Tensor
+  log_density: tf.Tensor
+  acceptance_rate: tf.Tensor
+  step_size: tf.Tensor
+  frames: Any = ()
+  strokes: Any = ()
+  attention: Any = ()

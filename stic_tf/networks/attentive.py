@@ -1,0 +1,198 @@
+"""Attentive-STIC's classifier: class queries that attend over a grid of tiles (docs/equations.md, "a_k(x)").
+
+A convolutional trunk gives each of M tiles a key and a value, shared by all classes. Class k owns two rows of
+an embedding table, a query q_k and a readout e_k:
+
+    a_k(x) = softmax_m( c·tanh(q_k · (key_m(x) - mean key(x)) / (c√d)) ) ,
+    z_k(x) = Σ_m a_k,m(x) · (e_k · value_m(x)) + b_k .
+
+The scores are capped at ±c, so that no tile has more than e^2c times another's attention: left alone a class comes to
+look at a single tile, and there would be nothing to draw by. They are centred before, as what the tiles have in common
+would drive all of them into the cap, and attention would be even.
+All logits cost O(K·M·d) beyond the trunk; those of a few classes gather their rows and cost O(M·d), whatever K is.
+Swish throughout and no batch statistics, as in convolutional.py.
+"""
+
+from typing import Sequence
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from stic_tf import config as config_lib
+from stic_tf import sparse_weights
+from stic_tf.networks import layers as shared
+
+QUERIES = "class_queries"  # the layer by whose name an attentive network is known
+_CAP = 1.5  # c
+
+
+def _attend(scores: tf.Tensor, size: int) -> tf.Tensor:
+  """q · k [B, n, M] -> attention [B, n, M], rows that sum to 1."""
+  centred = scores - tf.reduce_mean(scores, axis=-1, keepdims=True)
+  return tf.nn.softmax(_CAP * tf.tanh(centred * (size ** -0.5 / _CAP)))
+
+
+class TileTokens(layers.Layer):
+  """Features [B, T, T, C] -> keys and values [B, M, d] each, with a learnt embedding of the place added."""
+
+  def __init__(self, size: int, seed: int, **kwargs):
+    super().__init__(**kwargs)
+    self._size, self._seed = size, seed
+
+  def build(self, input_shape):
+    tiles, channels = input_shape[1] * input_shape[2], input_shape[3]
+    self.place = self.add_weight(name="place", shape=(tiles, channels),
+                                 initializer=keras.initializers.RandomNormal(stddev=0.1, seed=self._seed))
+    self.kernel = self.add_weight(name="kernel", shape=(channels, 2 * self._size),
+                                  initializer=keras.initializers.VarianceScaling(1.0, seed=self._seed + 1))
+
+  def get_config(self):
+    return {**super().get_config(), "size": self._size, "seed": self._seed}
+
+  def call(self, features):
+    tokens = tf.reshape(features, [-1, *self.place.shape]) + self.place
+    return tf.split(tf.tensordot(tokens, self.kernel, 1), 2, axis=-1)
+
+
+class ClassQueries(layers.Layer):
+  """The class embedding table: keys and values [B, M, d] -> logits [B, K]; `of_classes` reads a few classes only."""
+
+  def __init__(self, num_classes: int, seed: int, **kwargs):
+    super().__init__(**kwargs)
+    self._num_classes, self._seed = num_classes, seed
+
+  def build(self, input_shape):
+    size = input_shape[0][-1]
+    self.queries = self.add_weight(name="queries", shape=(self._num_classes, size),
+                                   initializer=keras.initializers.RandomNormal(stddev=1.0, seed=self._seed))
+    self.readouts = self.add_weight(name="readouts", shape=(self._num_classes, size),
+                                    initializer=keras.initializers.RandomNormal(stddev=0.1, seed=self._seed + 1))
+    self.biases = self.add_weight(name="biases", shape=(self._num_classes,), initializer="zeros")
+
+  def get_config(self):
+    return {**super().get_config(), "num_classes": self._num_classes, "seed": self._seed}
+
+  def call(self, keys_and_values):
+    keys, values = keys_and_values
+    evidence = tf.einsum("kd,bmd->bkm", self.readouts, values)
+    return tf.reduce_sum(self.attention(keys) * evidence, axis=2) + self.biases
+
+  def attention(self, keys: tf.Tensor) -> tf.Tensor:
+    """Attention maps of all classes: keys [B, M, d] -> float32 [B, K, M], rows that sum to 1."""
+    return _attend(tf.einsum("kd,bmd->bkm", self.queries, keys), keys.shape[-1])
+
+  def of_classes(self, keys: tf.Tensor, values: tf.Tensor, classes: tf.Tensor):
+    """Logits [B, n] and attention maps [B, n, M] of the classes int32 [B, n] of each image."""
+    queries, readouts = tf.gather(self.queries, classes), tf.gather(self.readouts, classes)
+    attention = _attend(tf.matmul(queries, keys, transpose_b=True), keys.shape[-1])
+    evidence = tf.matmul(readouts, values, transpose_b=True)
+    return tf.reduce_sum(attention * evidence, axis=2) + tf.gather(self.biases, classes), attention
+
+
+def attentive(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_classes: int, seed: int,
+              conditioned: bool) -> keras.Model:
+  """The network of Attentive-STIC.
+
+  A stem of width/2 channels at full resolution (half, for images wider than 16 pixels), stages of `width` channels that
+  halve the canvas until a position is a tile (a last factor that is odd in one stride), a summary of the whole canvas
+  added to every tile, and two residual blocks, so that a tile's key and value know their surroundings.
+
+  Args:
+    config: width, also the size d of keys and queries, and tile_grid, tiles a side.
+    image_shape: (H, W, C); H = W.
+    num_classes: K.
+    seed: of the initial weights.
+    conditioned: whether it takes a noise level, ln σ / 4 [B], beside the image.
+
+  Returns:
+    A model from images [B, H, W, C] in [-1, 1] to [logits [B, K], features of each stage [B, H_l, W_l, C_l], …].
+
+  Raises:
+    ConfigError: the grid does not divide the canvas.
+  """
+  side, width, tile_grid = image_shape[0], config.width, config.tile_grid
+  config_lib.require(side % tile_grid == 0 and image_shape[1] == side, "tile_grid", tile_grid,
+                     f"must divide the canvas of {side}x{image_shape[1]} pixels")
+  image = keras.Input(image_shape, name="image")
+  conditioning = shared.Conditioning(conditioned, seed + 400)
+
+  def active(hidden, name):
+    return layers.Activation("swish")(conditioning.film(hidden, f"{name}_film"))
+
+  stem_stride = 2 if side > 16 and side // tile_grid % 2 == 0 else 1
+  stem_width = width // 2 if side // stem_stride > tile_grid else width
+  hidden = active(shared.convolution(stem_width, stem_stride, "stem", seed=seed)(image), "stem")
+  features, stage = [], 0
+  while hidden.shape[1] > tile_grid:
+    stage += 1
+    left = hidden.shape[1] // tile_grid
+    stride = 2 if left % 2 == 0 else left
+    hidden = active(shared.convolution(width, stride, f"down_{stage}", seed=seed + 10 * stage)(hidden), f"down_{stage}")
+    hidden = active(shared.convolution(width, 1, f"conv_{stage}", seed=seed + 10 * stage + 1)(hidden), f"conv_{stage}")
+    features.append(hidden)
+  # What the whole canvas holds, told to every tile; through the blocks alone it would not reach them all.
+  context = layers.Dense(width, "swish", kernel_initializer=keras.initializers.VarianceScaling(2.0, seed=seed + 190),
+                         name="context")(layers.Flatten()(hidden))
+  hidden = layers.Add()([hidden, layers.Reshape([1, 1, width])(context)])
+  for block in (1, 2):
+    branch = shared.convolution(width, 1, f"tiles_{block}_conv1", seed=seed + 200 + 10 * block)(hidden)
+    branch = active(branch, f"tiles_{block}")
+    branch = shared.convolution(width, 1, f"tiles_{block}_conv2", seed=seed + 201 + 10 * block)(branch)
+    branch = shared.BranchScale(name=f"tiles_{block}_scale")(branch)
+    hidden = layers.Activation("swish")(layers.Add()([hidden, branch]))
+  features.append(hidden)
+  return keras.Model([image, *conditioning.inputs], [_with_queries(hidden, num_classes, seed), *features],
+                     name="attentive")
+
+
+def _with_queries(hidden, num_classes: int, seed: int):
+  keys, values = TileTokens(hidden.shape[-1], seed + 300, name="tokens", dtype="float32")(hidden)
+  return ClassQueries(num_classes, seed + 310, name=QUERIES, dtype="float32")([keys, values])
+
+
+def with_queries(network: keras.Model, num_classes: int, seed: int = 0) -> keras.Model:
+  """`network` itself if it has class queries; else its features [B, T, T, C], its only output, with queries over them.
+
+  Raises:
+    ConfigError: the network has neither.
+  """
+  if any(layer.name == QUERIES for layer in network.layers):
+    return network
+  shape = getattr(network.output, "shape", None)
+  config_lib.require(shape is not None and len(shape) == 4 and shape[1] == shape[2], "network", network.name,
+                     "must end in a square grid of features [B, T, T, C], a position a tile, or in class queries")
+  return keras.Model(network.inputs, [_with_queries(network.output, num_classes, seed), network.output],
+                     name=network.name)
+
+
+class ClassReader:
+  """Reads a few classes of a network with class queries, at a cost that does not grow with K.
+
+  Args:
+    network: shares its weights with this reader.
+  """
+
+  def __init__(self, network: keras.Model):
+    tokens = network.get_layer("tokens")
+    self._queries = network.get_layer(QUERIES)
+    self._trunk = keras.Model(network.input, [*tokens.output, *network.outputs[1:]])
+
+  def energy_and_attention(self, images: tf.Tensor, class_weights: sparse_weights.SparseWeights):
+    """f_w(x), where w looks, and the trunk's features.
+
+    Args:
+      images: float32 [B, H, W, C] in [-1, 1].
+      class_weights: as `sparse_weights.of_dense` gives them.
+
+    Returns:
+      f_w = Σ_k w_k z_k [B], a_w = Σ_k w_k a_k [B, M] (rows that sum to 1) and features [[B, H_l, W_l, C_l], …].
+    """
+    keys, values, *features = self._trunk(images, training=False)
+    logits, attention = self._queries.of_classes(keys, values, class_weights.classes)
+    return (tf.reduce_sum(logits * class_weights.weights, axis=1),
+            tf.reduce_sum(attention * class_weights.weights[:, :, tf.newaxis], axis=1), features)
+
+  def attention(self, images: tf.Tensor) -> tf.Tensor:
+    """Attention maps of all classes: images [B, H, W, C] -> float32 [B, K, M]."""
+    return self._queries.attention(self._trunk(images, training=False)[0])

@@ -1,0 +1,85 @@
+"""The residual trunk of Score-STIC: energies read off every resolution, conditioned on a noise level where there is one."""
+
+from typing import Sequence
+
+import keras
+from keras import layers
+
+from stic_tf import config as config_lib
+from stic_tf.networks import layers as shared
+
+# Widest grid, in positions a side, that attends: where attention costs no more than the convolutions around it.
+_ATTENTION_SIDE = 8
+_ATTENTION_FROM = 32
+_BRANCH_START = 0.2
+
+
+def _residual_block(hidden, conditioning: shared.Conditioning, name: str, seed: int):
+  filters = hidden.shape[-1]
+  branch = layers.Activation("swish")(conditioning.film(hidden, f"{name}_film1"))
+  branch = shared.convolution(filters, 1, f"{name}_conv1", 1.0, seed)(branch)
+  branch = layers.Activation("swish")(conditioning.film(branch, f"{name}_film2"))
+  branch = shared.convolution(filters, 1, f"{name}_conv2", 2.0, seed + 1)(branch)
+  return layers.Add()([hidden, shared.BranchScale(_BRANCH_START, name=f"{name}_scale")(branch)])
+
+
+def _attention(hidden, name: str, seed: int):
+  """Positions attend to each other; a residual branch that starts small."""
+  height, width, channels = hidden.shape[1:]
+  rows = layers.Reshape([height * width, channels])(hidden)
+  rows = layers.LayerNormalization(name=f"{name}_norm")(rows)  # over the channels of a position
+  attended = layers.MultiHeadAttention(4, channels // 4, kernel_initializer=shared.initializer(1.0, seed), name=name)(
+      rows, rows)
+  attended = layers.Reshape([height, width, channels])(attended)
+  return layers.Add()([hidden, shared.BranchScale(_BRANCH_START, name=f"{name}_scale")(attended)])
+
+
+def energy(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_classes: int, seed: int,
+           conditioned: bool) -> keras.Model:
+  """Energies are read off every resolution as a sum over its positions, and off the coarsest by a hidden layer.
+
+  What makes a stroke a stroke is local, which digit it is part of is not. `config.width` are the channels of the first
+  resolution, doubled with each halving up to four times; `config.blocks` the residual blocks of each.
+
+  Args:
+    config: the size.
+    image_shape: (H, W, C); 8 pixels and up.
+    num_classes: K.
+    seed: of the initial weights.
+    conditioned: whether it takes a noise level.
+
+  Returns:
+    A model (image [B, H, W, C], ln σ / 4 [B]) -> (energies g [B, K], real/fake logits "evidence" [B, K]), or without a
+    noise level image -> (energies [B, K], features of each resolution [B, H_l, W_l, C_l], …).
+  """
+  image = keras.Input(image_shape, name="scaled_image" if conditioned else "image")
+  conditioning = shared.Conditioning(conditioned, seed)
+  hidden = shared.convolution(config.width, 1 if image_shape[0] <= 16 else 2, "stem", 1.0, seed + 2)(image)
+  readouts, features, stage = [], [], 0
+  while True:
+    for block in range(config.blocks):
+      hidden = _residual_block(hidden, conditioning, f"stage{stage}_block{block}", seed + 100 * (stage + 1) + 10 * block)
+    if image_shape[0] >= _ATTENTION_FROM and hidden.shape[1] <= _ATTENTION_SIDE:
+      hidden = _attention(hidden, f"stage{stage}_attention", seed + 100 * (stage + 1) + 90)
+    features.append(hidden)
+    read = layers.Activation("swish")(conditioning.film(hidden, f"stage{stage}_read"))
+    readouts.append(shared.SumPool(name=f"stage{stage}_sum")(read))
+    if hidden.shape[1] <= 4:
+      break
+    stage += 1
+    hidden = shared.convolution(config.width * min(2 ** stage, 4), 2, f"down{stage}", 1.0, seed + 100 * stage + 50)(
+        hidden)
+  pooled = layers.GlobalAveragePooling2D()(read)
+  summary = layers.Dense(4 * config.width, "swish", kernel_initializer=shared.initializer(2.0, seed + 3),
+                         name="hidden")(conditioning.beside(pooled))
+  local = layers.Concatenate()(readouts)
+  names = ("energy", "evidence") if conditioned else ("energy",)
+  outputs = [_readout(local, summary, num_classes, name, seed + 10 * place + 4) for place, name in enumerate(names)]
+  return keras.Model([image, *conditioning.inputs], outputs + ([] if conditioned else features), name="energy")
+
+
+def _readout(local, summary, num_classes: int, name: str, seed: int):
+  small = shared.initializer(0.01, seed)
+  terms = [layers.Dense(num_classes, kernel_initializer=small, name=f"{name}_{place}", dtype="float32")(features)
+           for place, features in (("local", local), ("global", summary))]
+  return layers.Add(name=name, dtype="float32")(terms)

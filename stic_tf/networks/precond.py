@@ -1,0 +1,107 @@
+"""EDM's preconditioning written as an energy: it makes any trunk a noise-conditional classifier whose logits are energies.
+
+    f_k(x, σ) = -‖x - μ‖² / (2 (σ² + σ_d²)) + (σ_d / σ) · g_k((x - μ) / √(σ² + σ_d²), ln σ / 4)
+
+μ is the mean training image and σ_d the standard deviation of a pixel about it. The denoiser D_k = x + σ² ∇_x f_k is
+then exactly that of EDM (Karras et al. 2022, table 1) with ∇g_k in place of its network, and because every f_k is an
+energy, softmax_k f_k is the classifier of the same density.
+"""
+
+from typing import List, Sequence
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from stic_tf.networks import layers as shared
+
+# Noise levels that an answer can mix.
+ANSWERS = 8
+
+
+class EnergyPrecond(keras.Model):
+  """(images [B, H, W, C], noise levels [B]) -> [class energies f [B, K]], and real/fake logits [B, K] where it has them.
+
+  Args:
+    trunk: g. A model of the scaled image and ln σ / 4 [B], or of the scaled image alone, whose energies are then
+      scaled and shifted by the noise level. Of several outputs the first are energies [B, K]; one called "evidence" is
+      taken for real/fake logits.
+    image_shape: (H, W, C).
+    num_classes: K.
+  """
+
+  def __init__(self, trunk: keras.Model, image_shape: Sequence[int], num_classes: int):
+    super().__init__(name="energy_precond")
+    self.trunk, self.image_shape = trunk, tuple(image_shape)
+    self.knows_level = len(trunk.inputs) == 2
+    names = list(getattr(trunk, "output_names", []))
+    self._evidence = names.index("evidence") if "evidence" in names else None
+    if not self.knows_level:
+      self.harmonics = shared.Harmonics(name="harmonics")
+      self.gain = layers.Dense(2 * num_classes, kernel_initializer="zeros", name="gain")
+      self.gain.build([None, 9])
+    self.mean = self.add_weight("mean", shape=tuple(image_shape), initializer="zeros", trainable=False)
+    self.data_scale = self.add_weight("data_scale", shape=(), initializer="ones", trainable=False)
+    # How it classifies images that are not noisy: a mixture of its answers at these σ. Chosen on validation images and
+    # kept with the weights.
+    self.answer_levels = self.add_weight("answer_levels", shape=(ANSWERS,), initializer="ones", trainable=False)
+    self.answer_weights = self.add_weight("answer_weights", shape=(ANSWERS,), trainable=False,
+                                          initializer=keras.initializers.Constant(1.0 / ANSWERS))
+
+  @property
+  def has_evidence(self) -> bool:
+    """Whether it gives real/fake logits."""
+    return self._evidence is not None
+
+  @property
+  def evidence_variables(self) -> List[tf.Variable]:
+    """The weights of the real/fake logits alone: a reading of features that they leave as they are."""
+    if not self.has_evidence:
+      return []
+    return [variable for part in ("local", "global")
+            for variable in self.trunk.get_layer(f"evidence_{part}").trainable_variables]
+
+  def set_moments(self, mean, data_scale: float) -> None:
+    """μ [H, W, C] and σ_d of the training images, before the first update."""
+    self.mean.assign(mean)
+    self.data_scale.assign(data_scale)
+
+  def gaussian(self, images, noise_level):
+    """-‖x - μ‖² / (2 (σ² + σ_d²)), what all class energies have in common: [B, H, W, C], σ [B] -> [B]."""
+    variance = tf.square(noise_level) + tf.square(self.data_scale)
+    return -0.5 * tf.reduce_sum(tf.square(images - self.mean), axis=[1, 2, 3]) / variance
+
+  def call(self, inputs, training=False):
+    images, noise_level = inputs
+    scale = tf.sqrt(tf.square(noise_level) + tf.square(self.data_scale))
+    scaled = (images - self.mean) / scale[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    conditioning = 0.25 * tf.math.log(noise_level)
+    outputs = self.trunk([scaled, conditioning] if self.knows_level else scaled, training=training)
+    outputs = [tf.cast(output, tf.float32) for output in tf.nest.flatten(outputs)]
+    energy = outputs[0]
+    if not self.knows_level:
+      gain, shift = tf.split(self.gain(self.harmonics(conditioning)), 2, axis=1)
+      energy = energy * (1.0 + gain) + shift
+    gaussian = self.gaussian(images, noise_level)[:, tf.newaxis]
+    energies = gaussian + (self.data_scale / noise_level)[:, tf.newaxis] * energy
+    return [energies] + ([outputs[self._evidence]] if self.has_evidence else [])
+
+  def level_energies(self, images, noise_level):
+    """(class energies [B, K], real/fake logits [B, K] or None) of images [B, H, W, C] at σ [B]; nothing is random."""
+    outputs = self([images, noise_level], training=False)
+    return outputs[0], outputs[1] if self.has_evidence else None
+
+  def answer(self, images):
+    """Class logits of images that are not noisy: log Σ_j w_j softmax_k f(x, σ_j) + Σ_j w_j log Σ_k exp f_k(x, σ_j), [B, K].
+
+    Their softmax is the mixture of the levels' answers, their logsumexp the mean of the levels' log densities. Of one
+    level they are its energies. Levels of weight 0 cost nothing.
+    """
+    mixed = self.answer_weights > 0
+    levels, weights = tf.boolean_mask(self.answer_levels, mixed), tf.boolean_mask(self.answer_weights, mixed)
+    count, batch = tf.shape(levels)[0], tf.shape(images)[0]
+    energies, _ = self.level_energies(tf.tile(images, [count, 1, 1, 1]), tf.repeat(levels, batch))
+    energies = tf.reshape(energies, [count, batch, energies.shape[-1]])
+    weights = weights[:, tf.newaxis, tf.newaxis]
+    answer = tf.reduce_logsumexp(tf.nn.log_softmax(energies) + tf.math.log(weights), axis=0)
+    return answer + tf.reduce_sum(weights * tf.reduce_logsumexp(energies, axis=2, keepdims=True), axis=0)

@@ -1,0 +1,75 @@
+"""Every part that is chosen by name: one line a part, and one file where it lives. No TensorFlow here.
+
+A part from elsewhere is added the same way: `registries.KERNELS["mine"] = Entry("my_package.my_module:MyKernel")`.
+"""
+
+import dataclasses
+import importlib
+from typing import Any, Callable, Tuple, Union
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """A part: where it is defined, and the settings (fields or whole parts of config.RunConfig) that only some parts read.
+
+  Attributes:
+    target: "module:name", imported when first asked for, or the object itself.
+    reads: names of the settings that it reads.
+    network: of a system, the name that --network=auto stands for; "" where the image's size decides.
+    sampler_names: of a system, the kernels that it draws with; none named: all.
+  """
+
+  target: Union[str, Callable]
+  reads: Tuple[str, ...] = ()
+  network: str = ""
+  sampler_names: Tuple[str, ...] = ()
+
+
+class Registry(dict):
+  """Entries by name; a name is what a flag's value names."""
+
+  def load(self, name: str) -> Any:
+    """The object called `name`. Raises KeyError where there is none."""
+    target = self[name].target
+    if not isinstance(target, str):
+      return target
+    module, _, attribute = target.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+# (config, image_shape, num_classes, seed, conditioned) -> keras.Model; see networks/build.py.
+NETWORKS = Registry(
+    small=Entry("stic_tf.networks.convolutional:small", ("width",)),
+    wide_resnet=Entry("stic_tf.networks.convolutional:wide", ("depth", "widen")),
+    attentive=Entry("stic_tf.networks.attentive:attentive", ("width", "tile_grid")),
+    energy=Entry("stic_tf.networks.energy:energy", ("width", "blocks")))
+
+# image_shape -> preconditioners.base.Preconditioner, fitted to one noise level, or knowing every level.
+PRECONDITIONERS = Registry(
+    dense=Entry("stic_tf.preconditioners.dense:Dense"),
+    low_rank=Entry("stic_tf.preconditioners.low_rank:LowRank"),
+    spectral=Entry("stic_tf.preconditioners.spectral:Spectral"),
+    identity=Entry("stic_tf.preconditioners.identity:Identity"),
+    pixels=Entry("stic_tf.preconditioners.identity:Pixels"))
+LEVEL_PRECONDITIONERS = Registry(
+    dense=Entry("stic_tf.preconditioners.dense:DenseLevels"),
+    spectral=Entry("stic_tf.preconditioners.spectral:SpectralLevels"),
+    identity=Entry("stic_tf.preconditioners.identity:IdentityLevels"))
+
+# (evaluate, size) -> mcmc.kernel.Kernel.
+KERNELS = Registry(
+    grmala=Entry("stic_tf.mcmc.mala:Mala"),
+    unadjusted=Entry("stic_tf.mcmc.mala:unadjusted"),
+    jem_sgld=Entry("stic_tf.mcmc.sgld:Sgld"))
+
+# () -> diffusion.solvers.Solver.
+SOLVERS = Registry(
+    heun=Entry("stic_tf.diffusion.heun:Heun"),
+    dpm_solver_pp=Entry("stic_tf.diffusion.dpm_solver_pp:DpmSolverPP"),
+    none=Entry("stic_tf.diffusion.solver:Stay"))
+
+# (config.RunConfig, networks, image_shape, class_names, seed) -> systems.base.System.
+SYSTEMS = Registry(
+    stic=Entry("stic_tf.systems.stic:STIC", ("walk",)),
+    attentive=Entry("stic_tf.systems.attentive:AttentiveSTIC", ("walk", "strokes"), "attentive"),
+    score=Entry("stic_tf.systems.score:ScoreSTIC", ("score",), "energy", ("grmala", "unadjusted")))

@@ -1,0 +1,73 @@
+"""Attentive-STIC: draws stroke by stroke, each in one tile of the canvas, where the class's attention looks."""
+
+import tensorflow as tf
+
+from stic_tf import config as config_lib
+from stic_tf import drawing as drawing_lib
+from stic_tf import sparse_weights
+from stic_tf.datasets import pixel_range
+from stic_tf.mcmc import mala
+from stic_tf.mcmc import windowed_mala
+from stic_tf.networks import attentive as attentive_lib
+from stic_tf.systems import stic
+from stic_tf.targets import energies
+from stic_tf.targets import gradient
+
+
+class AttentiveSTIC(stic.STIC):
+  """A STIC whose network attends over a grid of tiles; thousands of classes.
+
+  Args:
+    network: a classifier with class queries, or one that ends in a square grid of features [B, T, T, C], a position a
+      tile, to which queries are added.
+    num_classes and others: as for System.
+  """
+
+  kind = "attentive"
+
+  def prepare(self, network):
+    return attentive_lib.with_queries(network, self.num_classes, self.seed)
+
+  def energy(self, network):
+    return energies.AttentiveEnergy(attentive_lib.ClassReader(network).energy_and_attention, self.class_grams,
+                                    self.config.walk.gram_weight)
+
+  def drawer(self, config):
+    in_strokes = self.kernel_is_exact and config.strokes.drawing != "whole"
+    drawer = Strokes(self, config) if in_strokes else stic.WholeImages(self, config)
+    drawer.most_classes = sparse_weights.MOST_CLASSES
+    return drawer
+
+  @property
+  def tile_grid(self) -> int:
+    """Tiles a side."""
+    tokens = self.average.get_layer("tokens")
+    return tokens.input_shape[1]
+
+
+class Strokes(stic.WholeImages):
+  """Draws tile by tile; a step is a stroke."""
+
+  def __init__(self, system: AttentiveSTIC, config: config_lib.RunConfig):
+    super().__init__(system, config)
+    self.tile_grid = system.tile_grid
+
+  def draw(self, request):
+    target, preconditioner = self.target, self.target.preconditioner
+    windows = tf.constant(windowed_mala.tile_windows(target.image_shape, self.tile_grid))
+    kernel = windowed_mala.WindowedMala(
+        target.pixels(request.class_weights, request.temperature), preconditioner.size,
+        mala.Factor(preconditioner.color, preconditioner.color_transpose), windows, request.seeds,
+        tf.reduce_max(request.num_steps), self.config.strokes.sweep_every)
+    noise_level = tf.convert_to_tensor(self.system.noise_level)
+
+    def render(state):
+      # A stroke's gradient is in pixels already.
+      rows = gradient.denoise(state.position, state.gradient, tf.square(noise_level))
+      return pixel_range.to_uint8(tf.reshape(rows, [-1, *target.image_shape]))
+
+    result = self.run(kernel, preconditioner.to_rows(self.start(kernel, request)), request, render)
+    state = result.state
+    return drawing_lib.Drawing(
+        render(state), tf.reshape(state.position, [-1, *target.image_shape]), state.log_density, result.acceptance_rate,
+        result.step_size, stic.batch_first(result.frames), state.strokes, tf.exp(state.log_choice))

@@ -1,0 +1,443 @@
+"""What a system is: a keras.Model that classifies, draws, and is trained on its own drawings by `fit`.
+
+A system owns everything in which it differs from the others, and is asked by name for nothing else. A subclass, one
+file and one line of `registries.SYSTEMS`, says how it is made of a network (`prepare`, `make_preconditioner`), how it
+draws (`drawer`), how it answers (`logits`) and what an update of its weights is (`make_fakes`, `learn`).
+
+`train_step` is one whole update of recurrent self-analysis (docs/equations.md): it draws fakes, re-estimates the class
+boundary on real images, mixtures and fakes, and moves the average of the weights. All it holds (chains, pool, noise
+level, step size, counters) are variables on the device, so that Keras' `fit`, strategies and callbacks work with it.
+"""
+
+from typing import Callable, Dict, List, Optional, Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stic_tf import checkpoint
+from stic_tf import config as config_lib
+from stic_tf import drawing as drawing_lib
+from stic_tf import drawing_classifier
+from stic_tf import registries
+from stic_tf.datasets import pixel_range
+from stic_tf.mcmc import adaptation
+from stic_tf.mcmc import metropolis
+from stic_tf.preconditioners import statistics as statistics_lib
+from stic_tf.training import fakes as fakes_lib
+from stic_tf.training import losses
+from stic_tf.training import passes
+from stic_tf.training import randomness as randomness_lib
+from stic_tf.training import streams as streams_lib
+
+_STATISTICS_IMAGES = 10000
+_POOL_ROWS = tuple(f"pool/{name}" for name in ("images", "labels", "shares", "passes"))
+LARGEST = "energy_bound"  # the one log that is a largest value, not a mean
+
+
+class System(keras.Model):
+  """A classifier that draws.
+
+  Args:
+    network: a Keras classifier, images float32 [B, H, W, C] in [-1, 1] -> logits [B, K] (or a list that begins with
+      them), without batch statistics. It is trained; a copy of it holds the moving average that answers and draws.
+    num_classes: K.
+    config: settings; None for the defaults of this system.
+    class_names: K names; None for numbers.
+    seed: of everything random in training.
+    average: a network like the first; None clones it. Give `network` itself for a system that is only to draw.
+    image_shape: (H, W, C); None for what the network states.
+    **settings: fields of config.RunConfig that replace those of `config`, for example chains=200.
+
+  Raises:
+    ConfigError: a setting out of range or not read by this system, or a network that cannot be drawn from.
+  """
+
+  # The registry's name.
+  kind = ""
+  # Whether its network is to know a noise level.
+  conditioned = False
+
+  def __init__(self, network: keras.Model, num_classes: int, config: Optional[config_lib.RunConfig] = None,
+               class_names: Optional[Sequence[str]] = None, seed: int = 0, average: Optional[keras.Model] = None,
+               image_shape: Optional[Sequence[int]] = None, **settings):
+    super().__init__(name=self.kind)
+    image_shape = tuple(image_shape or network.inputs[0].shape[1:])
+    if config is None:
+      config = config_lib.RunConfig.of({"model": self.kind}).replace(**settings)
+      config.check_read(settings, image_shape)
+    config_lib.check_classes(config.training, num_classes)
+    self.config, self.image_shape, self.num_classes, self.seed = config, image_shape, num_classes, seed
+    self.class_names = tuple(class_names or (str(label) for label in range(num_classes)))
+    _refuse_batch_statistics(network)
+    average = keras.models.clone_model(network) if average is None else average
+    same = average is network
+    self.network = self.prepare(network)
+    self.average = self.network if same else self.prepare(average)
+    if not same:
+      self.average.set_weights(self.network.get_weights())
+      self.average.trainable = False
+    self.preconditioner = self.make_preconditioner()
+    self.step_size = _scalar(config.sampler.step_size, tf.float32, "step_size")
+    self.noise_level = _scalar(1.0, tf.float32, "noise_level")
+    self.updates_done = _scalar(0, tf.int64, "updates_done")
+    self.pass_updates = _scalar(0, tf.int64, "pass_updates")
+    self.passes_done = _scalar(0, tf.int64, "passes_done")
+    self.attempt = _scalar(0, tf.int64, "attempt")
+    self.learning_rate_scale = _scalar(1.0, tf.float32, "learning_rate_scale")
+    self.network_evaluations = _scalar(0, tf.int64, "network_evaluations")
+    self.log_names = [*self.logged(), LARGEST]
+    self.log_sums = tf.Variable(tf.zeros([len(self.log_names)]), trainable=False, name="log_sums")
+    self.statistics: Optional[statistics_lib.ImageStatistics] = None
+    self.chains: Optional[fakes_lib.Chains] = None
+    self.pool: Optional[fakes_lib.FakePool] = None
+    self.num_passes = config.training.num_passes
+    # Whether its chains have an accept test, whose acceptance h can follow.
+    self.kernel_is_exact = registries.KERNELS.load(config.sampler.sampler)(None, self.preconditioner.size).exact
+    self._classifier = None
+
+  # --- in which systems differ ---
+
+  def prepare(self, network: keras.Model) -> keras.Model:
+    """What of `network` this system trains: itself, or something around it."""
+    return network
+
+  def make_preconditioner(self):
+    """Its preconditioner, to be fitted by `begin_pass` or `on_statistics`."""
+    raise NotImplementedError
+
+  def on_statistics(self) -> None:
+    """Takes `self.statistics`, once they are there."""
+
+  def logits(self, images: tf.Tensor) -> tf.Tensor:
+    """The averaged network's answer: images float32 [B, H, W, C] in [-1, 1] -> class logits [B, K]."""
+    raise NotImplementedError
+
+  def log_density(self, images: tf.Tensor, class_weights: Optional[tf.Tensor], temperature: tf.Tensor) -> tf.Tensor:
+    """log π_w(x) of what is drawn from, up to a constant of w: [B, H, W, C], [B, K] or None, T [B] -> [B].
+
+    None is the class-free density, Σ_k exp(f_k / T) in place of exp(f_w / T).
+    """
+    raise NotImplementedError
+
+  def drawer(self, config: config_lib.RunConfig) -> "Drawer":
+    """How the averaged network draws under the settings of a drawing, which need not be the run's own.
+
+    Raises:
+      ConfigError: a setting that does not go with how this system was trained.
+    """
+    raise NotImplementedError
+
+  def logged(self) -> List[str]:
+    """Names of what `make_fakes` and `learn` log, without `energy_bound`."""
+    raise NotImplementedError
+
+  def make_fakes(self, streams: Dict[str, tf.Tensor], randomness: randomness_lib.Randomness):
+    """The fakes of an update, of one replica.
+
+    Returns:
+      (tensors that `learn` reads beside the streams, rows int32 [B] and images [B', H, W, C] of chains that moved or
+      None, logs).
+    """
+    raise NotImplementedError
+
+  def learn(self, streams: Dict[str, tf.Tensor], randomness: randomness_lib.Randomness) -> Dict[str, tf.Tensor]:
+    """One update of the network's weights; returns its logs, energy_bound (the largest |f|) among them."""
+    raise NotImplementedError
+
+  def after_update(self, strategy, logs: Dict[str, tf.Tensor]) -> None:
+    """What follows from the logs of an update, reduced over the replicas; in the graph, outside them."""
+
+  def on_pass(self, number: int) -> None:
+    """Before a pass, number 0 on: sets what is fixed within it."""
+
+  def draw_fakes(self) -> None:
+    """After a pass, before its chains go into the pool."""
+
+  def choose_answer(self, images: np.ndarray, labels: np.ndarray) -> None:
+    """After a pass: fixes whatever of the answer is chosen on validation images (uint8) and labels; here nothing."""
+
+  # --- training ---
+
+  def make_optimizer(self) -> keras.optimizers.Optimizer:
+    """Adam with --learning_rate, as the trainers use it."""
+    # A smaller beta_2 than Keras' forgets the gradients of an earlier noise level sooner.
+    return keras.optimizers.Adam(self.config.training.learning_rate, beta_2=0.99, jit_compile=False)
+
+  def adapt(self, images) -> None:
+    """Takes the moments of training images: the blank canvas and the preconditioner.
+
+    Args:
+      images: uint8, or float in [-1, 1], [N, H, W, C]; or a data set as for `fit`, of which 10,000 images are taken.
+    """
+    self.on_moments(statistics_lib.ImageStatistics.fit(_some_images(images)))
+
+  def on_moments(self, statistics: statistics_lib.ImageStatistics) -> None:
+    """`adapt` with moments that are known already."""
+    self.statistics = statistics
+    self.on_statistics()
+
+  def prepare_training(self) -> None:
+    """Makes the chains and the pool, if they are not there yet."""
+    if self.chains is None:
+      training = self.config.training
+      with self.distribute_strategy.scope():
+        rng = np.random.default_rng([self.seed, 0])
+        labels, shares = fakes_lib.classes_of_chains(training.chains, self.num_classes, training.soft_fraction, rng)
+        self.chains = fakes_lib.Chains(self.image_shape, labels, shares)
+        self.pool = fakes_lib.FakePool(training.pool_capacity, self.image_shape, self.num_classes)
+
+  def fit(self, x=None, *args, epochs: int = 1, callbacks: Sequence = (), num_passes: Optional[int] = None, **kwargs):
+    """Keras' fit: an epoch is a pass of self-analysis, `steps_per_epoch` its updates.
+
+    Args:
+      x: a tf.data.Dataset of (images, labels), see `training.streams`.
+      epochs: passes.
+      callbacks: run after the pass itself has begun or ended.
+      num_passes: passes of the whole training where this call makes only some of them.
+
+    Raises:
+      DivergenceError: training left the finite.
+    """
+    self.num_passes = num_passes or epochs
+    if self.statistics is None:
+      self.adapt(x)
+    self.prepare_training()
+    return super().fit(x, *args, epochs=epochs, callbacks=[passes.Passes(self), *callbacks], **kwargs)
+
+  def train_step(self, data):
+    """One update: advances the chains, forms fakes, re-estimates the boundary. Returns means of the logs of the pass."""
+    randomness = randomness_lib.Randomness(self.seed, self.attempt, self.updates_done)
+    streams = streams_lib.of_batch(data, self.num_classes, self.config.training.mixup_alpha, randomness)
+    fakes, moved, logs = self.make_fakes(streams, randomness)
+    logs = {**logs, **self.learn({**streams, **fakes}, randomness)}
+    return tf.distribute.get_replica_context().merge_call(self._finish_update, args=(logs, moved))
+
+  def _finish_update(self, strategy, logs, moved):
+    """Outside the replicas: puts their results together, in order."""
+    if moved is not None:
+      rows, images = moved
+      self.chains.put(strategy.experimental_local_results(rows)[0], strategy.gather(images, axis=0))
+    means = {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items() if name != LARGEST}
+    parts = tf.stack(strategy.experimental_local_results(logs[LARGEST]))
+    largest = tf.where(tf.reduce_all(tf.math.is_finite(parts)), tf.reduce_max(parts), float("nan"))
+    self.after_update(strategy, means)
+    self._move_average(strategy)
+    values = tf.stack([self.log_sums[place] + means[name] for place, name in enumerate(self.log_names[:-1])]
+                      + [tf.where(self.log_sums[-1] > largest, self.log_sums[-1], largest)])
+    self.log_sums.assign(values)
+    self.updates_done.assign_add(1)
+    self.pass_updates.assign_add(1)
+    return self._logs_of(values, self.pass_updates + 0)
+
+  def _logs_of(self, values, updates) -> Dict[str, tf.Tensor]:
+    count = tf.cast(updates, tf.float32)
+    return {name: values[place] if name == LARGEST else values[place] / count
+            for place, name in enumerate(self.log_names)}
+
+  def logs(self) -> Dict[str, float]:
+    """Means of the logs over the pass so far, and the largest |f|."""
+    return {name: float(value) for name, value in self._logs_of(self.log_sums, self.pass_updates).items()}
+
+  def _move_average(self, strategy) -> None:
+    """Moves the average towards the weights; early on it is a short one."""
+    updates = tf.cast(self.updates_done, tf.float32)
+    decay = tf.minimum(self.config.training.ema_decay, (updates + 1.0) / (updates + 10.0))
+    for mean, value in zip(self.average.variables, self.network.variables):
+      if value.trainable:
+        strategy.extended.update(mean, lambda mean, value: mean.assign(decay * mean + (1.0 - decay) * value),
+                                 args=(value,))
+
+  def apply_gradients(self, gradients, variables) -> None:
+    """To be called once in `learn`, with gradients of the replica's own share of the loss; they are summed."""
+    self.optimizer.apply_gradients(zip(gradients, variables))
+
+  @property
+  def num_replicas(self) -> int:
+    """How many replicas train."""
+    return self.distribute_strategy.num_replicas_in_sync
+
+  @property
+  def replica_share(self) -> float:
+    """By which a replica's mean loss is to be multiplied."""
+    return 1.0 / self.num_replicas
+
+  def with_past(self, images: tf.Tensor, class_weights: tf.Tensor, randomness: randomness_lib.Randomness):
+    """Puts fakes of past passes in the place of the first of a batch: a replica's images [B, …] and weights [B, K]."""
+    count = self.config.training.batch_size
+    past = int(round(self.config.training.past_fraction * count))
+    if not past:
+      return images, class_weights
+    rows = randomness_lib.replica_rows(randomness.below(randomness_lib.PAST, count, self.pool.count))
+    replaced = tf.logical_and(randomness_lib.replica_rows(tf.range(count)) < past, self.pool.count > 0)
+    return (metropolis.choose(replaced, tf.gather(self.pool.images, rows), images),
+            metropolis.choose(replaced, self.pool.class_weights(rows, self.num_classes), class_weights))
+
+  def adapt_step_size(self, acceptance: tf.Tensor, gain: float) -> None:
+    """Moves the h that chains begin with; within a chain it is fixed."""
+    target = self.config.sampler.target_acceptance
+    self.step_size.assign(adaptation.between_chains(self.step_size, acceptance, target, gain))
+
+  # --- passes ---
+
+  def begin_pass(self, number: int) -> None:
+    """Before the first update of a pass, or the first after a pause within it."""
+    if not int(self.pass_updates.numpy()):
+      self.log_sums.assign(tf.zeros_like(self.log_sums))
+    self.on_pass(number)
+
+  def end_pass(self) -> None:
+    """After the last update of a pass: its chains become fakes in the pool.
+
+    Raises:
+      DivergenceError: a weight is not finite.
+    """
+    # The logs of an update are from before it: the last one of a pass shows here only.
+    if not all(np.isfinite(variable.numpy()).all() for variable in self.network.variables):
+      raise passes.DivergenceError(f"a weight is not finite after update {int(self.updates_done.numpy())}")
+    number = int(self.passes_done.numpy())
+    if self.config.training.fakes:
+      self.draw_fakes()
+      rng = np.random.default_rng([self.seed, int(self.attempt.numpy()), number + 1])
+      self.pool.add(self.chains, number, rng)
+    self.passes_done.assign_add(1)
+    self.pass_updates.assign(0)
+
+  def start_new_attempt(self, attempt: int, factor: float) -> None:
+    """After a rollback: other random numbers, and learning rate and step size times `factor`."""
+    self.attempt.assign(attempt)
+    self.learning_rate_scale.assign(self.learning_rate_scale * factor)
+    self.step_size.assign(self.step_size * factor)
+
+  # --- use ---
+
+  def call(self, images, training=False):
+    """Class logits [B, K] of images float32 [B, H, W, C] in [-1, 1]."""
+    del training
+    return self.logits(images)
+
+  # Keras would track the classifier, which holds this system, and go round in circles.
+  @property
+  def classifier(self) -> drawing_classifier.DrawingClassifier:
+    """What classifies and draws as training stands; built once, its compiled functions are kept."""
+    if self._classifier is None:
+      self._classifier = drawing_classifier.DrawingClassifier(self, self.config)
+    return self._classifier
+
+  def draw(self, class_weights, seeds=0, **settings) -> drawing_classifier.Drawings:
+    """`DrawingClassifier.draw`."""
+    return self.classifier.draw(class_weights, seeds, **settings)
+
+  def classify(self, images: np.ndarray) -> np.ndarray:
+    """`DrawingClassifier.classify`."""
+    return self.classifier.classify(images)
+
+  # --- variables by name ---
+
+  def own_variables(self) -> Dict[str, Dict[str, tf.Variable]]:
+    """Groups of further variables that drawing needs."""
+    return {}
+
+  def drawing_variables(self) -> Dict[str, tf.Variable]:
+    """What a classifier that only draws must hold, by name."""
+    groups = {"average": _by_name(self.average.variables), "preconditioner": self.preconditioner.named_variables(),
+              "scalars": {"step_size": self.step_size, "noise_level": self.noise_level}, **self.own_variables()}
+    return _flat(groups)
+
+  def training_variables(self) -> Dict[str, tf.Variable]:
+    """Everything a continued training needs, by name."""
+    self.prepare_training()
+    self.optimizer.build(self.network.trainable_variables)
+    scalars = (self.updates_done, self.pass_updates, self.passes_done, self.attempt, self.learning_rate_scale,
+               self.network_evaluations, self.log_sums)
+    return {**self.drawing_variables(), **_flat({
+        "network": _by_name(self.network.variables), "optimizer": _by_name(self.optimizer.variables),
+        "chains": self.chains.named_variables(), "pool": self.pool.named_variables(),
+        "scalars": _by_name(scalars)})}
+
+  def state(self) -> Dict[str, np.ndarray]:
+    """Everything a continued training needs, as arrays by name; of the pool only the rows that hold a fake."""
+    arrays = checkpoint.collect(self.training_variables())
+    return {name: array[:len(self.pool)] if name in _POOL_ROWS else array for name, array in arrays.items()}
+
+  def load_state(self, arrays: Dict[str, np.ndarray]) -> None:
+    """Takes back what `state` gave.
+
+    Raises:
+      ValueError: an array is missing or of another shape.
+    """
+    variables = self.training_variables()
+    missing = {name: len(variables[name]) - len(arrays[name]) for name in _POOL_ROWS if name in arrays}
+    checkpoint.assign({**arrays, **{name: np.pad(arrays[name], [(0, rows)] + [(0, 0)] * (arrays[name].ndim - 1))
+                                    for name, rows in missing.items() if rows >= 0}}, variables)
+
+  def load_drawing_state(self, arrays: Dict[str, np.ndarray]) -> None:
+    """Of what `state` gave takes what drawing needs. Raises ValueError as `load_state`."""
+    checkpoint.assign(arrays, self.drawing_variables())
+
+
+class Drawer:
+  """How a system draws under one set of settings; in a graph of the caller's.
+
+  Attributes:
+    can_record: whether a drawing can be given with frames.
+    tile_grid: tiles a side of one that draws in strokes, else 0.
+    most_classes: how many classes it can mix.
+  """
+
+  can_record = True
+  tile_grid = 0
+  most_classes: Optional[int] = None
+
+  def draw(self, request: drawing_lib.Request) -> drawing_lib.Drawing:
+    """Draws what is asked for; nothing is checked."""
+    raise NotImplementedError
+
+  def network_evaluations(self, num_steps: int) -> int:
+    """Forward and backward passes of the network that a drawing of `num_steps` takes."""
+    raise NotImplementedError
+
+
+def weighted_losses(streams: Dict[str, tf.Tensor], logits: Callable) -> tuple:
+  """Cross-entropies of the real and the mixup stream, of a function images -> logits: two scalars."""
+  return tuple(losses.soft_cross_entropy(streams[f"{name}_labels"], logits(streams[f"{name}_images"]))
+               for name in ("real", "mixup"))
+
+
+def _scalar(value, dtype, name: str) -> tf.Variable:
+  return tf.Variable(value, dtype=dtype, trainable=False, name=name)
+
+
+def _by_name(variables) -> Dict[str, tf.Variable]:
+  named = {}
+  for variable in variables:
+    name = variable.name.split(":")[0]
+    if name in named:
+      raise ValueError(f"two variables are called {name}")
+    named[name] = variable
+  return named
+
+
+def _flat(groups: Dict[str, Dict[str, tf.Variable]]) -> Dict[str, tf.Variable]:
+  return {f"{group}/{name}": variable for group, named in groups.items() for name, variable in named.items()}
+
+
+def _refuse_batch_statistics(network) -> None:
+  """An image's logits must not depend on the images beside it, and an average has none of their moments."""
+  for layer in getattr(network, "submodules", ()):
+    config_lib.require(not isinstance(layer, keras.layers.BatchNormalization), "network", layer.name,
+                       "must not have batch statistics; use group or layer normalisation, or SkipInit")
+
+
+def _some_images(images) -> np.ndarray:
+  """Up to 10,000 images of an array or a data set, as float32 in [-1, 1]."""
+  if isinstance(images, tf.data.Dataset):
+    kept, count = [], 0
+    for batch in images:
+      kept.append(np.asarray(batch["generative_images"] if isinstance(batch, dict) else batch[0]))
+      count += len(kept[-1])
+      if count >= _STATISTICS_IMAGES:
+        break
+    images = np.concatenate(kept)[:_STATISTICS_IMAGES]
+  images = np.asarray(images)
+  return pixel_range.from_uint8(images).numpy() if images.dtype == np.uint8 else images.astype(np.float32)

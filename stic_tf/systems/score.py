@@ -1,0 +1,293 @@
+"""Score-STIC: one network conditioned on a noise level, whose logits are class energies and whose gradient is the score.
+
+Each pass ends with fresh fakes from blank canvases, drawn by the averaged network. In the next pass they are noised as
+the real images are, and a head of the network, where it has one, learns the log ratio of the real density to theirs.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy import special
+
+from stic_tf import config as config_lib
+from stic_tf import drawing as drawing_lib
+from stic_tf import registries
+from stic_tf import replicas
+from stic_tf.datasets import pixel_range
+from stic_tf.diffusion import predictor_corrector
+from stic_tf.diffusion import schedule as schedule_lib
+from stic_tf.mcmc import mala
+from stic_tf.mcmc import random as random_lib
+from stic_tf.networks import precond
+from stic_tf.preconditioners import build as preconditioners
+from stic_tf.systems import base
+from stic_tf.targets import energies
+from stic_tf.targets import gradient as gradient_lib
+from stic_tf.training import losses
+from stic_tf.training import randomness as randomness_lib
+
+# Noise levels the answer is made from; the schedule's range cuts them.
+_ANSWER_LEVELS = tuple(np.geomspace(0.02, 0.6, precond.ANSWERS))
+_DRAWN_AT_ONCE = 96
+_ANSWERED_AT_ONCE = 256
+_REFINED_FROM = 0.5  # standard deviation, about that of the pixels themselves
+_ADAPTATION_GAIN = 2.0
+
+
+class ScoreSTIC(base.System):
+  """A System whose network knows the noise level.
+
+  Args:
+    network: any trunk, as networks.precond.EnergyPrecond takes one, or such an energy.
+    num_classes and others: as for System.
+
+  `noise_level` is the one the network answers at, or the geometric mean of those whose answers it mixes, as validation
+  images chose (`choose_answer`).
+  """
+
+  kind = "score"
+  conditioned = True
+
+  def __init__(self, network, num_classes, *args, **kwargs):
+    super().__init__(network, num_classes, *args, **kwargs)
+    score = self.config.score
+    config_lib.require(not score.correction or self.average.has_evidence, "correction", score.correction,
+                       "must be 0 with a network without real/fake logits")
+    levels = np.clip(_ANSWER_LEVELS, score.sigma_min, score.sigma_max)
+    self.average.answer_levels.assign(levels)
+    self._answer_with(np.full(len(levels), 1.0 / len(levels)))
+    self._answers = tf.function(self._answers_at, autograph=False)
+    # Fakes for the pool are drawn without the correction that they are to teach.
+    self._fake_drawer = self.drawer(self.config.replace(correction=0.0))
+    self._draw_batch = replicas.compiled(self.distribute_strategy, self._draw_replica)
+
+  def prepare(self, network):
+    if isinstance(network, precond.EnergyPrecond):
+      return network
+    return precond.EnergyPrecond(network, self.image_shape, self.num_classes)
+
+  def make_preconditioner(self):
+    return preconditioners.build(self.config.sampler.preconditioner, self.image_shape, levels=True)
+
+  def on_statistics(self):
+    self.preconditioner.fit(self.statistics)
+    for network in (self.network, self.average):
+      network.set_moments(self.statistics.mean.reshape(self.image_shape), np.sqrt(self.statistics.mean_variance))
+
+  def logits(self, images):
+    return self.average.answer(images)
+
+  def log_density(self, images, class_weights, temperature):
+    logits = self.logits(images) / temperature[:, tf.newaxis]
+    return (tf.reduce_logsumexp(logits, axis=1) if class_weights is None
+            else energies.weighted_logit(logits, class_weights))
+
+  def drawer(self, config):
+    return Annealing(self, config)
+
+  # --- training ---
+
+  def make_optimizer(self):
+    return keras.optimizers.Adam(self.config.training.learning_rate, beta_2=0.99, jit_compile=False,
+                                 global_clipnorm=self.config.score.clip_norm)
+
+  def logged(self):
+    return ["loss_denoising", "loss_classification", "loss_mixup"] + ["loss_generative"] * self._learns_evidence
+
+  @property
+  def _learns_evidence(self) -> bool:
+    """Whether updates read fakes."""
+    training = self.config.training
+    return bool(training.fakes and training.fake_weight and self.network.has_evidence)
+
+  def make_fakes(self, streams, randomness):
+    """Fakes of the last pass and some of past ones, noisy; chains do not move within a pass."""
+    training = self.config.training
+    if not self._learns_evidence:
+      return {}, None, {}
+    rows = randomness.rows(randomness_lib.ROWS, training.batch_size, training.chains)
+    mine = randomness_lib.replica_rows(rows)
+    images, weights = self.with_past(tf.gather(self.chains.images, mine),
+                                     self.chains.class_weights(mine, self.num_classes), randomness)
+    noisy, levels = self._noisy(images, randomness, randomness_lib.FAKE_LEVELS, randomness_lib.FAKE_NOISE)
+    return {"fake_images": noisy, "fake_levels": levels, "fake_weights": weights}, None, {}
+
+  def _noisy(self, images, randomness, level_use: int, noise_use: int):
+    """(images + σ·noise, σ [B]) of one replica's images: ln σ normal, within the schedule's range."""
+    score, count = self.config.score, tf.shape(images)[0] * self.num_replicas
+    levels = tf.exp(score.noise_mean + score.noise_std * randomness.normal(level_use, [count]))
+    levels = randomness_lib.replica_rows(tf.clip_by_value(levels, score.sigma_min, score.sigma_max))
+    noise = randomness_lib.replica_rows(randomness.normal(noise_use, tf.concat([[count], self.image_shape], 0)))
+    return images + levels[:, tf.newaxis, tf.newaxis, tf.newaxis] * noise, levels
+
+  def learn(self, streams, randomness):
+    """Denoising and cross-entropy on real images, cross-entropy on mixtures, and real against fake.
+
+    The gradient goes through the input gradient that denoises. energy_bound is the largest |g| of the denoising stream,
+    which is of one size at all levels; f's Gaussian part grows with the canvas.
+    """
+    clean, labels, logs = streams["generative_images"], streams["generative_labels"], {}
+    noisy, levels = self._noisy(clean, randomness, randomness_lib.LEVELS, randomness_lib.NOISE)
+    mixup, mixup_levels = self._noisy(streams["mixup_images"], randomness, randomness_lib.MIXUP_LEVELS,
+                                      randomness_lib.MIXUP_NOISE)
+    variance = tf.square(levels)[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    with tf.GradientTape(persistent=True) as tape:
+
+      def energy_of(images):
+        energies_of_classes, evidence = self.network.level_energies(images, levels)
+        return energies.weighted_logit(energies_of_classes, labels), (energies_of_classes, evidence)
+
+      _, (class_energies, evidence), score = gradient_lib.energy_and_gradient(energy_of, noisy)
+      denoised = gradient_lib.denoise(noisy, score, variance)
+      logs["loss_denoising"] = losses.denoising(denoised, clean, levels, self.network.data_scale)
+      logs["loss_classification"] = losses.soft_cross_entropy(labels, class_energies)
+      mixed, _ = self.network.level_energies(mixup, mixup_levels)
+      logs["loss_mixup"] = losses.soft_cross_entropy(streams["mixup_labels"], mixed)
+      cross_entropies = logs["loss_classification"] + logs["loss_mixup"]
+      loss = (logs["loss_denoising"] + self.config.score.cross_entropy_weight * cross_entropies) * self.replica_share
+      if self._learns_evidence:
+        _, fake_evidence = self.network.level_energies(streams["fake_images"], streams["fake_levels"])
+        generative = losses.logistic(energies.weighted_logit(evidence, labels),
+                                     energies.weighted_logit(fake_evidence, streams["fake_weights"]), 0.0)
+        # There are no fakes before the second pass.
+        logs["loss_generative"] = tf.where(self.passes_done > 0, generative, 0.0)
+        head_loss = self.config.training.fake_weight * logs["loss_generative"] * self.replica_share
+    # The head is a reading of features that denoise: let into them, its loss costs more FID than its ratio gains.
+    head = self.network.evidence_variables
+    apart = {variable.ref() for variable in head}
+    body = [variable for variable in self.network.trainable_variables if variable.ref() not in apart]
+    gradients = tape.gradient(loss, body, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    gradients += (tape.gradient(head_loss, head) if self._learns_evidence else [tf.zeros_like(value) for value in head])
+    self.apply_gradients(gradients, body + head)
+    learnt = class_energies - self.network.gaussian(noisy, levels)[:, tf.newaxis]
+    logs[base.LARGEST] = tf.reduce_max(tf.abs(learnt) * (levels / self.network.data_scale)[:, tf.newaxis])
+    return logs
+
+  def draw_fakes(self):
+    """Draws the pass's fakes, one a chain, from blank canvases."""
+    count, strategy, sampler = self.chains.capacity, self.distribute_strategy, self.config.sampler
+    first = (np.int64(self.updates_done.numpy() + 1) << 32) + np.int64(self.seed & 0xFFFFFFFF)
+    at_once, acceptance = _DRAWN_AT_ONCE * self.num_replicas, []
+    for start in range(0, count, at_once):
+      rows = np.arange(start, start + at_once) % count
+      seeds = np.stack([np.full(at_once, first), (np.int64(self.attempt.numpy()) << 32) + rows], axis=1)
+      weights = self.chains.class_weights(tf.constant(rows, tf.int32), self.num_classes).numpy()
+      drawn = replicas.join(strategy, self._draw_batch(
+          replicas.split(strategy, {"class_weights": weights, "seeds": seeds}), tf.identity(self.step_size)))
+      kept = min(at_once, count - start)
+      self.chains.put(tf.range(start, start + kept), drawn["images"][:kept])
+      acceptance.append(drawn["acceptance_rate"][:kept])
+    self.network_evaluations.assign_add(count * self._fake_drawer.network_evaluations(sampler.num_steps))
+    if self.config.score.corrector_steps and self.kernel_is_exact:
+      # Declared adaptation between passes; h is fixed within each drawing.
+      self.adapt_step_size(tf.constant(np.concatenate(acceptance).mean()), _ADAPTATION_GAIN)
+
+  def _draw_replica(self, chains, step_size):
+    sampler = self.config.sampler
+    drawing = self._fake_drawer.draw(drawing_lib.normalise(
+        chains["class_weights"], chains["seeds"], sampler.num_steps, sampler.temperature, step_size))
+    return {"images": pixel_range.from_uint8(drawing.images), "acceptance_rate": drawing.acceptance_rate}
+
+  # --- the answer ---
+
+  def choose_answer(self, images, labels):
+    """Takes what classifies most validation images right, of one level and the mixture of all; of equals, the one of
+    least cross-entropy."""
+    levels = self.average.answer_levels.numpy()
+    log_probabilities = np.stack([special.log_softmax(self._logits_at(images, level), axis=1) for level in levels])
+    candidates = [*np.eye(len(levels)), np.full(len(levels), 1.0 / len(levels))]
+
+    def merit(weights):
+      mixed = special.logsumexp(log_probabilities, axis=0, b=weights[:, np.newaxis, np.newaxis])
+      return np.mean(mixed.argmax(1) == labels), np.mean(mixed[np.arange(len(labels)), labels])
+
+    self._answer_with(max(candidates, key=merit))
+
+  def _answer_with(self, weights) -> None:
+    self.average.answer_weights.assign(weights)
+    self.noise_level.assign(np.exp(weights @ np.log(self.average.answer_levels.numpy())))
+
+  def _answers_at(self, images, level):
+    return self.average.level_energies(pixel_range.from_uint8(images), tf.fill([tf.shape(images)[0]], level))[0]
+
+  def _logits_at(self, images, level) -> np.ndarray:
+    parts = []
+    for start in range(0, len(images), _ANSWERED_AT_ONCE):
+      rows = np.arange(start, start + _ANSWERED_AT_ONCE) % len(images)
+      parts.append(self._answers(images[rows], tf.constant(level, tf.float32)).numpy())
+    return np.concatenate(parts)[:len(images)]
+
+
+class Annealing(base.Drawer):
+  """Draws down a schedule of noise levels; a step is a level.
+
+  Args:
+    system: whose averaged network draws.
+    config: settings of the drawing.
+
+  Raises:
+    ConfigError: a schedule that leaves the noise levels at which the system was trained, or a correction without head.
+  """
+
+  can_record = False
+
+  def __init__(self, system: ScoreSTIC, config: config_lib.RunConfig):
+    trained, score = system.config.score, config.score
+    for name in ("sigma_min", "sigma_max"):
+      config_lib.require(trained.sigma_min <= getattr(score, name) <= trained.sigma_max, name, getattr(score, name),
+                         f"must lie in the trained range [{trained.sigma_min:g}, {trained.sigma_max:g}]")
+    self.system, self.config = system, config
+    self._solver = registries.SOLVERS.load(score.predictor)()
+    self._kernel = registries.KERNELS.load(config.sampler.sampler)
+
+  def network_evaluations(self, num_steps):
+    return predictor_corrector.network_evaluations(num_steps, self._solver, self.config.score.corrector_steps)
+
+  def energy(self, images, noise_level, class_weights):
+    """f_w + γ (f_w - log Σ_k exp f_k) + c r_w: [B, H, W, C], σ [B], [B, K] -> [B].
+
+    γ is --guidance: 0 draws from the density of the class, more from its more typical part (Dhariwal & Nichol 2021),
+    and -1 from the class-free density. c is --correction, r the real/fake logits.
+    """
+    guidance, correction = self.config.score.guidance, self.config.score.correction
+    class_energies, evidence = self.system.average.level_energies(images, noise_level)
+    total = (1.0 + guidance) * energies.weighted_logit(class_energies, class_weights)
+    if guidance:
+      total -= guidance * tf.reduce_logsumexp(class_energies, axis=1)
+    if correction:
+      total += correction * energies.weighted_logit(evidence, class_weights)
+    return total
+
+  def draw(self, request):
+    """From the blank canvas N(μ, M_σmax), or on from images, and rendered by one denoising step.
+
+    A canvas of images is drawn on from where the schedule comes to `_REFINED_FROM` (SDEdit, Meng et al. 2022): enough
+    noise to change the strokes, not enough to forget the image. Temperature is exact in the corrector; away from 1 the
+    predictor is a heuristic.
+    """
+    score, preconditioner = self.config.score, self.system.preconditioner
+    size, shape = preconditioner.size, [-1, *preconditioner.image_shape]
+    sigma_max = score.sigma_max
+    if request.canvas is not None:
+      sigma_max = min(sigma_max, max(_REFINED_FROM, 2.0 * score.sigma_min))
+
+    def evaluate(rows, level):
+      log_density, _, gradient = gradient_lib.energy_and_gradient(
+          lambda images: (self.energy(images, level, request.class_weights) / request.temperature, ()),
+          tf.reshape(rows, shape))
+      return log_density, tf.reshape(gradient, [-1, size])
+
+    noise = random_lib.normals(request.seeds, random_lib.CANVAS_STREAM, size)
+    if request.canvas is None:
+      rows = preconditioner.mean + preconditioner.color(noise, tf.fill([tf.shape(noise)[0]], sigma_max))
+    else:
+      rows = tf.reshape(pixel_range.from_uint8(request.canvas), [-1, size]) + sigma_max * noise
+    corrector = predictor_corrector.Corrector(
+        lambda factor: self._kernel(None, size, factor=mala.Factor(*factor)), preconditioner.color,
+        score.corrector_steps, request.step_size)
+    end = predictor_corrector.run(evaluate, rows, request.seeds, request.num_steps,
+                                  schedule_lib.Schedule(score.sigma_min, sigma_max, score.rho), self._solver, corrector)
+    variance = tf.square(end.noise_level) * request.temperature
+    clean = gradient_lib.denoise(end.rows, end.score, variance[:, tf.newaxis])
+    return drawing_lib.Drawing(pixel_range.to_uint8(tf.reshape(clean, shape)), tf.reshape(end.rows, shape),
+                               end.log_density, end.acceptance_rate, request.step_size)

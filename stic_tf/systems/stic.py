@@ -1,0 +1,212 @@
+"""STIC: a classifier whose logits are class energies, drawn from by chains in images smoothed by noise s."""
+
+import tensorflow as tf
+
+from stic_tf import config as config_lib
+from stic_tf import drawing as drawing_lib
+from stic_tf import registries
+from stic_tf.datasets import pixel_range
+from stic_tf.mcmc import random as random_lib
+from stic_tf.mcmc import recording
+from stic_tf.mcmc import run as run_lib
+from stic_tf.networks import build
+from stic_tf.preconditioners import build as preconditioners
+from stic_tf.systems import base
+from stic_tf.targets import class_grams as class_grams_lib
+from stic_tf.targets import density
+from stic_tf.targets import energies
+from stic_tf.training import losses
+from stic_tf.training import passes
+from stic_tf.training import randomness as randomness_lib
+
+_ADAPTATION_GAIN = 0.1
+
+
+class STIC(base.System):
+  """A System whose network is an image classifier as it stands; arguments as there."""
+
+  kind = "stic"
+
+  def __init__(self, network, num_classes, *args, **kwargs):
+    super().__init__(network, num_classes, *args, **kwargs)
+    walk, sampler = self.config.walk, self.config.sampler
+    channels = [shape[-1] for shape in self.feature_shapes()] if walk.gram_weight > 0 else []
+    self.class_grams = class_grams_lib.ClassGrams(self.num_classes, channels, rank=walk.gram_rank)
+    self.targets = {name: density.Target(self.energy(network), self.preconditioner, self.image_shape, walk.reference)
+                    for name, network in (("network", self.network), ("average", self.average))}
+    self._kernel = registries.KERNELS.load(sampler.sampler)
+
+  def feature_shapes(self):
+    """Shapes of the feature maps that the Gram term reads."""
+    return self.network.output_shape[1:] if isinstance(self.network.output_shape, list) else []
+
+  def energy(self, network):
+    """f_w of one of the networks, with the Gram term where it has a weight."""
+    return energies.ClassEnergy(lambda images: build.logits_and_features(network, images), self.class_grams,
+                                self.config.walk.gram_weight)
+
+  def make_preconditioner(self):
+    return preconditioners.build(self.config.sampler.preconditioner, self.image_shape)
+
+  def logits(self, images):
+    return build.logits_and_features(self.average, images)[0]
+
+  def log_density(self, images, class_weights, temperature):
+    target = self.targets["average"]
+    if class_weights is None:
+      energy = tf.reduce_logsumexp(self.logits(images) / temperature[:, tf.newaxis], axis=1)
+    else:
+      energy = target.energy(images, target.energy.condition(class_weights))[0] / temperature
+    return energy + target.log_reference(target.to_whitened(images))
+
+  def drawer(self, config):
+    return WholeImages(self, config)
+
+  def own_variables(self):
+    return {"class_grams": self.class_grams.named_variables()}
+
+  # --- training ---
+
+  def logged(self):
+    generative = ["loss_generative", "energy_real", "energy_fake", "acceptance_rate"]
+    return ["loss_classification", "loss_mixup"] + (generative if self.config.training.fakes else [])
+
+  def on_statistics(self):
+    self.set_noise_level(self.config.walk.noise_start)
+
+  def on_pass(self, number):
+    self.set_noise_level(passes.noise_schedule(self.config.walk, max(self.num_passes, number + 1))[number])
+
+  def set_noise_level(self, noise_level: float) -> None:
+    """Smooths the density that is walked in by another s."""
+    self.noise_level.assign(float(noise_level))
+    self.preconditioner.fit(self.statistics, float(noise_level))
+
+  def make_fakes(self, streams, randomness):
+    """Moves a batch of chains by `training_steps`; some begin anew on a blank canvas."""
+    training, walk = self.config.training, self.config.walk
+    if not training.fakes:
+      return {}, None, {}
+    rows = randomness.rows(randomness_lib.ROWS, training.batch_size, training.chains)
+    restart = randomness.uniform(randomness_lib.RESTART, [training.batch_size]) < walk.restart_probability
+    restart = tf.logical_or(restart, tf.logical_not(tf.gather(self.chains.begun, rows)))
+    mine = randomness_lib.replica_rows(rows)
+    weights = self.chains.class_weights(mine, self.num_classes)
+    advance = tf.function(self._advance, jit_compile=True) if training.jit else self._advance
+    images, acceptance = advance(tf.gather(self.chains.images, mine), weights, self._chain_seeds(mine),
+                                 randomness_lib.replica_rows(restart))
+    fakes = dict(zip(("fake_images", "fake_weights"), self.with_past(images, weights, randomness)))
+    shape = tf.concat([[tf.shape(streams["generative_images"])[0] * self.num_replicas], self.image_shape], 0)
+    noise = randomness_lib.replica_rows(randomness.normal(randomness_lib.SMOOTHING, shape))
+    fakes["generative_images"] = streams["generative_images"] + self.noise_level * noise
+    if walk.gram_weight > 0:
+      self._update_grams(fakes["generative_images"], streams["generative_labels"])
+    return fakes, (rows, images), {"acceptance_rate": acceptance}
+
+  def _advance(self, images, class_weights, seeds, restart):
+    """`training_steps` of some chains: images [B, H, W, C] and their mean acceptance."""
+    target, sampler = self.targets["network"], self.config.sampler
+    temperature = tf.fill([tf.shape(seeds)[0]], tf.constant(sampler.temperature, tf.float32))
+    kernel = self._kernel(target.whitened(class_weights, temperature), self.preconditioner.size)
+    position = tf.where(restart[:, tf.newaxis], kernel.blank(seeds), target.to_whitened(images))
+    result = run_lib.run(kernel, position, seeds, self.config.walk.training_steps, self.step_size)
+    return target.to_images(result.state.position), tf.reduce_mean(result.acceptance_rate)
+
+  def _chain_seeds(self, rows: tf.Tensor) -> tf.Tensor:
+    """A seed pair per chain and update: int64 [B, 2]."""
+    first = tf.bitwise.left_shift(self.updates_done + 1, tf.constant(32, tf.int64)) + (self.seed & 0xFFFFFFFF)
+    second = tf.bitwise.left_shift(self.attempt + 0, tf.constant(32, tf.int64)) + tf.cast(rows, tf.int64)
+    return tf.stack([tf.fill([tf.shape(rows)[0]], first), second], axis=1)
+
+  def _update_grams(self, images, labels):
+    """Moves the class statistics by the whole batch, outside the replicas."""
+
+    def update(strategy, images, labels):
+      _, features = build.logits_and_features(self.network, strategy.gather(images, axis=0))
+      self.class_grams.update(features, tf.argmax(strategy.gather(labels, axis=0), axis=1, output_type=tf.int32))
+
+    tf.distribute.get_replica_context().merge_call(update, args=(images, labels))
+
+  def learn(self, streams, randomness):
+    """Cross-entropy on real and mixup images; real noisy images pulled up and fakes pushed down."""
+    training = self.config.training
+    names = ["real", "mixup"] + (["generative", "fake"] if training.fakes else [])
+    images = tf.concat([streams[f"{name}_images"] for name in names], axis=0)
+    sizes = [tf.shape(streams[f"{name}_images"])[0] for name in names]
+    with tf.GradientTape() as tape:
+      outputs = tf.nest.flatten(self.network(images, training=True))
+      logits = dict(zip(names, tf.split(tf.cast(outputs[0], tf.float32), sizes)))
+      logs = {"loss_classification": losses.soft_cross_entropy(streams["real_labels"], logits["real"]),
+              "loss_mixup": losses.soft_cross_entropy(streams["mixup_labels"], logits["mixup"])}
+      loss = logs["loss_classification"] + logs["loss_mixup"]
+      if training.fakes:
+        real = energies.weighted_logit(logits["generative"], streams["generative_labels"])
+        fake = energies.weighted_logit(logits["fake"], streams["fake_weights"])
+        generative = losses.BY_NAME[self.config.walk.loss](real, fake, self.config.walk.energy_decay)
+        loss += training.fake_weight * generative
+        logs.update(loss_generative=generative, energy_real=tf.reduce_mean(real), energy_fake=tf.reduce_mean(fake))
+      loss *= self.replica_share
+    variables = self.network.trainable_variables
+    self.apply_gradients(tape.gradient(loss, variables), variables)
+    logs[base.LARGEST] = tf.reduce_max(tf.abs(tf.concat(list(logits.values()), axis=0)))
+    return logs
+
+  def after_update(self, strategy, logs):
+    if self.config.training.fakes:
+      self.network_evaluations.assign_add(self.config.training.batch_size * (self.config.walk.training_steps + 1))
+      if self.kernel_is_exact:
+        self.adapt_step_size(logs["acceptance_rate"], _ADAPTATION_GAIN)
+
+
+class WholeImages(base.Drawer):
+  """Draws in whole-image steps: burn-in, the chain, one jump.
+
+  Args:
+    system: whose averaged network draws.
+    config: settings of the drawing.
+  """
+
+  def __init__(self, system: STIC, config: config_lib.RunConfig):
+    self.system, self.config = system, config
+    self.target = system.targets["average"]
+
+  def network_evaluations(self, num_steps):
+    return num_steps + 1
+
+  def draw(self, request):
+    kernel = registries.KERNELS.load(self.config.sampler.sampler)(
+        self.target.whitened(request.class_weights, request.temperature), self.target.preconditioner.size)
+    noise_level = tf.convert_to_tensor(self.system.noise_level)
+
+    def render(state):
+      return pixel_range.to_uint8(self.target.jump(state.position, state.gradient, noise_level))
+
+    result = self.run(kernel, self.start(kernel, request), request, render)
+    state = result.state
+    return drawing_lib.Drawing(render(state), self.target.to_images(state.position), state.log_density,
+                               result.acceptance_rate, result.step_size, batch_first(result.frames))
+
+  def start(self, kernel, request: drawing_lib.Request) -> tf.Tensor:
+    """Where the chains begin, whitened [B, D]: a draw from the reference measure, never a data image; or a canvas.
+
+    A canvas has the smoothing noise of the density that is walked in added.
+    """
+    if request.canvas is None:
+      return kernel.blank(request.seeds)
+    noise = random_lib.normals(request.seeds, random_lib.CANVAS_STREAM, self.target.preconditioner.size)
+    images = pixel_range.from_uint8(request.canvas)
+    return self.target.to_whitened(images + self.system.noise_level * tf.reshape(noise, tf.shape(images)))
+
+  def run(self, kernel, position, request: drawing_lib.Request, render) -> run_lib.ChainResult:
+    """The chain, with h adapted in the first share of its steps."""
+    burn_in = tf.cast(tf.cast(request.num_steps, tf.float32) * self.config.walk.burn_in_fraction, tf.int32)
+    recorder = (recording.Recorder(render, request.num_frames, self.target.image_shape) if request.num_frames else None)
+    return run_lib.run(kernel, position, request.seeds, request.num_steps, request.step_size, burn_in,
+                       self.config.sampler.target_acceptance, recorder=recorder)
+
+
+def batch_first(frames):
+  """Frames [n, B, …] -> [B, n, …]; () stays ()."""
+  return tf.transpose(frames, [1, 0, 2, 3, 4]) if isinstance(frames, tf.Tensor) else frames
+
+

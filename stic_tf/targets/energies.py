@@ -1,0 +1,68 @@
+"""Class energies f_w(x), with or without the Gram term: what a density is made of.
+
+An energy is conditioned once a chain, `condition(class_weights)`, and then called with images and that condition. It
+gives (f_w [B], a_w): a_w is where the class looks, [B, M], of an attentive network, else ().
+"""
+
+from typing import Any, Callable, Optional
+
+import tensorflow as tf
+
+from stic_tf import sparse_weights
+from stic_tf.targets import class_grams as class_grams_lib
+
+
+def weighted_logit(logits: tf.Tensor, class_weights: tf.Tensor) -> tf.Tensor:
+  """f_w = Σ_k w_k z_k: [B, K], [B, K] -> [B]."""
+  return tf.reduce_sum(logits * class_weights, axis=1)
+
+
+class ClassEnergy:
+  """f_w(x) - λ·(Gram distance) of a classifier that gives all its logits.
+
+  Args:
+    logits_and_features: function images [B, H, W, C] -> (logits [B, K], [features [B, H_l, W_l, C_l], …]).
+    class_grams: class statistics of the features; None without the Gram term.
+    gram_weight: λ.
+  """
+
+  def __init__(self, logits_and_features: Callable, class_grams: Optional[class_grams_lib.ClassGrams] = None,
+               gram_weight: float = 0.0):
+    self._logits_and_features, self._class_grams, self._gram_weight = logits_and_features, class_grams, gram_weight
+
+  def condition(self, class_weights: tf.Tensor) -> Any:
+    """What a call takes for class weights float32 [B, K]."""
+    return class_weights
+
+  def __call__(self, images: tf.Tensor, condition) -> tuple:
+    logits, features = self._logits_and_features(images)
+    energy = weighted_logit(logits, condition)
+    if self._gram_weight > 0:
+      means = self._class_grams.of_weights(condition)
+      energy -= self._gram_weight * class_grams_lib.gram_distance(self._class_grams.project(features), means)
+    return energy, ()
+
+
+class AttentiveEnergy:
+  """The same of a classifier that reads single classes and shows where they look: its cost does not grow with K.
+
+  Args:
+    read: function (images, SparseWeights) -> (f_w [B], a_w [B, M], [features [B, H, W, C], …]).
+    class_grams, gram_weight: as for ClassEnergy.
+  """
+
+  def __init__(self, read: Callable, class_grams: Optional[class_grams_lib.ClassGrams] = None,
+               gram_weight: float = 0.0):
+    self._read, self._class_grams, self._gram_weight = read, class_grams, gram_weight
+
+  def condition(self, class_weights: tf.Tensor) -> Any:
+    """What a call takes for class weights float32 [B, K]."""
+    sparse = sparse_weights.of_dense(class_weights)
+    return sparse, self._class_grams.of_sparse(sparse) if self._gram_weight > 0 else []
+
+  def __call__(self, images: tf.Tensor, condition) -> tuple:
+    sparse, means = condition
+    energy, attention, features = self._read(images, sparse)
+    if self._gram_weight > 0:
+      energy -= self._gram_weight * class_grams_lib.gram_distance(self._class_grams.project(features), means)
+    return energy, attention

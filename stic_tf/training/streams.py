@@ -1,0 +1,52 @@
+"""The streams of images that an update reads, made of whatever a data set gives.
+
+real_images and mixup_images are those that the classification losses see (augmented), float32 [B, H, W, C] in [-1, 1],
+with real_labels and mixup_labels float32 [B, K]; generative_images and generative_labels those whose density is learnt
+(never augmented).
+"""
+
+from typing import Dict
+
+import tensorflow as tf
+
+from stic_tf import config as config_lib
+from stic_tf.datasets import augmentation
+from stic_tf.datasets import pixel_range
+from stic_tf.training import randomness as randomness_lib
+
+NAMES = ("real", "mixup", "generative")
+
+
+def of_batch(data, num_classes: int, mixup_alpha: float,
+             randomness: randomness_lib.Randomness) -> Dict[str, tf.Tensor]:
+  """The streams of one batch of one replica.
+
+  Args:
+    data: a dictionary of the streams, as `trainers` makes it, or a pair (images, labels): images uint8, or float in
+      [-1, 1], [B, H, W, C]; labels int [B] or float [B, K]. A pair's images are taken as they are for all streams.
+    num_classes: K.
+    mixup_alpha: images of a pair are mixed with each other in shares of Beta(α, α); 0 for none.
+    randomness: of the update.
+
+  Raises:
+    ConfigError: data of another form.
+  """
+  if isinstance(data, dict):
+    missing = [f"{name}_{what}" for name in NAMES for what in ("images", "labels") if f"{name}_{what}" not in data]
+    config_lib.require(not missing, "dataset", sorted(data), "lacks " + ", ".join(missing))
+    return {name: _one_hot(value, num_classes) if name.endswith("labels") else _floats(value)
+            for name, value in data.items()}
+  config_lib.require(isinstance(data, (tuple, list)) and len(data) == 2, "dataset", type(data).__name__,
+                     "must give pairs (images, labels)")
+  images, labels = _floats(data[0]), _one_hot(data[1], num_classes)
+  mixup_images, mixup_labels = augmentation.mixup(images, labels, mixup_alpha, randomness.key(randomness_lib.MIXUP))
+  return {"real_images": images, "real_labels": labels, "mixup_images": mixup_images, "mixup_labels": mixup_labels,
+          "generative_images": images, "generative_labels": labels}
+
+
+def _floats(images: tf.Tensor) -> tf.Tensor:
+  return pixel_range.from_uint8(images) if images.dtype == tf.uint8 else tf.cast(images, tf.float32)
+
+
+def _one_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
+  return tf.one_hot(labels, num_classes) if labels.dtype.is_integer else tf.cast(labels, tf.float32)

@@ -1,0 +1,80 @@
+"""What happens around a pass and an update in our own training, as Keras callbacks: figures, pictures, checkpoints."""
+
+import time
+from typing import Dict
+
+import keras
+
+from stic_tf import grid
+from stic_tf.training import passes
+from trainers import evaluate
+
+
+class LearningRate(keras.callbacks.LearningRateScheduler):
+  """The half cosine over the passes, times what rollbacks have left of it."""
+
+  def __init__(self, system):
+    training = system.config.training
+    rates = passes.learning_rates(training.learning_rate, training.num_passes)
+    super().__init__(lambda epoch: float(system.learning_rate_scale.numpy() * rates[epoch]))
+
+
+class Evaluation(keras.callbacks.Callback):
+  """After a pass: chooses the answer, scores fresh drawings, writes a picture and a row of the log.
+
+  Args:
+    training: the trainers.train.Training that it is part of.
+  """
+
+  def __init__(self, training):
+    super().__init__()
+    self._training = training
+
+  def on_epoch_end(self, epoch, logs=None):
+    training, system = self._training, self._training.system
+    seconds = training.clock.seconds()
+    system.choose_answer(*training.evaluator.validation)
+    scores = training.evaluator.score(system.classifier, training.values.pass_samples, training.values.pass_steps)
+    picture = evaluate.class_grid(scores.pop("drawings"), system.num_classes)
+    row = {"pass": epoch + 1, "step": int(system.updates_done.numpy()), "seconds": seconds,
+           **{name: scores[name] for name in ("test_accuracy", "validation_accuracy", "ece", "fid", "fid_floor", "kid",
+                                              "cas", "num_samples", "drawing_steps", "acceptance_rate")},
+           "step_size": float(system.step_size.numpy()), "noise_level": float(system.noise_level.numpy()),
+           "fakes_in_pool": len(system.pool), "network_evaluations": int(system.network_evaluations.numpy()),
+           "attempt": int(system.attempt.numpy()), **_numbers(logs)}
+    training.rows.append(row)
+    grid.write_png(training.folder.file("samples", f"pass_{epoch + 1:02d}.png"), picture)
+    training.checkpointer.save(system, training.rows, seconds)
+    training.folder.write_metrics(training.rows)
+    training.dashboard.on_pass(row, picture)
+
+
+def _numbers(logs: Dict[str, float]) -> Dict[str, float]:
+  """Means of a pass's logs as the log names them."""
+  names = {"acceptance_rate": "training_acceptance_rate", "lr": "learning_rate"}
+  return {names.get(name, name): float(value) for name, value in logs.items()}
+
+
+class Checkpoints(keras.callbacks.Callback):
+  """Within a pass, a checkpoint every some minutes; a run that is killed loses no more.
+
+  Args:
+    training: the trainers.train.Training that it is part of.
+    minutes: between two; 0 for none.
+    clock: seconds, a function.
+  """
+
+  def __init__(self, training, minutes: float, clock=time.monotonic):
+    super().__init__()
+    self._training, self._seconds, self._clock = training, 60.0 * minutes, clock
+    self._saved = clock()
+
+  def on_epoch_begin(self, epoch, logs=None):
+    self._saved = self._clock()  # a pass ends with a checkpoint
+
+  def on_train_batch_end(self, batch, logs=None):
+    training, system = self._training, self._training.system
+    within = int(system.pass_updates.numpy()) < training.config.training.updates_per_pass
+    if self._seconds and within and self._clock() - self._saved >= self._seconds:
+      training.checkpointer.save(system, training.rows, training.clock.seconds())
+      self._saved = self._clock()
