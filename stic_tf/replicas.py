@@ -72,6 +72,9 @@ def make_strategy(num_replicas: int) -> tf.distribute.Strategy:
   if gpus and num_replicas > len(gpus):
     raise config_lib.ConfigError(f"--num_replicas={num_replicas}: this machine has {len(gpus)} GPUs")
   count = num_replicas or max(1, len(gpus))
+  if gpus:
+    # On a CPU operations are deterministic as they are.
+    tf.config.experimental.enable_op_determinism()
   if count == 1:
     return tf.distribute.get_strategy()
   if gpus:

@@ -1,6 +1,7 @@
 """What happens around a pass and an update in our own training, as Keras callbacks: figures, pictures, checkpoints."""
 
 import time
+from concurrent import futures
 from typing import Dict
 
 import keras
@@ -31,6 +32,12 @@ class Evaluation(keras.callbacks.Callback):
     self._training = training
 
   def on_epoch_end(self, epoch, logs=None):
+    # `fit` holds the strategy's scope, in which a judge's own Keras training and metrics would be distributed too; it
+    # is this thread's alone.
+    with futures.ThreadPoolExecutor(1) as outside:
+      outside.submit(self._evaluate, epoch, logs).result()
+
+  def _evaluate(self, epoch: int, logs: Dict[str, float]) -> None:
     training, system = self._training, self._training.system
     seconds = training.clock.seconds()
     system.choose_answer(*training.evaluator.validation)

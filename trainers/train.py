@@ -130,7 +130,7 @@ class Training:
   def _fit(self, first: int, end: int, updates: int) -> None:
     window = trainer_flags.profile_window(self.values)
     profiler = [keras.callbacks.TensorBoard(self.folder.tensorboard, write_graph=False, profile_batch=window)
-                ] * bool(window)
+                ] if window else []
     self.system.fit(
         self._stream(), initial_epoch=first, epochs=end, steps_per_epoch=updates, verbose=0,
         num_passes=self.config.training.num_passes,

@@ -62,6 +62,8 @@ class System(keras.Model):
                class_names: Optional[Sequence[str]] = None, seed: int = 0, average: Optional[keras.Model] = None,
                image_shape: Optional[Sequence[int]] = None, **settings):
     super().__init__(name=self.kind)
+    # An accept test that sees 10 bits of a product is not one.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     image_shape = tuple(image_shape or network.inputs[0].shape[1:])
     if config is None:
       config = config_lib.RunConfig.of({"model": self.kind}).replace(**settings)
@@ -205,6 +207,9 @@ class System(keras.Model):
     self.prepare_training()
     return super().fit(x, *args, epochs=epochs, callbacks=[passes.Passes(self), *callbacks], **kwargs)
 
+  @tf.autograph.experimental.do_not_convert
+  # Keras would have every function below rewritten, for half of the time that a first update takes.
+  @tf.autograph.experimental.do_not_convert
   def train_step(self, data):
     """One update: advances the chains, forms fakes, re-estimates the boundary. Returns means of the logs of the pass."""
     randomness = randomness_lib.Randomness(self.seed, self.attempt, self.updates_done)
@@ -367,7 +372,7 @@ class System(keras.Model):
       ValueError: an array is missing or of another shape.
     """
     variables = self.training_variables()
-    missing = {name: len(variables[name]) - len(arrays[name]) for name in _POOL_ROWS if name in arrays}
+    missing = {name: variables[name].shape[0] - len(arrays[name]) for name in _POOL_ROWS if name in arrays}
     checkpoint.assign({**arrays, **{name: np.pad(arrays[name], [(0, rows)] + [(0, 0)] * (arrays[name].ndim - 1))
                                     for name, rows in missing.items() if rows >= 0}}, variables)
 
