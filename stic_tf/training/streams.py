@@ -39,9 +39,17 @@ def of_batch(data, num_classes: int, mixup_alpha: float,
   config_lib.require(isinstance(data, (tuple, list)) and len(data) == 2, "dataset", type(data).__name__,
                      "must give pairs (images, labels)")
   images, labels = _floats(data[0]), _one_hot(data[1], num_classes)
-  mixup_images, mixup_labels = augmentation.mixup(images, labels, mixup_alpha, randomness.key(randomness_lib.MIXUP))
+  # Mixed over the whole batch: neighbours must not depend on how the replicas divide it.
+  mixup_images, mixup_labels = (randomness_lib.replica_rows(mixed) for mixed in augmentation.mixup(
+      _whole(images), _whole(labels), mixup_alpha, randomness.key(randomness_lib.MIXUP)))
   return {"real_images": images, "real_labels": labels, "mixup_images": mixup_images, "mixup_labels": mixup_labels,
           "generative_images": images, "generative_labels": labels}
+
+
+def _whole(values: tf.Tensor) -> tf.Tensor:
+  """A whole batch's values [B, …], of this replica's rows of them."""
+  context = tf.distribute.get_replica_context()
+  return values if context.num_replicas_in_sync == 1 else context.all_gather(values, axis=0)
 
 
 def _floats(images: tf.Tensor) -> tf.Tensor:
