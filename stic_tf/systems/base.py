@@ -207,7 +207,6 @@ class System(keras.Model):
     self.prepare_training()
     return super().fit(x, *args, epochs=epochs, callbacks=[passes.Passes(self), *callbacks], **kwargs)
 
-  @tf.autograph.experimental.do_not_convert
   # Keras would have every function below rewritten, for half of the time that a first update takes.
   @tf.autograph.experimental.do_not_convert
   def train_step(self, data):
