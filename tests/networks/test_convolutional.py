@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from stic_tf import config as config_lib
-from stic_tf.models import build
-from stic_tf.models import convolutional
+from stic_tf.networks import build
+from stic_tf.networks import convolutional
 
 NETWORKS = {
     "small 8x8": ({"network": "small", "width": 16}, (8, 8, 1), 10),
@@ -19,7 +19,12 @@ NETWORKS = {
 
 def _build(name, seed=0):
   settings, image_shape, num_classes = NETWORKS[name]
-  return build.build_network(config_lib.ModelConfig(**settings), image_shape, num_classes, seed)
+  config = config_lib.RunConfig(network=config_lib.NetworkConfig(**settings))
+  return build.build(config, image_shape, num_classes, seed)
+
+
+def _logits(network, images):
+  return build.logits_and_features(network, images)[0]
 
 
 def _images(name, count):
@@ -48,17 +53,17 @@ def test_logits_and_features(name, network):
   logits, features = build.logits_and_features(network, _images(name, 3))
   assert logits.shape == (3, NETWORKS[name][2]) and logits.dtype == tf.float32
   assert features and all(layer.shape.rank == 4 and layer.shape[0] == 3 for layer in features)
-  np.testing.assert_array_equal(build.logits(network, _images(name, 3)), logits)
+  np.testing.assert_array_equal(_logits(network, _images(name, 3)), logits)
 
 
 def test_an_image_does_not_see_its_neighbours(name, network):
   images = _images(name, 8)
-  together = build.logits(network, images).numpy()
+  together = _logits(network, images).numpy()
   others = images.copy()
   others[1:] = 0.9
   # Neither another batch around it nor none at all, but for the order in which a convolution may sum.
-  np.testing.assert_allclose(build.logits(network, others)[0], together[0], rtol=1e-5, atol=1e-5)
-  np.testing.assert_allclose(build.logits(network, images[:1])[0], together[0], rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(_logits(network, others)[0], together[0], rtol=1e-5, atol=1e-5)
+  np.testing.assert_allclose(_logits(network, images[:1])[0], together[0], rtol=1e-5, atol=1e-5)
 
 
 def test_training_mode_is_no_other_function(name, network):
@@ -78,7 +83,7 @@ def test_the_input_gradient_is_smooth_and_reaches_every_pixel(name, network):
     outer.watch(images)
     with tf.GradientTape() as tape:
       tape.watch(images)
-      energy = tf.reduce_sum(tf.square(build.logits(network, images)))
+      energy = tf.reduce_sum(tf.square(_logits(network, images)))
     gradient = tape.gradient(energy, images)
     squared = tf.reduce_sum(tf.square(gradient))
   assert (gradient.numpy() != 0).all()
@@ -102,7 +107,7 @@ def test_the_same_seed_is_the_same_network(name):
 
 
 def test_it_starts_without_an_opinion(name):
-  logits = build.logits(_build(name), _images(name, 16)).numpy()
+  logits = _logits(_build(name), _images(name, 16)).numpy()
   assert np.isfinite(logits).all() and np.abs(logits).max() < 3
 
 
@@ -110,14 +115,17 @@ def test_weights_survive_a_file(name, network, tmp_path):
   network.save_weights(tmp_path / "network.weights.h5")
   loaded = _build(name, seed=9)
   loaded.load_weights(tmp_path / "network.weights.h5")
-  np.testing.assert_array_equal(build.logits(loaded, _images(name, 2)), build.logits(network, _images(name, 2)))
+  np.testing.assert_array_equal(_logits(loaded, _images(name, 2)), _logits(network, _images(name, 2)))
 
 
 def test_auto_goes_by_the_size_of_the_image():
-  auto = config_lib.ModelConfig(network="auto")
-  sides = {side: build.resolve_network(auto, (side, side, 3)) for side in (8, 28, 32, 64)}
+  auto = config_lib.RunConfig()
+  sides = {side: auto.network_name((side, side, 3)) for side in (8, 28, 32, 64)}
   assert sides == {8: "small", 28: "small", 32: "wide_resnet", 64: "wide_resnet"}
-  assert build.resolve_network(config_lib.ModelConfig(network="small"), (64, 64, 3)) == "small"
+  assert auto.replace(network="small").network_name((64, 64, 3)) == "small"
+  # A system that has a network of its own means that, whatever the size.
+  assert [auto.replace(model=model).network_name((64, 64, 3)) for model in ("attentive", "score")] == [
+      "attentive", "energy"]
 
 
 def test_the_small_network_ends_on_a_small_grid():

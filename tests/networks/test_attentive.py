@@ -7,16 +7,24 @@ import tensorflow as tf
 
 from stic_tf import config as config_lib
 from stic_tf import sparse_weights
-from stic_tf.models import attention
-from stic_tf.models import build
+from stic_tf.networks import attentive
+from stic_tf.networks import build
 
 SHAPES = {"8x8, 4": ((8, 8, 1), 4, 10), "28x28, 4": ((28, 28, 1), 4, 10), "28x28, 7": ((28, 28, 1), 7, 10),
           "16x16, 2": ((16, 16, 3), 2, 1), "12x12, 12": ((12, 12, 1), 12, 3)}
 
 
+def _build(shape, tile_grid=4, num_classes=10, seed=0):
+  return build.build(config_lib.RunConfig.of({"model": "attentive", "width": 8, "tile_grid": tile_grid}), shape,
+                     num_classes, seed)
+
+
+def _logits(network, images):
+  return build.logits_and_features(network, images)[0]
+
+
 def _network(shape=(8, 8, 1), tile_grid=4, num_classes=10, seed=0):
-  model = config_lib.ModelConfig(model="attentive", width=8, tile_grid=tile_grid)
-  network = build.build_network(model, shape, num_classes, seed)
+  network = _build(shape, tile_grid, num_classes, seed)
   rng = np.random.default_rng(1)
   network.set_weights([weight + rng.normal(0, 0.1, weight.shape) for weight in network.get_weights()])
   return network
@@ -34,7 +42,7 @@ def test_shapes(name):
   assert logits.shape == (3, num_classes) and logits.dtype == tf.float32
   assert features and all(layer.shape.rank == 4 for layer in features)
   assert features[-1].shape[1:3] == (tile_grid, tile_grid)
-  maps = attention.ClassReader(network).attention(_images(shape)).numpy()
+  maps = attentive.ClassReader(network).attention(_images(shape)).numpy()
   assert maps.shape == (3, num_classes, tile_grid ** 2)
   np.testing.assert_allclose(maps.sum(2), 1.0, atol=1e-5)
   assert maps.std(axis=2).min() > 0
@@ -43,7 +51,7 @@ def test_shapes(name):
 def test_no_tile_is_left_out_whatever_the_weights():
   network = _network()
   network.set_weights([30 * weight for weight in network.get_weights()])
-  maps = attention.ClassReader(network).attention(_images((8, 8, 1))).numpy()
+  maps = attentive.ClassReader(network).attention(_images((8, 8, 1))).numpy()
   ratios = maps.max(axis=2) / maps.min(axis=2)
   assert np.exp(2.9) < ratios.max() < np.exp(3.01)
 
@@ -61,7 +69,7 @@ def test_what_the_tiles_have_in_common_does_not_even_out_attention():
 
 def test_every_tile_knows_the_whole_canvas():
   """The first of 12×12 tiles changes with a pixel of the opposite corner, out of the convolutions' reach."""
-  network = build.build_network(config_lib.ModelConfig(model="attentive", width=8, tile_grid=12), (24, 24, 1), 10, 0)
+  network = _build((24, 24, 1), tile_grid=12)
   values = keras.Model(network.input, network.get_layer("tokens").output[1])
   image = _images((24, 24, 1), 1)
   with tf.GradientTape() as tape:
@@ -71,18 +79,18 @@ def test_every_tile_knows_the_whole_canvas():
 
 
 def test_a_grid_that_does_not_divide_the_canvas_is_refused():
-  with pytest.raises(ValueError, match="3 tiles a side"):
+  with pytest.raises(config_lib.ConfigError, match="--tile_grid=3: must divide the canvas of 8x8 pixels"):
     _network(tile_grid=3)
 
 
 def test_one_class_read_alone_is_as_among_all():
   network, images = _network(), _images((8, 8, 1), 10)
-  reader = attention.ClassReader(network)
+  reader = attentive.ClassReader(network)
   weights = tf.eye(10)
   with tf.GradientTape(persistent=True) as tape:
     tape.watch(images)
     energy, where, features = reader.energy_and_attention(images, sparse_weights.of_dense(weights))
-    among_all = tf.linalg.diag_part(build.logits(network, images))
+    among_all = tf.linalg.diag_part(_logits(network, images))
   np.testing.assert_allclose(energy, among_all, rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(tape.gradient(energy, images), tape.gradient(among_all, images), rtol=1e-3, atol=1e-5)
   maps = reader.attention(images).numpy()
@@ -96,9 +104,9 @@ def test_a_soft_class_is_the_mixture_of_logits_and_of_maps():
   rng = np.random.default_rng(2)
   for row, count in enumerate((1, 2, 3, 7, 10)):
     weights[row, rng.choice(20, count, replace=False)] = rng.dirichlet(np.ones(count))
-  reader = attention.ClassReader(network)
+  reader = attentive.ClassReader(network)
   energy, where, _ = reader.energy_and_attention(images, sparse_weights.of_dense(tf.constant(weights)))
-  np.testing.assert_allclose(energy, (build.logits(network, images).numpy() * weights).sum(1), rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(energy, (_logits(network, images).numpy() * weights).sum(1), rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(where, np.einsum("bk,bkm->bm", weights, reader.attention(images)), atol=1e-5)
 
 
@@ -115,7 +123,7 @@ def test_of_more_classes_than_can_be_mixed_the_largest_are_kept():
 
 def _graph(num_classes):
   """The graph of one class's logit and its input gradient, with the class weights already sparse."""
-  reader = attention.ClassReader(_network(num_classes=num_classes))
+  reader = attentive.ClassReader(_network(num_classes=num_classes))
 
   @tf.function(autograph=False)
   def one_class(images, classes, weights):
@@ -136,7 +144,7 @@ def test_one_class_costs_the_same_for_any_number_of_classes():
   assert shapes[0] == shapes[1] and len(shapes[0]) > 50
   # The negative control: all logits do show K.
   network = _network(num_classes=1000)
-  logits = tf.function(lambda images: build.logits(network, images), autograph=False)
+  logits = tf.function(lambda images: _logits(network, images), autograph=False)
   graph = logits.get_concrete_function(tf.TensorSpec([4, 8, 8, 1])).graph
   assert any(1000 in output.shape.as_list() for operation in graph.get_operations() for output in operation.outputs
              if output.shape.rank)
@@ -144,15 +152,14 @@ def test_one_class_costs_the_same_for_any_number_of_classes():
 
 def test_ten_thousand_classes():
   network = _network(num_classes=10000)
-  logits = build.logits(network, _images((8, 8, 1), 2))
+  logits = _logits(network, _images((8, 8, 1), 2))
   assert logits.shape == (2, 10000) and np.isfinite(logits).all()
   tables = sum(np.prod(variable.shape) for variable in network.get_layer("class_queries").weights)
   assert tables == 10000 * (2 * 8 + 1)
 
 
 def test_the_seed_fixes_the_weights():
-  model = config_lib.ModelConfig(model="attentive", width=8)
-  first, same, other = (build.build_network(model, (8, 8, 1), 10, seed).get_weights() for seed in (0, 0, 1))
+  first, same, other = (_build((8, 8, 1), seed=seed).get_weights() for seed in (0, 0, 1))
   assert all((ours == theirs).all() for ours, theirs in zip(first, same))
   assert any((ours != theirs).any() for ours, theirs in zip(first, other))
 
@@ -162,5 +169,5 @@ def test_the_weights_survive_a_file(tmp_path):
   network.save_weights(tmp_path / "weights.h5")
   other = _network(seed=1)
   other.load_weights(tmp_path / "weights.h5")
-  np.testing.assert_array_equal(build.logits(network, _images((8, 8, 1))), build.logits(other, _images((8, 8, 1))))
+  np.testing.assert_array_equal(_logits(network, _images((8, 8, 1))), _logits(other, _images((8, 8, 1))))
   assert isinstance(network, keras.Model)

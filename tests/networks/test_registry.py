@@ -1,0 +1,82 @@
+"""Every network of the registry, and one that is added from outside."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stic_tf import config as config_lib
+from stic_tf import registries
+from stic_tf.networks import build
+from stic_tf.networks import precond
+
+SHAPE, NUM_CLASSES = (32, 32, 1), 3
+SETTINGS = {"width": 8, "blocks": 1, "widen": 1}
+
+
+def _build(name, conditioned, model="stic", shape=SHAPE, **settings):
+  config = config_lib.RunConfig.of({**SETTINGS, "model": model, "network": name, **settings})
+  return build.build(config, shape, NUM_CLASSES, 0, conditioned)
+
+
+@pytest.mark.parametrize("conditioned", [False, True])
+@pytest.mark.parametrize("name", registries.NETWORKS)
+def test_every_network_for_every_system(name, conditioned):
+  """Plain it gives logits and features; whether it knows a level or not, it can be made to, and to the same shapes."""
+  network = _build(name, conditioned)
+  images = tf.constant(np.random.default_rng(0).uniform(-1, 1, [2, *SHAPE]), tf.float32)
+  if conditioned:
+    network = precond.EnergyPrecond(network, SHAPE, NUM_CLASSES)
+    logits = network.level_energies(images, tf.constant([0.1, 1.0]))[0]
+  else:
+    logits, features = build.logits_and_features(network, images)
+    assert features and all(layer.shape.rank == 4 and layer.shape[0] == 2 for layer in features)
+  assert logits.shape == (2, NUM_CLASSES) and logits.dtype == tf.float32 and np.isfinite(logits).all()
+  names = [variable.name for variable in network.variables]
+  assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", registries.NETWORKS)
+def test_layers_in_bfloat16_keep_weights_and_logits_in_float32(name):
+  before = keras.mixed_precision.global_policy().name
+  network = _build(name, conditioned=False, mixed_precision=True)
+  assert keras.mixed_precision.global_policy().name == before
+  assert {variable.dtype for variable in network.variables} == {tf.float32}
+  assert network(tf.zeros([1, *SHAPE]))[0].dtype == tf.float32
+  assert any(layer.compute_dtype == "bfloat16" for layer in network.layers)
+
+
+def _toy(config, image_shape, num_classes, seed, conditioned):
+  """Somebody else's network: one linear layer."""
+  del conditioned
+  image = keras.Input(image_shape)
+  kernel = keras.initializers.GlorotUniform(seed=seed)
+  logits = keras.layers.Dense(num_classes, kernel_initializer=kernel, name=f"linear_{config.width}")(
+      keras.layers.Flatten()(image))
+  return keras.Model(image, logits, name="toy")
+
+
+@pytest.fixture
+def toy():
+  registries.NETWORKS["toy"] = registries.Entry(_toy, ("width",))
+  yield "toy"
+  del registries.NETWORKS["toy"]
+
+
+@pytest.mark.parametrize("model", ["stic", "score"])
+def test_a_network_from_outside_is_built_by_its_name(toy, model):
+  network = _build(toy, conditioned=model == "score", model=model)
+  assert network.name == "toy" and network.layers[-1].name == "linear_8"
+  logits, features = build.logits_and_features(network, tf.zeros([2, *SHAPE]))
+  assert logits.shape == (2, NUM_CLASSES) and features == []
+  # Its settings are checked as those of any other.
+  config = config_lib.RunConfig.of({"model": model, "network": toy})
+  config.check_read(["width"], SHAPE)
+  with pytest.raises(config_lib.ConfigError, match="--depth=16: is not read by --network=toy; --network=wide_resnet"):
+    config.replace(depth=16).check_read(["depth"], SHAPE)
+
+
+def test_a_name_that_nothing_has_is_refused():
+  assert "toy" not in registries.NETWORKS
+  with pytest.raises(config_lib.ConfigError, match="--network=toy: must be one of auto, small, wide_resnet"):
+    _build("toy", conditioned=False)
