@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stic_tf.self_analysis import losses
+from stic_tf.training import losses
 
 REAL = np.array([2.0, -1.0, 0.5], np.float32)
 FAKE = np.array([1.0, 3.0], np.float32)
@@ -57,3 +57,13 @@ def test_logistic_pulls_most_where_it_is_wrong():
 @pytest.mark.parametrize("loss", losses.BY_NAME.values(), ids=losses.BY_NAME)
 def test_large_energies_stay_finite(loss):
   assert np.isfinite(float(loss(np.float32([1e4, -1e4]), np.float32([1e4, -1e4]), 0.01)))
+
+
+def test_denoising_weighs_levels_as_edm():
+  """A network that answers with the linear denoiser of N(0, σ_d²) pays σ²-weighted the same at all levels: 1."""
+  rng = np.random.default_rng(0)
+  clean = 0.5 * rng.normal(size=(4000, 4, 4, 1)).astype(np.float32)
+  for level in (0.05, 0.5, 5.0):
+    noisy = clean + level * rng.normal(size=clean.shape).astype(np.float32)
+    loss = losses.denoising(noisy * 0.25 / (level ** 2 + 0.25), clean, tf.fill([4000], level), 0.5)
+    assert float(loss) == pytest.approx(1.0, rel=0.03)
