@@ -50,8 +50,8 @@ def read(path: str) -> Tuple[Dict[str, np.ndarray], dict]:
     (arrays by name, description).
 
   Raises:
-    UnreadableCheckpoint: the file is truncated or damaged.
-    ConfigError: it is whole, but of another format, or no checkpoint of this project.
+    UnreadableCheckpoint: the file is truncated or damaged, or no checkpoint of this project.
+    ConfigError: it is whole, but of another format.
   """
   try:
     with np.load(path, allow_pickle=False) as archive:
@@ -61,7 +61,8 @@ def read(path: str) -> Tuple[Dict[str, np.ndarray], dict]:
   except Exception as problem:  # how a damaged archive fails depends on where the damage lies
     raise UnreadableCheckpoint(f"{path} is truncated or damaged ({type(problem).__name__})") from problem
   if description is None:
-    raise ConfigError(f"{path} is no checkpoint of this project: it lacks a description. Take it out of the folder")
+    # A flipped bit in an archive's directory can hide its last entry.
+    raise UnreadableCheckpoint(f"{path} lacks a description: it is damaged or no checkpoint of this project")
   made_in = description.pop("format", 1)
   if made_in != FORMAT:
     raise ConfigError(f"{path} has checkpoint format {made_in}, and this version reads format {FORMAT}: use the version "

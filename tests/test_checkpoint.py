@@ -1,6 +1,7 @@
 """Checkpoints: written whole or not at all, read whole or refused."""
 
 import gc
+import json
 import os
 import tempfile
 
@@ -10,8 +11,9 @@ import tensorflow as tf
 
 from stic_tf import atomic_file
 from stic_tf import checkpoint
+from stic_tf import config as config_lib
 
-ARRAYS = {"network/000": np.arange(600, dtype=np.float32).reshape(20, 30), "counters": np.array([1, 2], np.int64),
+ARRAYS = {"network/stem/kernel": np.arange(600, dtype=np.float32).reshape(20, 30), "counters": np.array([1, 2], np.int64),
           "pool/images": np.zeros([0, 8, 8, 1], np.float32), "spectrum": np.ones([3], np.complex64)}
 DESCRIPTION = {"dataset": "digits", "rows": [{"pass": 1, "fid": None, "name": "ä"}]}
 
@@ -141,15 +143,60 @@ def test_text_is_replaced_whole(tmp_path):
   assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_variables_by_group():
-  variables = [tf.Variable([1.0, 2.0]), tf.Variable(3), tf.Variable(tf.complex(1.0, 2.0))]
-  arrays = checkpoint.collect("group", variables)
-  assert list(arrays) == ["group/000", "group/001", "group/002"]
-  others = [tf.Variable([0.0, 0.0]), tf.Variable(0), tf.Variable(tf.complex(0.0, 0.0))]
-  checkpoint.assign(arrays, "group", others)
-  for variable, other in zip(variables, others):
-    np.testing.assert_array_equal(variable, other)
-  with pytest.raises(ValueError, match="group/000 is missing or not of shape"):
-    checkpoint.assign(arrays, "group", [tf.Variable([0.0])])
-  with pytest.raises(ValueError, match="other/000 is missing"):
-    checkpoint.assign(arrays, "other", others)
+def _variables(*values):
+  return {name: tf.Variable(value) for name, value in zip(("group/first", "group/second", "other/third"), values)}
+
+
+def test_variables_by_name():
+  variables = _variables([1.0, 2.0], 3, tf.complex(1.0, 2.0))
+  arrays = checkpoint.collect(variables)
+  assert list(arrays) == ["group/first", "group/second", "other/third"]
+  others = _variables([0.0, 0.0], 0, tf.complex(0.0, 0.0))
+  # Neither their order nor what else there is matters.
+  checkpoint.assign({"more": np.zeros(3), **dict(reversed(arrays.items()))}, others)
+  for name, variable in variables.items():
+    np.testing.assert_array_equal(variable, others[name])
+
+
+@pytest.mark.parametrize("arrays, says", [
+    ({"group/second": np.array(7)}, "group/first is missing or not of shape"),
+    ({"group/second": np.array(7), "group/first": np.zeros(3, np.float32)}, r"group/first .* not of shape \(2,\)")])
+def test_variables_that_are_not_all_there_leave_all_as_they_were(arrays, says):
+  variables = _variables([1.0, 2.0], 3)
+  with pytest.raises(ValueError, match=says):
+    checkpoint.assign(arrays, dict(reversed(variables.items())))
+  np.testing.assert_array_equal(variables["group/first"], [1.0, 2.0])
+  assert int(variables["group/second"]) == 3
+
+
+def _of_format(path, number):
+  description = {**DESCRIPTION} if number is None else {**DESCRIPTION, "format": number}
+  atomic_file.write_npz(path, {**ARRAYS, "description": np.array(json.dumps(description))})
+
+
+@pytest.mark.parametrize("number, named", [(None, "1"), (1, "1"), (3, "3")], ids=["none", "older", "newer"])
+def test_another_format_is_refused_with_what_to_do(written, number, named):
+  """Also by what looks for the newest: it is whole, so that nothing older is to be taken in its place."""
+  newer = os.path.join(os.path.dirname(written), "pass_0004.npz")
+  _of_format(newer, number)
+  for read in (lambda: checkpoint.read(newer), lambda: checkpoint.read_newest(os.path.dirname(written))):
+    with pytest.raises(config_lib.ConfigError, match=f"has checkpoint format {named}, and this version reads format 2"):
+      read()
+
+
+def test_an_archive_of_somebody_elses_is_refused(tmp_path):
+  path = str(tmp_path / "pass_0001.npz")
+  np.savez(path, weights=np.zeros(3))
+  with pytest.raises(checkpoint.UnreadableCheckpoint, match="pass_0001.npz lacks a description"):
+    checkpoint.read(path)
+
+
+def test_a_checkpoint_within_a_pass_lies_between_the_passes(tmp_path):
+  places = [(3, 0), (3, 5), (3, 400), (4, 0), (10000, 1000000)]
+  paths = [checkpoint.path_of(str(tmp_path), *place) for place in places]
+  assert [os.path.basename(path) for path in paths] == [
+      "pass_0003.npz", "pass_0003_update_000005.npz", "pass_0003_update_000400.npz", "pass_0004.npz",
+      "pass_10000_update_1000000.npz"]
+  for path in reversed(paths):
+    checkpoint.write(path, {}, {})
+  assert checkpoint.available(str(tmp_path)) == paths[::-1]
