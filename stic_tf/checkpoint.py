@@ -50,19 +50,21 @@ def read(path: str) -> Tuple[Dict[str, np.ndarray], dict]:
     (arrays by name, description).
 
   Raises:
-    UnreadableCheckpoint: the file is truncated or damaged, or no checkpoint of this project.
-    ConfigError: it is whole, but of another format.
+    UnreadableCheckpoint: the file is truncated or damaged.
+    ConfigError: it is whole, but of another format, or no checkpoint of this project.
   """
   try:
     with np.load(path, allow_pickle=False) as archive:
+      # No entry has a comment: where one seems to, a bit of its length has flipped and hides the entries behind it.
+      if any(entry.comment for entry in archive.zip.infolist()):
+        raise ValueError("hidden entries")
       arrays = {name: archive[name] for name in archive.files}
     found = arrays.pop(_DESCRIPTION, None)
     description = None if found is None else json.loads(str(found))
   except Exception as problem:  # how a damaged archive fails depends on where the damage lies
     raise UnreadableCheckpoint(f"{path} is truncated or damaged ({type(problem).__name__})") from problem
   if description is None:
-    # A flipped bit in an archive's directory can hide its last entry.
-    raise UnreadableCheckpoint(f"{path} lacks a description: it is damaged or no checkpoint of this project")
+    raise ConfigError(f"{path} is no checkpoint of this project: it lacks a description. Take it out of the folder")
   made_in = description.pop("format", 1)
   if made_in != FORMAT:
     raise ConfigError(f"{path} has checkpoint format {made_in}, and this version reads format {FORMAT}: use the version "

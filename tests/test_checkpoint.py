@@ -45,7 +45,9 @@ def test_a_truncated_file_is_refused_wherever_it_ends(written):
 def test_a_flipped_byte_never_passes_for_data(written):
   whole = open(written, "rb").read()
   refused = 0
-  for place in range(0, len(whole), 13):
+  # The archive's directory is looked at byte by byte: there a length that is wrong can hide whole entries.
+  places = [*range(0, len(whole), 13), *range(whole.index(b"PK\x01\x02"), len(whole))]
+  for place in places:
     with open(written, "wb") as file:
       file.write(whole[:place] + bytes([whole[place] ^ 0x55]) + whole[place + 1:])
     try:
@@ -56,7 +58,7 @@ def test_a_flipped_byte_never_passes_for_data(written):
     # Some bytes of a zip mean nothing, as dates do.
     assert description == DESCRIPTION
     assert set(arrays) == set(ARRAYS) and all((arrays[name] == ARRAYS[name]).all() for name in ARRAYS)
-  assert refused > 0.7 * len(range(0, len(whole), 13))
+  assert refused > 0.7 * len(places)
 
 
 def test_the_newest_readable_one_is_taken(tmp_path):
@@ -187,7 +189,7 @@ def test_another_format_is_refused_with_what_to_do(written, number, named):
 def test_an_archive_of_somebody_elses_is_refused(tmp_path):
   path = str(tmp_path / "pass_0001.npz")
   np.savez(path, weights=np.zeros(3))
-  with pytest.raises(checkpoint.UnreadableCheckpoint, match="pass_0001.npz lacks a description"):
+  with pytest.raises(config_lib.ConfigError, match="pass_0001.npz is no checkpoint of this project"):
     checkpoint.read(path)
 
 
