@@ -86,7 +86,8 @@ from tests import untrained_classifiers
 strategy = replicas.make_strategy(2)
 assert strategy.num_replicas_in_sync == 2
 with strategy.scope():
-  classifier = untrained_classifiers.small(strategy)
+  classifier = untrained_classifiers.small()
+assert classifier.strategy is strategy
 drawings = case._drawn(classifier, np.arange(case.COUNT), batch_size=9)
 np.savez(sys.argv[1], **{field: getattr(drawings, field) for field in case.FIELDS})
 """

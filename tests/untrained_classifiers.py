@@ -1,84 +1,79 @@
-"""A classifier for each network and preconditioner, untrained and steep, and a request that all of them answer."""
+"""A classifier for each network and preconditioner, untrained and steep, and a request that all of them answer.
+
+They are built in the strategy's scope that the caller holds.
+"""
 
 import numpy as np
 
 from stic_tf import config as config_lib
-from stic_tf import drawing_classifier
 from stic_tf import loading
-from stic_tf.datasets import pixel_range
-from stic_tf.models import attention
-from stic_tf.models import build
-from stic_tf.models import convolutional
-from stic_tf.models import score as score_lib
-from stic_tf.sampler import annealed
-from stic_tf.sampler import gram
-from stic_tf.sampler import level_preconditioner
-from stic_tf.sampler import target as target_lib
+from stic_tf.networks import attentive as attentive_lib
+from stic_tf.networks import build
+from stic_tf.networks import convolutional
+from stic_tf.systems import attentive as attentive_system
+from stic_tf.systems import score as score_system
 
 COUNT = 17
 
 
-def small(strategy=None, **settings):
+def small(**settings):
   """A small network on 8×8, dense preconditioner."""
-  return _wrap(convolutional.small_network((8, 8, 1), 10, 16, 0), (8, 8, 1), 60, strategy, **settings)
+  return _wrap(convolutional.small_network((8, 8, 1), 10, 16, 0), (8, 8, 1), 60, **settings)
 
 
-def spectral(strategy=None):
+def spectral():
   """The same with the spectral preconditioner."""
-  return small(strategy, preconditioner="spectral")
+  return small(preconditioner="spectral")
 
 
-def middle(strategy=None):
+def middle():
   """28×28, dense."""
-  return _wrap(convolutional.small_network((28, 28, 1), 10, 8, 0), (28, 28, 1), 15, strategy)
+  return _wrap(convolutional.small_network((28, 28, 1), 10, 8, 0), (28, 28, 1), 15)
 
 
-def wide_resnet(strategy=None):
+def wide_resnet():
   """WRN-10-1 on 32×32×3, low-rank, branches that do something."""
   network = convolutional.wide_resnet((32, 32, 3), 10, 10, 1, 0)
   for variable in network.trainable_variables:
     if variable.shape.rank == 0:
       variable.assign(0.5)
-  return _wrap(network, (32, 32, 3), 2, strategy)
+  return _wrap(network, (32, 32, 3), 2)
 
 
-def score(strategy=None):
-  """A noise-conditional network on 8×8 with corrector and guidance."""
+def score():
+  """A noise-conditional network on 8×8 with corrector and guidance, that answers at one level."""
   shape = (8, 8, 1)
-  network = score_lib.ScoreNetwork(shape, 10, 8, 1, 0)
-  readout = network.trunk.get_layer("energy_local").kernel
+  trunk = build.build(config_lib.RunConfig.of({"model": "score", "width": 8, "blocks": 1}), shape, 10, 0, True)
+  readout = trunk.get_layer("energy_local").kernel
   readout.assign(100.0 * readout)  # it starts small
-  preconditioner = level_preconditioner.build("gram", shape)
-  preconditioner.fit(gram.ImageStatistics.fit(pixel_range.from_uint8(_images(shape)).numpy()))
-  target = annealed.AnnealedTarget(lambda images, level: build.level_energies(network, images, level), preconditioner,
-                                   config_lib.ScoreConfig(corrector_steps=2, guidance=0.5))
-  return drawing_classifier.DrawingClassifier(
-      lambda images: build.logits(network, images, 0.2), None, preconditioner, shape, [str(i) for i in range(10)],
-      config_lib.SamplerConfig(num_steps=8, step_size=0.3), 0.2, strategy, target)
+  system = score_system.ScoreSTIC(trunk, 10, average=trunk, corrector_steps=2, guidance=0.5, num_steps=8, step_size=0.3)
+  system.adapt(_images(shape))
+  levels = system.average.answer_levels
+  levels.assign(np.full(levels.shape, 0.2))
+  system.average.answer_weights.assign(np.eye(len(levels.numpy()))[0])
+  return system.classifier
 
 
-def attentive(strategy=None):
+def attentive():
   """Strokes on 8×8, dense."""
-  return _attentive((8, 8, 1), "gram", strategy)
+  return _attentive((8, 8, 1), "gram")
 
 
-def attentive_spectral(strategy=None):
+def attentive_spectral():
   """Strokes on 16×16×3, spectral."""
-  return _attentive((16, 16, 3), "spectral", strategy)
+  return _attentive((16, 16, 3), "spectral")
 
 
-def _attentive(image_shape, preconditioner_name, strategy):
-  network = attention.attentive_network(image_shape, 10, 16, 4, 0)
-  reader = attention.ClassReader(network)
-
-  def read(images, class_weights):
-    energy, where, features = reader.energy_and_attention(images, class_weights)
-    return 30.0 * energy, where, features
-
-  wrapped = _wrap(network, image_shape, 60, strategy, preconditioner=preconditioner_name)
-  return drawing_classifier.DrawingClassifier(
-      wrapped._logits, target_lib.AttentiveEnergy(read, None, 0.0), wrapped.target.preconditioner, image_shape,
-      wrapped.class_names, wrapped.sampler, wrapped.noise_level, strategy, tile_grid=4)
+def _attentive(image_shape, preconditioner_name):
+  config = config_lib.RunConfig.of({"model": "attentive", "width": 16, "num_steps": 60,
+                                    "preconditioner": preconditioner_name})
+  network = build.build(config, image_shape, 10, 0)
+  readouts = network.get_layer(attentive_lib.QUERIES).readouts
+  readouts.assign(30.0 * readouts)  # logits times 30: the biases are still nought
+  system = attentive_system.AttentiveSTIC(network, 10, config, average=network)
+  system.adapt(_images(image_shape))
+  system.set_noise_level(0.3)
+  return system.classifier
 
 
 CLASSIFIERS = {"small": small, "spectral": spectral, "middle": middle, "wide_resnet": wide_resnet, "score": score,
@@ -90,15 +85,10 @@ def _images(image_shape):
   return np.clip(128 + 60 * np.cumsum(rng.normal(size=(60, *image_shape)), axis=1), 0, 255).astype(np.uint8)
 
 
-def _wrap(network, image_shape, num_steps, strategy, **settings):
+def _wrap(network, image_shape, num_steps, **settings):
   """A classifier whose energy is steep, so that proposals are refused and roundings grow."""
-  classifier = loading.wrap(lambda rows: 30.0 * network(rows, training=False)[0], _images(image_shape),
-                            [str(label) for label in range(10)], num_steps=num_steps, **settings)
-  if strategy is None:
-    return classifier
-  return drawing_classifier.DrawingClassifier(
-      classifier._logits, classifier.target.energy, classifier.target.preconditioner, image_shape,
-      classifier.class_names, classifier.sampler, classifier.noise_level, strategy)
+  return loading.wrap(lambda rows: 30.0 * network(rows, training=False)[0], _images(image_shape),
+                      [str(label) for label in range(10)], num_steps=num_steps, **settings)
 
 
 def request():
