@@ -1,0 +1,219 @@
+"""STIC's passes: chains, pool and noise, divergence, and a state that can be handed out and taken back."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stic_tf.preconditioners import build as preconditioners
+from stic_tf.training import passes
+from tests.systems import tiny
+
+
+@pytest.fixture(scope="module")
+def two_passes():
+  """(a system after two passes, its states and its logs after each)."""
+  return tiny.two_passes("stic")
+
+
+@pytest.fixture(scope="module")
+def another():
+  """Another system of the same seed, (after one pass, its state, its logs)."""
+  system = tiny.build_system("stic")
+  logs = tiny.run_pass(system)
+  return system, system.state(), logs
+
+
+@pytest.fixture
+def resumed(two_passes, another):
+  """A system that has done something else and then took back the state after one pass."""
+  another[0].load_state(two_passes[1][0])
+  return another[0]
+
+
+def test_a_pass_counts_what_it_did(two_passes):
+  system, _, logs = two_passes
+  assert (int(system.passes_done), int(system.updates_done), int(system.pass_updates)) == (2, 6, 0)
+  # Each of 6 updates moves 6 chains by 2 steps, with one evaluation to begin with.
+  assert int(system.network_evaluations) == 6 * tiny.BATCH * (2 + 1)
+  assert set(logs[0]) >= {"loss_classification", "loss_mixup", "loss_generative", "acceptance_rate"}
+  assert all(np.isfinite(value) for row in logs for value in row.values())
+  noise = passes.noise_schedule(system.config.walk, 3)
+  assert float(system.noise_level.numpy()) == pytest.approx(noise[1])
+  rates = passes.learning_rates(system.config.training.learning_rate, 3)
+  assert float(system.optimizer.learning_rate) == pytest.approx(rates[1], rel=1e-6)
+
+
+def test_the_pool_holds_what_the_chains_drew_in_each_pass(two_passes):
+  system, states, _ = two_passes
+  assert set(states[1]["pool/passes"]) == {0, 1} and len(system.pool) <= 20
+  begun = states[0]["chains/begun"]
+  # A chain that no update has picked yet is no fake.
+  assert tiny.BATCH <= begun.sum() < 12
+  np.testing.assert_array_equal(begun, states[0]["chains/images"].reshape(12, -1).any(1))
+  for name in ("images", "labels", "shares"):
+    np.testing.assert_array_equal(states[0][f"pool/{name}"], states[0][f"chains/{name}"][begun])
+
+
+def test_the_preconditioner_follows_the_noise(two_passes):
+  system, _, _ = two_passes
+  fresh = preconditioners.build("gram", tiny.SHAPE)
+  fresh.fit(system.statistics, passes.noise_schedule(system.config.walk, 3)[1])
+  theirs = fresh.named_variables()
+  assert theirs and all((system.preconditioner.named_variables()[name].numpy() == theirs[name].numpy()).all()
+                        for name in theirs)
+
+
+def test_the_same_seed_is_the_same_training(two_passes, another):
+  assert another[2] == two_passes[2][0]
+  tiny.assert_same_state(another[1], two_passes[1][0])
+
+
+def test_another_seed_is_another_training(resumed):
+  other = tiny.build_system("stic", seed=1)
+  state, ours = other.state(), resumed.state()
+  kernels = [name for name in state if name.startswith("network/") and name.endswith("kernel")]
+  assert kernels and all((state[name] != ours[name]).any() for name in kernels)
+  assert (state["chains/shares"] != ours["chains/shares"]).any()
+  rows = tf.range(4)
+  assert (other._chain_seeds(rows).numpy() != resumed._chain_seeds(rows).numpy()).any()
+
+
+def test_a_state_taken_back_continues_identically(two_passes, resumed):
+  _, states, logs = two_passes
+  tiny.assert_same_state(resumed.state(), states[0])
+  assert tiny.run_pass(resumed) == logs[1]
+  tiny.assert_same_state(resumed.state(), states[1])
+
+
+def test_a_state_within_a_pass_taken_back_continues_identically(two_passes, resumed):
+  """The state after one of a pass's three updates; the logs are those of the whole pass, too."""
+  _, states, logs = two_passes
+  held = []
+
+  class Hold(keras.callbacks.Callback):
+
+    def on_train_batch_end(self, batch, logs=None):
+      held.append(self.model.state())
+
+  tiny.run_pass(resumed, callbacks=[Hold()])
+  resumed.load_state(held[0])
+  assert int(resumed.pass_updates) == 1
+  history = resumed.fit(tiny.stream(4), initial_epoch=1, epochs=2, steps_per_epoch=2, num_passes=3, verbose=0)
+  assert {name: values[0] for name, values in history.history.items()} == logs[1]
+  tiny.assert_same_state(resumed.state(), states[1])
+
+
+def test_a_state_handed_out_is_not_changed_by_going_on(resumed):
+  state = resumed.state()
+  kept = {name: np.array(value) for name, value in state.items()}
+  tiny.run_pass(resumed)
+  tiny.assert_same_state(state, kept)
+
+
+def test_a_state_of_another_network_is_refused(two_passes, resumed):
+  state = dict(two_passes[1][0])
+  state["network/stem/kernel"] = state["network/stem/kernel"][..., :1]
+  with pytest.raises(ValueError, match="network/stem/kernel"):
+    resumed.load_state(state)
+  del state["network/stem/kernel"]
+  with pytest.raises(ValueError, match="network/stem/kernel"):
+    resumed.load_state(state)
+
+
+def test_without_fakes_nothing_is_drawn():
+  system = tiny.build_system("stic", fakes=False)
+  logs = tiny.run_pass(system)
+  assert "acceptance_rate" not in logs and "loss_generative" not in logs
+  assert len(system.pool) == 0 and int(system.network_evaluations) == 0
+
+
+@pytest.mark.parametrize("settings", [
+    {"gram_weight": 0.5}, {"preconditioner": "spectral"}, {"sampler": "jem_sgld", "preconditioner": "pixels"}], ids=str)
+def test_the_other_samplers_train_and_resume(settings):
+  system = tiny.build_system("stic", updates_per_pass=2, **settings)
+  tiny.run_pass(system)
+  state = system.state()
+  logs = tiny.run_pass(system)
+  after = system.state()
+  system.load_state(state)
+  assert tiny.run_pass(system) == logs
+  tiny.assert_same_state(system.state(), after)
+  assert ("class_grams/gram_0" in state) == ("gram_weight" in settings)
+  assert "gram_weight" not in settings or state["class_grams/gram_0"].any()
+
+
+def test_a_logit_beyond_the_bound_is_divergence(resumed, monkeypatch):
+  training = dataclasses.replace(resumed.config.training, divergence_bound=1e-6)
+  monkeypatch.setattr(resumed, "config", dataclasses.replace(resumed.config, training=training))
+  with pytest.raises(passes.DivergenceError, match="--divergence_bound=1e-06 at update 4"):
+    tiny.run_pass(resumed)
+
+
+def test_a_loss_that_is_not_finite_is_divergence(resumed):
+  broken = tiny.stream(3, lambda batch: {**batch, "real_images": batch["real_images"] * np.float32(np.nan)})
+  with pytest.raises(passes.DivergenceError, match="nan at update 4"):
+    tiny.run_pass(resumed, broken)
+
+
+def test_weights_that_break_in_the_last_update_are_divergence(resumed):
+  """Their loss was still finite: without a look at them they would be saved as the last good state."""
+
+  class Break(keras.callbacks.Callback):
+
+    def on_train_batch_end(self, batch, logs=None):
+      assert np.isfinite(logs["loss_classification"])
+      if batch == 2:
+        kernel = self.model.network.trainable_variables[0]
+        kernel.assign(kernel * np.inf)
+
+  with pytest.raises(passes.DivergenceError, match="weight is not finite after update 6"):
+    tiny.run_pass(resumed, callbacks=[Break()])
+  assert int(resumed.passes_done) == 1
+
+
+def test_a_new_attempt_has_other_seeds_and_smaller_steps(resumed):
+  rows = tf.range(4)
+  seeds, step_size = resumed._chain_seeds(rows).numpy(), float(resumed.step_size)
+  resumed.start_new_attempt(1, 0.5)
+  assert (int(resumed.attempt), float(resumed.learning_rate_scale)) == (1, 0.5)
+  assert float(resumed.step_size) == 0.5 * step_size
+  again = resumed._chain_seeds(rows).numpy()
+  assert not {tuple(pair) for pair in seeds} & {tuple(pair) for pair in again}
+  usual = passes.learning_rates(resumed.config.training.learning_rate, 3)[1]
+  tiny.run_pass(resumed)
+  assert float(resumed.optimizer.learning_rate) == pytest.approx(0.5 * usual, rel=1e-6)
+
+
+def test_a_chain_has_a_seed_of_its_own_in_every_update(resumed):
+  seen = set()
+  for attempt in range(2):
+    for update in range(3):
+      resumed.attempt.assign(attempt)
+      resumed.updates_done.assign(update)
+      seen |= {tuple(pair) for pair in resumed._chain_seeds(tf.range(5)).numpy()}
+  assert len(seen) == 2 * 3 * 5
+
+
+def test_a_drawing_starts_at_the_step_size_that_training_arrived_at(two_passes):
+  system, _, _ = two_passes
+  assert float(system.step_size) != system.config.sampler.step_size
+  assert system.classifier.step_size == float(system.step_size)
+  # Unless the drawing's own settings say another.
+  assert system.classifier.with_settings(step_size=0.25).step_size == 0.25
+
+
+def test_the_bound_is_the_largest_of_the_pass_and_the_others_are_means(resumed):
+  rows = []
+
+  class Rows(keras.callbacks.Callback):
+
+    def on_train_batch_end(self, batch, logs=None):
+      rows.append(dict(logs))
+
+  logs = tiny.run_pass(resumed, callbacks=[Rows()])
+  assert len(rows) == 3 and {name: pytest.approx(value) for name, value in rows[-1].items()} == logs
+  bounds = [row["energy_bound"] for row in rows]
+  assert bounds == sorted(bounds)
