@@ -180,10 +180,12 @@ class System(keras.Model):
     self.on_statistics()
 
   def prepare_training(self) -> None:
-    """Makes the chains and the pool, if they are not there yet."""
-    if self.chains is None:
-      training = self.config.training
-      with self.distribute_strategy.scope():
+    """Makes the chains, the pool and the optimizer's moments, if they are not there yet."""
+    with self.distribute_strategy.scope():
+      # Left to the first update, they would be called otherwise.
+      self.optimizer.build(self.network.trainable_variables)
+      if self.chains is None:
+        training = self.config.training
         rng = np.random.default_rng([self.seed, 0])
         labels, shares = fakes_lib.classes_of_chains(training.chains, self.num_classes, training.soft_fraction, rng)
         self.chains = fakes_lib.Chains(self.image_shape, labels, shares)
@@ -351,7 +353,6 @@ class System(keras.Model):
   def training_variables(self) -> Dict[str, tf.Variable]:
     """Everything a continued training needs, by name."""
     self.prepare_training()
-    self.optimizer.build(self.network.trainable_variables)
     scalars = (self.updates_done, self.pass_updates, self.passes_done, self.attempt, self.learning_rate_scale,
                self.network_evaluations, self.log_sums)
     return {**self.drawing_variables(), **_flat({
