@@ -213,6 +213,13 @@ class System(keras.Model):
   @tf.autograph.experimental.do_not_convert
   def train_step(self, data):
     """One update: advances the chains, forms fakes, re-estimates the boundary. Returns means of the logs of the pass."""
+    if self.num_replicas > 1 or not tf.inside_function():
+      return self._update(data)
+    # A function of its own, kept apart: in Keras' the optimiser orders the terms of sums by their names, which in a loop
+    # over several updates are others than for one update a call.
+    return tf.function(self._update, autograph=False, experimental_attributes={"_noinline": True})(data)
+
+  def _update(self, data):
     randomness = randomness_lib.Randomness(self.seed, self.attempt, self.updates_done)
     streams = streams_lib.of_batch(data, self.num_classes, self.config.training.mixup_alpha, randomness)
     fakes, moved, logs = self.make_fakes(streams, randomness)
