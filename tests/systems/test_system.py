@@ -130,7 +130,8 @@ def test_calling_it_gives_the_logits_of_the_average():
   np.testing.assert_allclose(system(images), system.average(images)[0])
   assert np.abs(system(images) - system.network(images)[0]).max() > 1e-4
   from_bytes = np.clip(127.5 * (images.numpy() + 1), 0, 255).astype(np.uint8)
-  expected = tf.nn.softmax(build.logits_and_features(system.average, tf.constant(from_bytes / 127.5 - 1, tf.float32))[0])
+  inputs = tf.constant(from_bytes / 127.5 - 1, tf.float32)
+  expected = tf.nn.softmax(build.logits_and_features(system.average, inputs)[0])
   np.testing.assert_allclose(system.classify(from_bytes), expected, atol=1e-6)
 
 
