@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stic_tf.sampler import gram
-from stic_tf.sampler import target as target_lib
+from stic_tf.preconditioners import build
+from stic_tf.preconditioners import statistics as statistics_lib
+from stic_tf.targets import class_grams
+from stic_tf.targets import density
+from stic_tf.targets import energies
 
 IMAGE_SHAPE, NUM_CLASSES, BATCH = (4, 4, 3), 4, 5
 SIZE = int(np.prod(IMAGE_SHAPE))
@@ -27,7 +30,7 @@ def _network():
 
 def _class_grams(logits_and_features):
   images = tf.constant(np.random.default_rng(1).normal(size=(20, *IMAGE_SHAPE)), tf.float32)
-  grams = gram.ClassGrams(NUM_CLASSES, [6, 4])
+  grams = class_grams.ClassGrams(NUM_CLASSES, [6, 4])
   grams.update(logits_and_features(images)[1], tf.range(20) % NUM_CLASSES)
   return grams
 
@@ -35,14 +38,24 @@ def _class_grams(logits_and_features):
 def _make(preconditioner_name="gram", reference="gaussian", gram_weight=0.0):
   network = _network()
   if gram_weight:
-    energy = target_lib.gram_regularised_energy(network, _class_grams(network), gram_weight)
+    energy = energies.ClassEnergy(network, _class_grams(network), gram_weight)
   else:
-    energy = target_lib.class_energy(lambda images: network(images)[0])
-  preconditioner = gram.build_preconditioner(preconditioner_name, IMAGE_SHAPE)
+    energy = energies.ClassEnergy(network)
+  preconditioner = build.build(preconditioner_name, IMAGE_SHAPE)
   images = np.random.default_rng(2).normal(size=(300, *IMAGE_SHAPE))
   images = 0.4 * (images + np.roll(images, 1, axis=1)) + 0.1
-  preconditioner.update(gram.ImageStatistics.fit(images), 0.3)
-  return target_lib.Target(energy, preconditioner, IMAGE_SHAPE, reference)
+  preconditioner.fit(statistics_lib.ImageStatistics.fit(images), 0.3)
+  return density.Target(energy, preconditioner, IMAGE_SHAPE, reference)
+
+
+def _log_density(target, whitened, weights, temperature):
+  """log π_w, put together anew."""
+  energy, _ = target.energy(target.to_images(whitened), target.energy.condition(weights))
+  return energy / temperature + target.log_reference(whitened)
+
+
+def _log_density_and_gradient(target, whitened, weights, temperature):
+  return target.whitened(weights, temperature)(whitened)
 
 
 def _inputs():
@@ -69,24 +82,24 @@ def test_log_density_is_the_formula(variant):
   if variant.get("gram_weight"):
     means = [np.einsum("bk,kij->bij", weights.numpy(), mean.numpy()) for mean in _class_grams(_network()).means]
     for layer, mean in zip(features, means):
-      difference = gram.gram_matrix(layer).numpy() - mean
+      difference = class_grams.gram_matrix(layer).numpy() - mean
       energy -= variant["gram_weight"] * np.square(difference).sum(axis=(1, 2)) / np.square(mean).sum(axis=(1, 2))
   expected = energy / temperature.numpy()
   if variant.get("reference") != "flat":
     rows = (images.numpy().reshape(BATCH, -1) - target.preconditioner.mean.numpy()).astype(np.float64)
     factor = target.preconditioner.color(tf.eye(SIZE)).numpy().T.astype(np.float64)
     expected -= 0.5 * np.sum(rows * np.linalg.solve(factor @ factor.T, rows.T).T, axis=1)
-  np.testing.assert_allclose(target.log_density(whitened, weights, temperature).numpy(), expected, rtol=1e-4, atol=1e-3)
+  np.testing.assert_allclose(_log_density(target, whitened, weights, temperature).numpy(), expected, rtol=1e-4, atol=1e-3)
 
 
 @VARIANTS
 def test_gradient_against_autodiff_and_differences(variant):
   target = _make(**variant)
   whitened, weights, temperature = _inputs()
-  log_density, gradient = target.log_density_and_gradient(whitened, weights, temperature)
+  log_density, gradient = _log_density_and_gradient(target, whitened, weights, temperature)
   with tf.GradientTape() as tape:
     tape.watch(whitened)
-    direct = target.log_density(whitened, weights, temperature)
+    direct = _log_density(target, whitened, weights, temperature)
   np.testing.assert_allclose(log_density.numpy(), direct.numpy(), rtol=1e-5, atol=1e-5)
   np.testing.assert_allclose(gradient.numpy(), tape.gradient(direct, whitened).numpy(), rtol=1e-4, atol=2e-4)
 
@@ -96,7 +109,7 @@ def test_gradient_against_autodiff_and_differences(variant):
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     slopes = []
     for width in (0.04, 0.02):
-      above, below = (target.log_density(whitened + sign * width * direction, weights, temperature).numpy()
+      above, below = (_log_density(target, whitened + sign * width * direction, weights, temperature).numpy()
                       for sign in (1, -1))
       slopes.append((above - below).astype(np.float64) / (2 * width))
     richardson = (4 * slopes[1] - slopes[0]) / 3
@@ -106,10 +119,10 @@ def test_gradient_against_autodiff_and_differences(variant):
 def test_gradient_of_an_image_does_not_depend_on_the_others():
   target = _make(gram_weight=2.0)
   whitened, weights, temperature = _inputs()
-  _, together = target.log_density_and_gradient(whitened, weights, temperature)
+  _, together = _log_density_and_gradient(target, whitened, weights, temperature)
   for row in range(BATCH):
     part = slice(row, row + 1)
-    _, alone = target.log_density_and_gradient(whitened[part], weights[part], temperature[part])
+    _, alone = _log_density_and_gradient(target, whitened[part], weights[part], temperature[part])
     np.testing.assert_allclose(alone.numpy(), together.numpy()[part], rtol=1e-4, atol=1e-4)
 
 
@@ -117,9 +130,9 @@ def test_temperature_divides_the_energy_and_not_the_reference():
   target, flat = _make(), _make(reference="flat")
   whitened, weights, _ = _inputs()
   cold, warm = (tf.fill([BATCH], value) for value in (0.5, 1.0))
-  reference = target.log_density(whitened, weights, warm) - flat.log_density(whitened, weights, warm)
-  expected = 2 * flat.log_density(whitened, weights, warm) + reference
-  np.testing.assert_allclose(target.log_density(whitened, weights, cold).numpy(), expected.numpy(), rtol=1e-4)
+  reference = _log_density(target, whitened, weights, warm) - _log_density(flat, whitened, weights, warm)
+  expected = 2 * _log_density(flat, whitened, weights, warm) + reference
+  np.testing.assert_allclose(_log_density(target, whitened, weights, cold).numpy(), expected.numpy(), rtol=1e-4)
 
 
 @VARIANTS
@@ -129,9 +142,9 @@ def test_jump_is_x_plus_s2_times_the_score_in_images(variant):
   images = target.to_images(whitened)
   with tf.GradientTape() as tape:
     tape.watch(images)
-    log_density = target.log_density(target.to_whitened(images), weights, temperature)
+    log_density = _log_density(target, target.to_whitened(images), weights, temperature)
   score = tape.gradient(log_density, images)
-  _, gradient = target.log_density_and_gradient(whitened, weights, temperature)
+  _, gradient = _log_density_and_gradient(target, whitened, weights, temperature)
   noise_level = 0.3
   np.testing.assert_allclose(target.jump(whitened, gradient, tf.constant(noise_level)).numpy(),
                              (images + noise_level ** 2 * score).numpy(), rtol=1e-3, atol=1e-3)
@@ -140,14 +153,15 @@ def test_jump_is_x_plus_s2_times_the_score_in_images(variant):
 
 def test_the_jump_of_pure_noise_is_tweedie():
   """With a constant energy and M = C + s²·I the jump is the posterior mean of the clean image."""
-  preconditioner = gram.build_preconditioner("gram", IMAGE_SHAPE)
-  statistics = gram.ImageStatistics.fit(0.5 * np.random.default_rng(5).normal(size=(100, *IMAGE_SHAPE)) + 0.2)
-  preconditioner.update(statistics, 0.4)
-  target = target_lib.Target(lambda images, weights: tf.zeros([BATCH]) * tf.reduce_sum(images), preconditioner,
-                             IMAGE_SHAPE)
+  preconditioner = build.build("gram", IMAGE_SHAPE)
+  statistics = statistics_lib.ImageStatistics.fit(0.5 * np.random.default_rng(5).normal(size=(100, *IMAGE_SHAPE)) + 0.2)
+  preconditioner.fit(statistics, 0.4)
+  target = density.Target(
+      energies.ClassEnergy(lambda images: (tf.zeros([BATCH, NUM_CLASSES]) * tf.reduce_sum(images), [])), preconditioner,
+      IMAGE_SHAPE)
   whitened, weights, temperature = _inputs()
   rows = target.preconditioner.to_rows(whitened).numpy().astype(np.float64)
-  _, gradient = target.log_density_and_gradient(whitened, weights, temperature)
+  _, gradient = _log_density_and_gradient(target, whitened, weights, temperature)
   noisy = statistics.covariance + 0.4 ** 2 * np.eye(SIZE)
   expected = statistics.mean + (rows - statistics.mean) @ np.linalg.solve(noisy, statistics.covariance)
   np.testing.assert_allclose(target.jump(whitened, gradient, tf.constant(0.4)).numpy().reshape(BATCH, -1), expected,

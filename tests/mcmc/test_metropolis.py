@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stic_tf.sampler import metropolis
+from stic_tf.mcmc import metropolis
 from tests import statistical
 
 RATIOS = tf.constant([100.0, -100.0, 0.0, np.nan, np.inf, -np.inf, 1e38, -1e38])

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 import tensorflow_probability as tfp
 
-from stic_tf.sampler import chain
 from tests import statistical
-from tests.sampler import densities
+from tests.mcmc import densities
+from tests.mcmc import steps
 
 COUNT, STEPS = 20000, 25
 
@@ -16,7 +16,7 @@ COUNT, STEPS = 20000, 25
 def _run(density, start, num_steps, step_size, first_seed, adjust=True, burn_in_steps=0):
   count = tf.shape(start)[0]
   seeds = tf.stack([tf.fill([count], first_seed), tf.range(count, dtype=tf.int64)], axis=1)
-  result = chain.run_chain(density, start, seeds, num_steps, step_size, burn_in_steps, adjust=adjust)
+  result = steps.run_chain(density, start, seeds, num_steps, step_size, burn_in_steps, adjust=adjust)
   return result.state.position, result.acceptance_rate, result.step_size
 
 

@@ -1,12 +1,16 @@
-"""The proposal and its density against the formulas of method §2, written out in float64 with a dense M."""
+"""The proposal and its density against the formulas of docs/equations.md, written out in float64 with a dense M."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from stic_tf.sampler import langevin
+from stic_tf.mcmc import langevin
 
 SIZE = 7
+
+
+def _proposed(position, gradient, noise, step_size):
+  return position + langevin.move(gradient, noise, step_size)
 
 
 def _log_q(proposed, position, gradient, matrix, step_size):
@@ -26,7 +30,7 @@ def test_proposal_and_its_log_density_in_image_coordinates(step_size):
   def whitened(rows):
     return np.linalg.solve(factor, rows.T).T
 
-  proposed_whitened = langevin.propose(*(
+  proposed_whitened = _proposed(*(
       tf.constant(rows, tf.float32) for rows in (whitened(position), gradient @ factor, noise, steps))).numpy()
   proposed = position + step_size * gradient @ matrix + np.sqrt(2 * step_size) * noise @ factor.T
   np.testing.assert_allclose(proposed_whitened @ factor.T, proposed, rtol=1e-4, atol=1e-4)
@@ -42,9 +46,9 @@ def test_proposal_and_its_log_density_in_image_coordinates(step_size):
 def test_a_step_size_a_chain():
   steps = tf.constant([0.0025, 0.04])
   noise, zero = tf.ones([2, 3]), tf.zeros([2, 3])
-  moved = langevin.propose(zero, zero, noise, steps).numpy()
+  moved = _proposed(zero, zero, noise, steps).numpy()
   np.testing.assert_allclose(moved, np.sqrt(2 * steps.numpy())[:, np.newaxis] * np.ones((2, 3)), rtol=1e-6)
-  drifted = langevin.propose(zero, noise, zero, steps).numpy()
+  drifted = _proposed(zero, noise, zero, steps).numpy()
   np.testing.assert_allclose(drifted, steps.numpy()[:, np.newaxis] * np.ones((2, 3)), rtol=1e-6)
 
 

@@ -5,11 +5,13 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from stic_tf.sampler import canvas
-from stic_tf.sampler import chain
-from stic_tf.sampler import gram
-from stic_tf.sampler import sgld
-from stic_tf.sampler import target as target_lib
+from stic_tf import config as config_lib
+from stic_tf import drawing as drawing_lib
+from stic_tf.mcmc import adaptation
+from stic_tf.mcmc import mala
+from stic_tf.mcmc import run as run_lib
+from stic_tf.mcmc import sgld
+from stic_tf.systems import stic
 from tests import statistical
 
 IMAGE_SHAPE, NOISE_LEVEL = (2, 3, 1), 0.3
@@ -18,13 +20,30 @@ SIZE = int(np.prod(IMAGE_SHAPE))
 SLOPES = np.random.default_rng(0).normal(size=(SIZE, 2))
 
 
-def _target(name="gram"):
-  preconditioner = gram.build_preconditioner(name, IMAGE_SHAPE)
-  images = 0.3 * np.random.default_rng(1).normal(size=(60, *IMAGE_SHAPE)).cumsum(axis=1)
-  preconditioner.update(gram.ImageStatistics.fit(images), NOISE_LEVEL)
-  energy = target_lib.class_energy(
-      lambda images: tf.matmul(tf.reshape(images, [-1, SIZE]), tf.constant(SLOPES, tf.float32)))
-  return target_lib.Target(energy, preconditioner, IMAGE_SHAPE)
+def _logits(images):
+  return tf.matmul(tf.reshape(images, [-1, SIZE]), tf.constant(SLOPES, tf.float32))
+
+
+def _system(sampler="grmala"):
+  config = config_lib.RunConfig().replace(
+      sampler=sampler, preconditioner="pixels" if sampler == "jem_sgld" else "gram",
+      reference="flat" if sampler == "jem_sgld" else "gaussian")
+  system = stic.STIC(_logits, 2, config, average=_logits, image_shape=IMAGE_SHAPE)
+  system.adapt(0.3 * np.random.default_rng(1).normal(size=(60, *IMAGE_SHAPE)).cumsum(axis=1))
+  system.set_noise_level(NOISE_LEVEL)
+  return system
+
+
+def _draw(system, weights, seeds, num_steps, temperature, step_size, noise_level, burn_in_fraction=0.5):
+  """A drawing of walks at one noise level that are rendered as if at another, `noise_level`."""
+  system.noise_level.assign(noise_level)
+  drawer = system.drawer(system.config.replace(burn_in_fraction=burn_in_fraction))
+  return drawer.draw(drawing_lib.normalise(weights, seeds, num_steps, temperature, step_size))
+
+
+def _blank(system, seeds):
+  kernel = sgld.Sgld if system.config.sampler.sampler == "jem_sgld" else mala.Mala
+  return kernel(None, SIZE).blank(seeds)
 
 
 def _seeds(count, first=0):
@@ -37,12 +56,11 @@ def _weights(count):
 
 
 def test_the_canvas_is_a_draw_from_the_reference():
-  target = _target()
-  statistical.assert_plausible(statistical.standard_normal_p_value(canvas.start(target, _seeds(5000)).numpy()))
+  statistical.assert_plausible(statistical.standard_normal_p_value(_blank(_system(), _seeds(5000)).numpy()))
 
 
 def test_sgld_starts_from_uniform_noise():
-  start = canvas.start(_target("pixels"), _seeds(5000), "jem_sgld").numpy()
+  start = _blank(_system("jem_sgld"), _seeds(5000)).numpy()
   assert np.abs(start).max() <= 1
   statistical.assert_plausible(statistical.distribution_p_value(start, stats.uniform(-1, 2).cdf))
 
@@ -50,9 +68,11 @@ def test_sgld_starts_from_uniform_noise():
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_drawings_have_the_known_distribution(temperature):
   # 6,000 of 6 dimensions; a kernel at 1.1·log p is the negative control of test_invariance.
-  target, count = _target(), 6000
+  system, count = _system(), 6000
+  target = system.targets["average"]
   weights = _weights(count)
-  drawing = tf.function(lambda: canvas.draw(target, tf.constant(weights), _seeds(count), 80, temperature, 0.3, 0.0))()
+  drawing = tf.function(lambda: _draw(system, tf.constant(weights), _seeds(count), 80, temperature, 0.3, 0.0),
+                        autograph=False)()
   factor = target.preconditioner.color(tf.eye(SIZE)).numpy().T.astype(np.float64)
   walk = drawing.walk.numpy().reshape(count, SIZE) - target.preconditioner.mean.numpy()
   shift = weights @ SLOPES.T / temperature @ factor  # in whitened coordinates
@@ -62,16 +82,17 @@ def test_drawings_have_the_known_distribution(temperature):
   np.testing.assert_allclose(drawing.log_density.numpy(),
                              np.sum(drawing.walk.numpy().reshape(count, SIZE) @ SLOPES * weights, axis=1) / temperature
                              - 0.5 * np.square(whitened).sum(axis=1), atol=2e-3)
-  assert abs(drawing.acceptance_rate.numpy().mean() - chain.TARGET_ACCEPTANCE) < 0.1
+  assert abs(drawing.acceptance_rate.numpy().mean() - adaptation.TARGET_ACCEPTANCE) < 0.1
 
 
 def test_images_are_the_walk_after_one_jump():
-  target, count = _target(), 50
+  system, count = _system(), 50
+  target = system.targets["average"]
   weights = tf.constant(_weights(count))
-  drawing = canvas.draw(target, weights, _seeds(count), 20, 1.0, 0.3, NOISE_LEVEL)
+  drawing = _draw(system, weights, _seeds(count), 20, 1.0, 0.3, NOISE_LEVEL)
   walk = drawing.walk
   whitened = target.to_whitened(walk)
-  _, gradient = target.log_density_and_gradient(whitened, weights, tf.ones([count]))
+  _, gradient = target.whitened(weights, tf.ones([count]))(whitened)
   jumped = target.jump(whitened, gradient, NOISE_LEVEL).numpy()
   expected = np.clip(np.round((jumped + 1) * 127.5), 0, 255)
   assert drawing.images.dtype == tf.uint8 and drawing.images.shape == (count, *IMAGE_SHAPE)
@@ -80,8 +101,8 @@ def test_images_are_the_walk_after_one_jump():
 
 
 def test_burn_in_is_the_first_share_of_the_steps():
-  target, weights = _target(), tf.constant(_weights(16))
-  drawings = [canvas.draw(target, weights, _seeds(16), steps, 1.0, 0.3, 0.3, fraction)
+  system, weights = _system(), tf.constant(_weights(16))
+  drawings = [_draw(system, weights, _seeds(16), steps, 1.0, 0.3, 0.3, fraction)
               for steps, fraction in ((20, 0.5), (40, 0.25), (20, 0.0))]
   np.testing.assert_array_equal(drawings[0].step_size.numpy(), drawings[1].step_size.numpy())  # ten steps both
   np.testing.assert_allclose(drawings[2].step_size.numpy(), 0.3, rtol=1e-6)
@@ -90,45 +111,43 @@ def test_burn_in_is_the_first_share_of_the_steps():
 
 def test_settings_an_image():
   """Steps, temperature and step size as one number or one an image."""
-  target, weights = _target(), tf.constant(_weights(16))
-  one = canvas.draw(target, weights, _seeds(16), 8, 0.7, 0.2, 0.3)
-  each = canvas.draw(target, weights, _seeds(16), tf.fill([16], 8), tf.fill([16], 0.7), tf.fill([16], 0.2), 0.3)
+  system, weights = _system(), tf.constant(_weights(16))
+  one = _draw(system, weights, _seeds(16), 8, 0.7, 0.2, 0.3)
+  each = _draw(system, weights, _seeds(16), tf.fill([16], 8), tf.fill([16], 0.7), tf.fill([16], 0.2), 0.3)
   for value, expected in zip(tf.nest.flatten(each), tf.nest.flatten(one)):
     np.testing.assert_array_equal(value.numpy(), expected.numpy())
 
 
 def test_an_unadjusted_drawing_moves_at_every_step():
-  target, weights = _target(), tf.constant(_weights(16))
-  arguments = (target, weights, _seeds(16), 1, 1.0, 20.0, 0.0, 0.0)
-  start = target.to_images(canvas.start(target, _seeds(16))).numpy()
-  stays = (canvas.draw(*arguments).walk.numpy() == start).all(axis=(1, 2, 3))
+  system, weights = _system(), tf.constant(_weights(16))
+  arguments = (weights, _seeds(16), 1, 1.0, 20.0, 0.0, 0.0)
+  start = system.targets["average"].to_images(_blank(system, _seeds(16))).numpy()
+  stays = (_draw(system, *arguments).walk.numpy() == start).all(axis=(1, 2, 3))
   assert stays.mean() > 0.5
-  unadjusted = canvas.draw(*arguments, sampler="unadjusted")
+  unadjusted = _draw(_system("unadjusted"), *arguments)
   assert not (unadjusted.walk.numpy() == start).all(axis=(1, 2, 3)).any()
   assert unadjusted.acceptance_rate.numpy().mean() < 0.5  # it says what it should have been
 
 
 def test_sgld_steps_are_jems():
   """x' = x + 1.0·∇ + 0.01·ξ without an accept test: here with a constant gradient, so the sum is known."""
-  target, count, steps = _target("pixels"), 2000, 9
-  target.reference = "flat"
-  weights = tf.constant(_weights(count))
-  arguments = (target, canvas.start(target, _seeds(count), "jem_sgld"), weights, _seeds(count))
-  result = canvas.run(*arguments, steps, 1.0, 0.1, sampler="jem_sgld")
+  system, count, steps = _system("jem_sgld"), 2000, 9
+  weights, start = tf.constant(_weights(count)), _blank(system, _seeds(count))
+  kernel = sgld.Sgld(system.targets["average"].whitened(weights, tf.ones([count])), SIZE)
+  result = run_lib.run(kernel, start, _seeds(count), steps, 0.1)
   drift = steps * sgld.GRADIENT_STEP * _weights(count) @ SLOPES.T
-  noise = (result.state.position.numpy() - arguments[1].numpy() - drift) / (sgld.NOISE * np.sqrt(steps))
+  noise = (result.state.position.numpy() - start.numpy() - drift) / (sgld.NOISE * np.sqrt(steps))
   statistical.assert_plausible(statistical.standard_normal_p_value(noise))
   assert (result.acceptance_rate.numpy() == 1).all()
   num_steps = np.where(np.arange(count) % 2, steps, 4).astype(np.int32)
-  mixed = canvas.run(*arguments, tf.constant(num_steps), 1.0, 0.1, sampler="jem_sgld").state.position.numpy()
+  mixed = run_lib.run(kernel, start, _seeds(count), tf.constant(num_steps), 0.1).state.position.numpy()
   np.testing.assert_array_equal(mixed[1::2], result.state.position.numpy()[1::2])
-  four = canvas.run(*arguments, 4, 1.0, 0.1, sampler="jem_sgld").state.position.numpy()
+  four = run_lib.run(kernel, start, _seeds(count), 4, 0.1).state.position.numpy()
   np.testing.assert_array_equal(mixed[::2], four[::2])
 
 
 @pytest.mark.parametrize("sampler", ["grmala", "unadjusted", "jem_sgld"])
 def test_a_static_batch_of_one(sampler):
-  target = _target("pixels" if sampler == "jem_sgld" else "gram")
-  weights = tf.constant(_weights(1))
-  drawing = tf.function(lambda: canvas.draw(target, weights, _seeds(1), 3, 1.0, 0.2, 0.3, sampler=sampler))()
+  system, weights = _system(sampler), tf.constant(_weights(1))
+  drawing = tf.function(lambda: _draw(system, weights, _seeds(1), 3, 1.0, 0.2, 0.3), autograph=False)()
   assert drawing.images.shape == (1, *IMAGE_SHAPE)

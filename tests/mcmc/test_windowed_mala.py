@@ -4,10 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stic_tf.sampler import drawing
-from stic_tf.sampler import recording
+from stic_tf.mcmc import kernel as kernel_lib
+from stic_tf.mcmc import mala
+from stic_tf.mcmc import recording
+from stic_tf.mcmc import run as run_lib
+from stic_tf.mcmc import windowed_mala
+from stic_tf.targets import density as density_lib
 from tests import statistical
-from tests.sampler import densities
+from tests.mcmc import densities
 
 COUNT, STROKES = 20000, 30
 
@@ -16,7 +20,7 @@ COUNT, STROKES = 20000, 30
 
 @pytest.mark.parametrize("shape, tile_grid", [((8, 8, 1), 4), ((28, 28, 1), 7), ((12, 8, 3), 2), ((8, 8, 1), 1)])
 def test_windows_are_smooth_and_share_every_pixel(shape, tile_grid):
-  windows = drawing.tile_windows(shape, tile_grid).reshape(-1, *shape)
+  windows = windowed_mala.tile_windows(shape, tile_grid).reshape(-1, *shape)
   assert windows.shape[0] == tile_grid ** 2 and windows.min() >= 0
   np.testing.assert_allclose(windows.sum(0), 1.0, atol=1e-6)
   for axis, size in ((1, shape[0]), (2, shape[1])):
@@ -29,7 +33,7 @@ def test_windows_are_smooth_and_share_every_pixel(shape, tile_grid):
 
 def test_a_grid_that_does_not_divide_the_canvas_is_refused():
   with pytest.raises(ValueError, match="3 tiles a side do not divide 8x8"):
-    drawing.tile_windows((8, 8, 1), 3)
+    windowed_mala.tile_windows((8, 8, 1), 3)
 
 
 # ---- the choice ----
@@ -38,7 +42,7 @@ def test_tiles_are_chosen_with_their_probabilities():
   """50,000 choices; a probability off by 0.02 is found."""
   probabilities = np.array([0.05, 0.5, 0.15, 0.3])
   uniforms = np.random.default_rng(0).uniform(size=50000).astype(np.float32)
-  tiles = drawing.choose_tile(tf.tile(tf.math.log(tf.constant(probabilities[np.newaxis], tf.float32)), [50000, 1]),
+  tiles = windowed_mala.choose_tile(tf.tile(tf.math.log(tf.constant(probabilities[np.newaxis], tf.float32)), [50000, 1]),
                               tf.constant(uniforms)).numpy()
   assert statistical.z_power(0.02 / 0.5, 50000, hypotheses=4) > 0.99
   statistical.assert_plausible(statistical.mean_p_value(np.eye(4)[tiles], probabilities))
@@ -46,11 +50,11 @@ def test_tiles_are_chosen_with_their_probabilities():
 
 
 def test_the_last_tile_is_the_last_whatever_the_rounding():
-  assert drawing.choose_tile(tf.math.log(tf.constant([[0.3, 0.3]])), tf.constant([0.99])).numpy() == [1]
+  assert windowed_mala.choose_tile(tf.math.log(tf.constant([[0.3, 0.3]])), tf.constant([0.99])).numpy() == [1]
 
 
 def test_every_tile_can_be_chosen():
-  log_choice = drawing.log_choice_of(tf.constant([[1.0, 0.0, 0.0, 0.0]])).numpy()
+  log_choice = density_lib.log_choice_of(tf.constant([[1.0, 0.0, 0.0, 0.0]])).numpy()
   np.testing.assert_allclose(np.exp(log_choice), [[0.925, 0.025, 0.025, 0.025]], rtol=1e-5)
 
 
@@ -70,13 +74,19 @@ class Easel:
   def target(self, position):
     log_density, gradient = self.density(position)
     attention = tf.nn.softmax(tf.matmul(position, self._slopes, transpose_b=True))
-    return log_density, gradient, drawing.log_choice_of(attention)
+    return log_density, gradient, density_lib.log_choice_of(attention)
 
   def color(self, rows):
     return tf.matmul(rows, self._factor, transpose_b=True)
 
   def color_transpose(self, rows):
     return tf.matmul(rows, self._factor)
+
+
+def _kernel(easel, seeds, num_steps, sweep_every=0):
+  return windowed_mala.WindowedMala(easel.target, easel.windows.shape[1],
+                                    mala.Factor(easel.color, easel.color_transpose), easel.windows, seeds,
+                                    tf.convert_to_tensor(num_steps), sweep_every)
 
 
 def gaussian_easel(density=GAUSSIAN):
@@ -95,8 +105,7 @@ def _moved(easel, exact, step_size, seed, sweep_every=0):
 
   @tf.function(autograph=False)
   def run(start):
-    result = drawing.run_strokes(easel.target, easel.windows, easel.color, easel.color_transpose, start, seeds, STROKES,
-                                 step_size, sweep_every=sweep_every)
+    result = run_lib.run(_kernel(easel, seeds, STROKES, sweep_every), start, seeds, STROKES, step_size)
     return result.state, result.acceptance_rate
 
   state, acceptance = run(tf.constant(exact.sample(COUNT, seed)))
@@ -138,7 +147,7 @@ def test_invariance_on_a_mixture(sweep_every):
 @pytest.mark.parametrize("easel, exact, step_size, p_value", [
     (gaussian_easel, GAUSSIAN, 0.15, _gaussian_p_value), (mixture_easel, MIXTURE, 0.3, _mixture_p_value)])
 def test_strokes_without_the_choice_ratio_are_found(monkeypatch, easel, exact, step_size, p_value):
-  monkeypatch.setattr(drawing, "log_choice_ratio", lambda log_choice, *_: tf.zeros_like(log_choice[:, 0]))
+  monkeypatch.setattr(windowed_mala, "log_choice_ratio", lambda log_choice, *_: tf.zeros_like(log_choice[:, 0]))
   state, _ = _moved(easel(), exact, step_size, 1)
   statistical.assert_refused(p_value(state))
 
@@ -152,7 +161,7 @@ def test_strokes_aimed_elsewhere_are_found(easel, exact, step_size, p_value):
 
 def test_a_choice_ratio_for_a_tile_that_was_not_chosen_is_found(monkeypatch):
   """What a sweep must not have: a tile fixed beforehand, and the ratio as if it had been chosen."""
-  monkeypatch.setattr(drawing, "choose_tile", lambda _, uniform: tf.zeros_like(uniform, tf.int32))
+  monkeypatch.setattr(windowed_mala, "choose_tile", lambda _, uniform: tf.zeros_like(uniform, tf.int32))
   state, _ = _moved(gaussian_easel(), GAUSSIAN, 0.15, 1)
   statistical.assert_refused(_gaussian_p_value(state))
 
@@ -162,11 +171,13 @@ def test_a_choice_ratio_for_a_tile_that_was_not_chosen_is_found(monkeypatch):
 def _one_stroke(tile, chosen=True, seed=0):
   rng, easel = np.random.default_rng(seed), gaussian_easel()
   position = tf.constant(GAUSSIAN.sample(len(tile), seed))
-  state = drawing.DrawingState(position, *easel.target(position), tf.zeros([len(tile), 3]))
+  kernel = _kernel(easel, tf.zeros([len(tile), 2], tf.int64), 1)
+  state = kernel.init(position)
   noise = rng.normal(size=position.shape).astype(np.float32)
-  moved, info = drawing.one_stroke(state, easel.target, easel.windows, easel.color, easel.color_transpose,
-                                   tf.constant(tile), tf.constant(chosen), tf.constant(noise),
-                                   tf.fill([len(tile)], -1e9), tf.fill([len(tile)], 0.1))
+  inputs = kernel_lib.StepInputs(tf.constant(0), tf.constant(noise), tf.fill([len(tile)], -1e9),
+                                 tf.fill([len(tile)], 0.1))
+  proposal = kernel.stroke(state, inputs, tf.constant(tile), tf.constant(chosen))
+  moved, info = kernel.finish(state, proposal, easel.target(proposal.position), inputs)
   return easel, state, moved, info, noise
 
 
@@ -219,9 +230,8 @@ def _recorded(seeds, num_steps, step_size, burn_in_steps):
     return tf.cast(tf.reshape(16.0 * (8.0 + state.position), [-1, 2, 3, 1]), tf.uint8)
 
   start = tf.constant(GAUSSIAN.sample(16, 0))[:tf.shape(seeds)[0]]
-  result = drawing.run_strokes(easel.target, easel.windows, easel.color, easel.color_transpose, start, seeds, num_steps,
-                               step_size, burn_in_steps, sweep_every=2,
-                               recorder=recording.Recorder(render, 4, (2, 3, 1)))
+  result = run_lib.run(_kernel(easel, seeds, tf.reduce_max(num_steps), 2), start, seeds, num_steps, step_size,
+                       burn_in_steps, recorder=recording.Recorder(render, 4, (2, 3, 1)))
   return result, render(result.state)
 
 

@@ -1,15 +1,18 @@
 """Drawing down a schedule, with closed-form energies of Gaussian mixtures in place of a network."""
 
 import dataclasses
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from stic_tf import config as config_lib
-from stic_tf.sampler import annealed
-from stic_tf.sampler import gram
-from stic_tf.sampler import level_preconditioner
+from stic_tf import drawing as drawing_lib
+from stic_tf.diffusion import schedule
+from stic_tf.preconditioners import build
+from stic_tf.preconditioners import statistics as statistics_lib
+from stic_tf.systems import score as score_lib
 from tests import statistical
 
 SHAPE = (1, 2, 1)
@@ -62,9 +65,9 @@ CLASSES = Classes()
 
 
 def _preconditioner(name):
-  preconditioner = level_preconditioner.build(name, SHAPE)
+  preconditioner = build.build(name, SHAPE, levels=True)
   images = CLASSES.sample(50000, 7).reshape(-1, *SHAPE)
-  preconditioner.fit(gram.ImageStatistics.fit(images))
+  preconditioner.fit(statistics_lib.ImageStatistics.fit(images))
   return preconditioner
 
 
@@ -72,14 +75,29 @@ def _seeds(count, seed=0):
   return tf.constant(np.stack([np.full(count, seed), np.arange(count)], axis=1), tf.int64)
 
 
+def _drawer(settings, preconditioner="identity", adjust=True, trained=COARSE, energies=CLASSES.energies):
+  """A drawer of a system whose network is the classes' closed form."""
+  config = config_lib.RunConfig(
+      model="score", score=settings, sampler=config_lib.SamplerConfig(sampler="grmala" if adjust else "unadjusted"))
+  system = types.SimpleNamespace(average=types.SimpleNamespace(level_energies=energies),
+                                 preconditioner=_preconditioner(preconditioner),
+                                 config=dataclasses.replace(config, score=trained))
+  return score_lib.Annealing(system, config)
+
+
+class End:
+  """Where images stand at the last level: rows [B, 2], and the corrector's acceptance rate [B]."""
+
+  def __init__(self, drawing):
+    self.rows, self.acceptance_rate = tf.reshape(drawing.walk, [-1, 2]), drawing.acceptance_rate
+
+
 def _run(settings, class_weights=(1.0, 0.0), count=COUNT, num_steps=LEVELS, step_size=STEP_SIZE, adjust=True,
          preconditioner="identity"):
-  target = annealed.AnnealedTarget(CLASSES.energies, _preconditioner(preconditioner), settings, adjust)
+  drawer = _drawer(settings, preconditioner, adjust, settings)
   weights = tf.tile(tf.constant([class_weights], tf.float32), [count, 1])
-  energy = annealed.guided_energy(CLASSES.energies, settings.guidance, settings.correction)
-  run = tf.function(lambda: annealed.run(energy, target.preconditioner, weights, _seeds(count), num_steps, 1.0,
-                                         step_size, settings, adjust), autograph=False)
-  return run()
+  request = drawing_lib.normalise(weights, _seeds(count), num_steps, 1.0, step_size)
+  return End(tf.function(lambda: drawer.draw(request), autograph=False)())
 
 
 def _p_value(rows, label=None):
@@ -100,7 +118,7 @@ def _corrected(**settings):
 
 
 @pytest.mark.parametrize("preconditioner, settings, levels", [
-    ("identity", {}, LEVELS), ("gram", {}, LEVELS),
+    ("identity", {}, LEVELS), ("identity", {"predictor": "dpm_solver_pp"}, LEVELS), ("gram", {}, LEVELS),
     ("gram", {"predictor": "none", "corrector_steps": 2 * CORRECTIONS}, 2 * LEVELS)], ids=str)
 def test_with_correction_modes_and_moments_are_right(preconditioner, settings, levels):
   """6,000 images at six levels: a proportion, mean or second moment off by 0.09 standard deviations is found."""
@@ -130,7 +148,8 @@ def test_guidance_and_correction_add_to_the_energy():
   own, ratio = (energies * weights).numpy().sum(1), (evidence * weights).numpy().sum(1)
   anyone = np.logaddexp(*energies.T)
   for guidance, correction in ((0.0, 0.0), (0.7, 0.0), (-1.0, 0.0), (0.0, 0.5), (2.0, 1.0)):
-    energy = annealed.guided_energy(CLASSES.energies, guidance, correction)(images, level, weights)
+    settings = dataclasses.replace(COARSE, guidance=guidance, correction=correction)
+    energy = _drawer(settings).energy(images, level, weights)
     np.testing.assert_allclose(energy, own + guidance * (own - anyone) + correction * ratio, rtol=1e-4, atol=1e-4)
 
 
@@ -146,8 +165,8 @@ def test_many_small_steps_need_no_correction():
 def test_the_schedule_falls_from_the_largest_level_to_the_least():
   settings = config_lib.ScoreConfig(sigma_min=0.02, sigma_max=20.0, rho=7.0)
   counts = np.array([1, 2, 18, 40])
-  levels = np.array([annealed.noise_level_at(tf.constant(step), tf.constant(counts), settings).numpy()
-                     for step in range(41)])
+  falling = schedule.Schedule(settings.sigma_min, settings.sigma_max, settings.rho)
+  levels = np.array([falling.level(tf.constant(step), tf.constant(counts)).numpy() for step in range(41)])
   np.testing.assert_allclose(levels[0], 20.0, rtol=1e-5)
   for column, count in enumerate(counts[1:], 1):
     assert (np.diff(levels[:count, column]) < 0).all()
@@ -158,24 +177,24 @@ def test_the_schedule_falls_from_the_largest_level_to_the_least():
 
 
 @pytest.mark.parametrize("settings", [
-    {}, {"corrector_steps": 3}, {"predictor": "none", "corrector_steps": 2}], ids=str)
+    {}, {"corrector_steps": 3}, {"predictor": "none", "corrector_steps": 2}, {"predictor": "dpm_solver_pp"}], ids=str)
 @pytest.mark.parametrize("num_steps", [1, 5])
 def test_network_evaluations_are_counted(settings, num_steps):
   settings = dataclasses.replace(COARSE, **settings)
-  calls, preconditioner = tf.Variable(0), _preconditioner("identity")
+  calls = tf.Variable(0)
 
-  def energy(images, noise_level, class_weights):
+  def energies(images, noise_level):
     with tf.control_dependencies([calls.assign_add(1)]):
-      return annealed.guided_energy(CLASSES.energies)(images, noise_level, class_weights)
+      return CLASSES.energies(images, noise_level)
 
-  draw = tf.function(lambda: annealed.run(energy, preconditioner, tf.ones([4, 2]) / 2, _seeds(4), num_steps, 1.0,
-                                          0.3, settings), autograph=False)
-  draw()
-  assert calls.numpy() == annealed.network_evaluations(num_steps, settings)
+  drawer = _drawer(settings, energies=energies)
+  request = drawing_lib.normalise(tf.ones([4, 2]) / 2, _seeds(4), num_steps, 1.0, 0.3)
+  tf.function(lambda: drawer.draw(request), autograph=False)()
+  assert calls.numpy() == drawer.network_evaluations(num_steps)
 
 
 def test_each_image_follows_its_own_schedule_and_nothing_traces_again():
-  target = annealed.AnnealedTarget(CLASSES.energies, _preconditioner("gram"), _corrected(corrector_steps=2))
+  drawer = _drawer(_corrected(corrector_steps=2), "gram")
   counts, traces = np.array([1, 7, 3, 7]), []
   weights = tf.constant([[1, 0], [0, 1], [0.5, 0.5], [0, 1]], tf.float32)
 
@@ -184,7 +203,7 @@ def test_each_image_follows_its_own_schedule_and_nothing_traces_again():
       tf.TensorSpec([])])
   def draw(*arguments):
     traces.append(1)
-    return target.draw(*arguments)
+    return drawer.draw(drawing_lib.normalise(*arguments))
 
   together = draw(weights, _seeds(4), tf.constant(counts, tf.int32), 1.0, 0.3)
   for row, count in enumerate(counts):
@@ -201,43 +220,18 @@ def test_each_image_follows_its_own_schedule_and_nothing_traces_again():
 
 
 def test_a_schedule_beyond_the_trained_levels_is_refused():
-  target = annealed.AnnealedTarget(CLASSES.energies, _preconditioner("identity"), COARSE)
   for settings in ({"sigma_max": 11.0}, {"sigma_min": 0.1}):
     with pytest.raises(config_lib.ConfigError, match=r"trained range \[0.2, 10\]"):
-      target.with_settings(dataclasses.replace(COARSE, **settings))
-  assert target.with_settings(dataclasses.replace(COARSE, sigma_max=5.0, guidance=1.0)).settings.guidance == 1.0
+      _drawer(dataclasses.replace(COARSE, **settings))
+  assert _drawer(dataclasses.replace(COARSE, sigma_max=5.0, guidance=1.0)).config.score.guidance == 1.0
 
 
 def test_drawing_on_from_images_keeps_to_them():
-  target = annealed.AnnealedTarget(CLASSES.energies, _preconditioner("identity"), _corrected(corrector_steps=1))
+  drawer = _drawer(_corrected(corrector_steps=1))
   weights = tf.tile(tf.constant([[1.0, 0.0]]), [200, 1])
   canvas_images = tf.constant(np.tile(np.uint8([20, 80]).reshape(1, *SHAPE), [200, 1, 1, 1]))  # by the first mode
-  drawn, fresh = (target.draw(weights, _seeds(200), 8, 1.0, 0.3, **canvas).walk.numpy().reshape(200, 2)
-                  for canvas in ({"canvas_images": canvas_images}, {}))
+  drawn, fresh = (
+      drawer.draw(drawing_lib.normalise(weights, _seeds(200), 8, 1.0, 0.3, canvas)).walk.numpy().reshape(200, 2)
+      for canvas in (canvas_images, None))
   near = [np.mean(CLASSES.responsibilities(rows, COARSE.sigma_min)[:, 0]) for rows in (drawn, fresh)]
   assert near[0] > 0.9 > near[1] + 0.05
-
-
-# ---- the preconditioner ----
-
-
-@pytest.mark.parametrize("name", ["identity", "gram", "spectral"])
-def test_the_preconditioner_is_the_covariance_at_its_level(name):
-  rng = np.random.default_rng(0)
-  images = np.cumsum(rng.normal(size=(500, 4, 4, 2)), axis=1) * 0.3
-  statistics = gram.ImageStatistics.fit(images)
-  preconditioner = level_preconditioner.build(name, (4, 4, 2))
-  preconditioner.fit(statistics)
-  levels = tf.constant([0.1, 0.7, 3.0])
-  rows = tf.constant(rng.normal(size=(3, 32)), tf.float32)
-  twice = preconditioner.color(preconditioner.color(rows, levels), levels).numpy()
-  for row, level in enumerate(levels.numpy()):
-    if name == "spectral":
-      fixed = gram.SpectralPreconditioner((4, 4, 2))
-      fixed.update(statistics, level)
-      expected = fixed.color(fixed.color_transpose(rows[row:row + 1]))[0]
-    else:
-      covariance = statistics.covariance if name == "gram" else 0.0
-      expected = (covariance + level ** 2 * np.eye(32)) @ rows[row].numpy()
-    np.testing.assert_allclose(twice[row], expected, rtol=1e-3, atol=1e-4)
-  np.testing.assert_allclose(preconditioner.mean, images.reshape(500, -1).mean(0), atol=1e-5)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stic_tf.sampler import chain
-from stic_tf.sampler import grmala
-from stic_tf.sampler import random as random_lib
+from stic_tf.mcmc import adaptation
+from stic_tf.mcmc import random as random_lib
 from tests import statistical
-from tests.sampler import densities
+from tests.mcmc import densities
+from tests.mcmc import steps as mala
 
 BATCH, SIZE = 16, 6
 GAUSSIAN = densities.Gaussian(SIZE)
@@ -24,7 +24,7 @@ def _start(count=BATCH):
 
 @tf.function(reduce_retracing=True, autograph=False)
 def _compiled(start, seeds, num_steps, step_size, burn_in_steps, first_step):
-  return chain.run_chain(GAUSSIAN, start, seeds, num_steps, step_size, burn_in_steps, first_step=first_step)
+  return mala.run_chain(GAUSSIAN, start, seeds, num_steps, step_size, burn_in_steps, first_step=first_step)
 
 
 def _run(num_steps, step_size=0.3, burn_in_steps=0, count=BATCH, first_step=0, start=None):
@@ -49,14 +49,14 @@ def test_burn_in_arrives_at_the_target_acceptance():
   for step_size in (3.0, 0.01):
     result = _run(700, step_size, burn_in_steps=400, count=256)
     acceptance = result.acceptance_rate.numpy()
-    assert abs(acceptance.mean() - chain.TARGET_ACCEPTANCE) < 0.03
+    assert abs(acceptance.mean() - adaptation.TARGET_ACCEPTANCE) < 0.03
     # The negative control of that bound: without burn-in it is missed.
-    assert abs(_run(20, step_size, count=256).acceptance_rate.numpy().mean() - chain.TARGET_ACCEPTANCE) > 0.2
+    assert abs(_run(20, step_size, count=256).acceptance_rate.numpy().mean() - adaptation.TARGET_ACCEPTANCE) > 0.2
 
 
 def test_burn_in_aims_at_what_it_is_told():
   result = tf.function(
-      lambda: chain.run_chain(GAUSSIAN, _start(64), _seeds(64), 600, 1.0, 300, target_acceptance=0.8),
+      lambda: mala.run_chain(GAUSSIAN, _start(64), _seeds(64), 600, 1.0, 300, target_acceptance=0.8),
       autograph=False)()
   assert abs(result.acceptance_rate.numpy().mean() - 0.8) < 0.03
 
@@ -74,9 +74,9 @@ def test_burn_in_is_robbins_monro_on_log_h():
   seeds, steps = _seeds(), 12
   normals, log_uniforms = random_lib.normals_and_log_uniforms(
       random_lib.image_keys(seeds, random_lib.CHAIN_STREAM), tf.range(steps), SIZE)
-  state, log_step_size = grmala.initial_state(_start(), GAUSSIAN), np.full(BATCH, np.log(0.3))
+  state, log_step_size = mala.initial_state(_start(), GAUSSIAN), np.full(BATCH, np.log(0.3))
   for step in range(steps):
-    state, info = grmala.one_step(state, GAUSSIAN, normals[step], log_uniforms[step],
+    state, info = mala.one_step(state, GAUSSIAN, normals[step], log_uniforms[step],
                                   tf.constant(np.exp(log_step_size), tf.float32))
     log_step_size += (step + 1) ** -0.6 * (info.acceptance_probability.numpy() - 0.574)
   result = _run(steps, burn_in_steps=steps)
@@ -92,7 +92,7 @@ def test_the_acceptance_rate_is_that_after_burn_in():
   state = _run(burn_in, burn_in_steps=burn_in).state
   probabilities = []
   for step in range(burn_in, steps):
-    state, info = grmala.one_step(state, GAUSSIAN, normals[step], log_uniforms[step], result.step_size)
+    state, info = mala.one_step(state, GAUSSIAN, normals[step], log_uniforms[step], result.step_size)
     probabilities.append(info.acceptance_probability.numpy())
   np.testing.assert_allclose(result.acceptance_rate.numpy(), np.mean(probabilities, axis=0), atol=1e-4)
 
@@ -119,7 +119,7 @@ def test_what_tensorflow_knows_of_the_shapes_changes_no_bit():
   """Its optimiser rewrites sums where it knows the shapes: an exported chain must still be the live one."""
 
   def run(start, seeds):
-    return chain.run_chain(GAUSSIAN, start, seeds, 12, 0.3, 5)
+    return mala.run_chain(GAUSSIAN, start, seeds, 12, 0.3, 5)
 
   known, unknown = (
       tf.function(run, autograph=False, input_signature=[tf.TensorSpec([batch, SIZE], tf.float32),
@@ -131,7 +131,7 @@ def test_what_tensorflow_knows_of_the_shapes_changes_no_bit():
 @pytest.mark.parametrize("block_steps", [1, 3, 32])
 def test_block_steps_change_no_number(block_steps):
   arguments = (GAUSSIAN, _start(), _seeds(), 20, 0.3, 5)
-  _assert_same(chain.run_chain(*arguments, block_steps=block_steps), chain.run_chain(*arguments))
+  _assert_same(mala.run_chain(*arguments, block_steps=block_steps), mala.run_chain(*arguments))
 
 
 @pytest.mark.parametrize("first_part", [1, 7, 13, 19])
@@ -154,7 +154,7 @@ def test_replay_of_rejected_and_accepted_steps_from_the_seed():
       normals, log_uniforms = random_lib.normals_and_log_uniforms(
           random_lib.image_keys(seeds, random_lib.CHAIN_STREAM), tf.constant([step]), SIZE)
       before = tf.constant(positions[step][row:row + 1])
-      state, info = grmala.one_step(grmala.initial_state(before, GAUSSIAN), GAUSSIAN, normals[0], log_uniforms[0],
+      state, info = mala.one_step(mala.initial_state(before, GAUSSIAN), GAUSSIAN, normals[0], log_uniforms[0],
                                     tf.fill([1], 0.3))
       accepted = bool(info.accepted[0])
       assert accepted != np.array_equal(positions[step + 1][row], positions[step][row])
@@ -176,7 +176,7 @@ def test_chains_of_other_seeds_are_independent_and_equal_seeds_equal():
   whitened = GAUSSIAN.whiten(position)
   statistical.assert_plausible(statistical.mean_p_value(whitened[1:] * whitened[:-1], 0.0, 1.0))
   twins = tf.constant([[5, 5]] * BATCH, tf.int64)
-  position = chain.run_chain(GAUSSIAN, tf.zeros([BATCH, SIZE]), twins, 20, 0.3).state.position.numpy()
+  position = mala.run_chain(GAUSSIAN, tf.zeros([BATCH, SIZE]), twins, 20, 0.3).state.position.numpy()
   np.testing.assert_array_equal(position, position[:1].repeat(BATCH, axis=0))
 
 
@@ -189,7 +189,7 @@ def test_a_wall_of_nan_is_never_crossed():
     gradient = -position + tf.constant([2.0, 0.0])
     return log_density, tf.where(inside[:, tf.newaxis], gradient, np.nan)
 
-  result = chain.run_chain(density, tf.zeros([200, 2]), _seeds(200), 50, 0.4)
+  result = mala.run_chain(density, tf.zeros([200, 2]), _seeds(200), 50, 0.4)
   assert all(np.isfinite(value.numpy()).all() for value in result.state)
   assert (result.state.position.numpy()[:, 0] <= 1).all()
   assert 0.1 < result.acceptance_rate.numpy().mean() < 0.8
@@ -205,7 +205,7 @@ def test_no_retrace_when_numbers_change():
     def tempered(position):
       return tuple(value / temperature for value in GAUSSIAN(position))
 
-    return chain.run_chain(tempered, _start(), seeds, num_steps, step_size, burn_in_steps, first_step=first_step)
+    return mala.run_chain(tempered, _start(), seeds, num_steps, step_size, burn_in_steps, first_step=first_step)
 
   def call(num_steps=3, step_size=0.1, temperature=1.0, burn_in_steps=0, first_step=0, seeds=0):
     return run(tf.constant(num_steps), tf.constant(step_size), tf.constant(temperature), tf.constant(burn_in_steps),
@@ -223,5 +223,5 @@ def test_no_retrace_when_numbers_change():
 def test_a_static_batch_of_one(count):
   """A batch whose size the graph knows to be one: shapes broadcast, and no dimension must become unknown."""
   start = _start()[:count]
-  graph = tf.function(lambda: chain.run_chain(GAUSSIAN, start, _seeds(count), 3, 0.3), autograph=False)
+  graph = tf.function(lambda: mala.run_chain(GAUSSIAN, start, _seeds(count), 3, 0.3), autograph=False)
   np.testing.assert_allclose(graph().state.position.numpy(), _run(3).state.position.numpy()[:count], atol=1e-5)

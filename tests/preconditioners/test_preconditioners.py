@@ -1,13 +1,16 @@
-"""Gram matrices and preconditioners against dense float64 linear algebra."""
+"""Preconditioners against dense float64 linear algebra."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from stic_tf import config as config_lib
-from stic_tf import sparse_weights
-from stic_tf.sampler import gram
-from stic_tf.sampler import random as random_lib
+from stic_tf.mcmc import random as random_lib
+from stic_tf.preconditioners import build
+from stic_tf.preconditioners import dense
+from stic_tf.preconditioners import low_rank
+from stic_tf.preconditioners import spectral as spectral_lib
+from stic_tf.preconditioners import statistics as statistics_lib
 from tests import statistical
 
 NOISE_LEVEL = 0.3
@@ -32,8 +35,8 @@ def _circulant_images(image_shape, count=3, seed=0):
 
 
 def _fitted(name, images, noise_level=NOISE_LEVEL):
-  preconditioner = gram.build_preconditioner(name, images.shape[1:])
-  preconditioner.update(gram.ImageStatistics.fit(images), noise_level)
+  preconditioner = build.build(name, images.shape[1:])
+  preconditioner.fit(statistics_lib.ImageStatistics.fit(images), noise_level)
   return preconditioner
 
 
@@ -51,7 +54,7 @@ def _covariance(images, noise_level=NOISE_LEVEL):
 def test_dense_is_the_second_moment_matrix(image_shape):
   images = _correlated_images(image_shape, 200)
   preconditioner = _fitted("gram", images)
-  assert isinstance(preconditioner, gram.DensePreconditioner)
+  assert isinstance(preconditioner, dense.Dense)
   factor = _factor(preconditioner)
   np.testing.assert_allclose(factor @ factor.T, _covariance(images), atol=1e-6)
   np.testing.assert_allclose(preconditioner.mean.numpy(), images.mean(axis=0).reshape(-1), atol=1e-6)
@@ -61,7 +64,7 @@ def test_dense_is_the_second_moment_matrix(image_shape):
 def test_spectral_is_dense_on_circulant_data(image_shape):
   images = _circulant_images(image_shape)
   spectral, dense = _fitted("spectral", images), _fitted("gram", images)
-  assert isinstance(spectral, gram.SpectralPreconditioner)
+  assert isinstance(spectral, spectral_lib.Spectral)
   root, factor = _factor(spectral), _factor(dense)
   np.testing.assert_allclose(root @ root.T, factor @ factor.T, atol=2e-6)
   np.testing.assert_allclose(root @ root.T, _covariance(images), atol=2e-6)
@@ -144,20 +147,20 @@ def test_identity_is_scaled_to_the_data_and_pixels_are_left_alone():
 
 
 def test_the_limits_of_each_form():
-  side = int(np.sqrt(gram.FULL_RANK_LIMIT))
-  assert isinstance(gram.build_preconditioner("gram", (side, side, 1)), gram.DensePreconditioner)
-  assert isinstance(gram.build_preconditioner("gram", (side + 1, side, 1)), gram.LowRankPreconditioner)
-  side = int(np.sqrt(gram.DENSE_LIMIT))
-  assert isinstance(gram.build_preconditioner("gram", (side, side, 1)), gram.LowRankPreconditioner)
-  assert isinstance(gram.build_preconditioner("dense", (side, side, 1)), gram.DensePreconditioner)
-  assert isinstance(gram.build_preconditioner("gram", (side + 1, side, 1)), gram.SpectralPreconditioner)
-  statistics = gram.ImageStatistics.fit(_correlated_images((4, 4, 1), 20), dense_limit=15)
+  side = int(np.sqrt(build.FULL_RANK_LIMIT))
+  assert isinstance(build.build("gram", (side, side, 1)), dense.Dense)
+  assert isinstance(build.build("gram", (side + 1, side, 1)), low_rank.LowRank)
+  side = int(np.sqrt(statistics_lib.DENSE_LIMIT))
+  assert isinstance(build.build("gram", (side, side, 1)), low_rank.LowRank)
+  assert isinstance(build.build("dense", (side, side, 1)), dense.Dense)
+  assert isinstance(build.build("gram", (side + 1, side, 1)), spectral_lib.Spectral)
+  statistics = statistics_lib.ImageStatistics.fit(_correlated_images((4, 4, 1), 20), dense_limit=15)
   assert statistics.covariance is None and statistics.spectrum.shape == (4, 4, 1, 1)
 
 
 def test_statistics_agree_with_each_other():
   images = _correlated_images((4, 6, 3), 40)
-  statistics = gram.ImageStatistics.fit(images)
+  statistics = statistics_lib.ImageStatistics.fit(images)
   np.testing.assert_allclose(statistics.covariance, _covariance(images, 0.0), atol=1e-12)
   assert statistics.mean_variance == pytest.approx(np.diag(statistics.covariance).mean())
 
@@ -165,64 +168,13 @@ def test_statistics_agree_with_each_other():
 @pytest.mark.parametrize("images", [np.zeros((1, 4, 4, 1)), np.zeros((5, 4, 4)), np.zeros((0, 4, 4, 1))])
 def test_too_few_images_are_refused(images):
   with pytest.raises(ValueError, match="at least two images"):
-    gram.ImageStatistics.fit(images)
+    statistics_lib.ImageStatistics.fit(images)
 
 
 def test_a_constant_data_set_leaves_the_noise():
   images = np.full((5, 4, 4, 1), 0.25)
   for name in ("gram", "spectral", "identity"):
     np.testing.assert_allclose(_factor(_fitted(name, images)), NOISE_LEVEL * np.eye(16), atol=1e-6)
-
-
-def _features(batch, seed=0):
-  rng = np.random.default_rng(seed)
-  return [rng.normal(size=(batch, 4, 5, 3)).astype(np.float32), rng.normal(size=(batch, 2, 2, 6)).astype(np.float32)]
-
-
-def _numpy_grams(layer):
-  return np.stack([rows.reshape(-1, layer.shape[-1]).T @ rows.reshape(-1, layer.shape[-1])
-                   / (layer.shape[1] * layer.shape[2]) for rows in layer.astype(np.float64)])
-
-
-def test_gram_matrix_and_distance():
-  features = _features(7)
-  for layer in features:
-    np.testing.assert_allclose(gram.gram_matrix(tf.constant(layer)).numpy(), _numpy_grams(layer), atol=1e-5)
-  means = [_numpy_grams(layer)[:1].repeat(7, axis=0) for layer in features]
-  expected = sum(np.square(_numpy_grams(layer) - mean).sum(axis=(1, 2)) / np.square(mean).sum(axis=(1, 2))
-                 for layer, mean in zip(features, means))
-  distance = gram.gram_distance([tf.constant(layer) for layer in features],
-                                [tf.constant(mean, tf.float32) for mean in means]).numpy()
-  np.testing.assert_allclose(distance, expected, rtol=1e-4, atol=1e-6)
-  assert distance[0] < 1e-9 < 0.1 < distance[1:].min()
-
-
-def test_class_grams_keep_running_means():
-  """The first batches of a class are averaged; from 1 / (1 - decay) on it moves by 1 - decay."""
-  decay, num_classes = 0.9, 4
-  grams = gram.ClassGrams(num_classes, [3, 6], decay)
-  expected = [np.zeros((num_classes, 3, 3)), np.zeros((num_classes, 6, 6))]
-  seen = np.zeros(num_classes)
-  rng = np.random.default_rng(3)
-  for update in range(25):
-    features, labels = _features(5, seed=update), rng.integers(0, 3, 5)  # class 3 is never seen
-    grams.update([tf.constant(layer) for layer in features], tf.constant(labels, tf.int32))
-    for label in np.unique(labels):
-      rate = max(1 - decay, 1 / (seen[label] + 1))
-      for mean, layer in zip(expected, features):
-        mean[label] += rate * (_numpy_grams(layer)[labels == label].mean(axis=0) - mean[label])
-      seen[label] += 1
-  for variable, mean in zip(grams.means, expected):
-    np.testing.assert_allclose(variable.numpy(), mean, atol=1e-5)
-    assert not variable.numpy()[3].any()
-  np.testing.assert_array_equal(grams.seen.numpy(), seen)
-  assert seen[:3].min() > 1 / (1 - decay)
-
-  weights = np.array([[1, 0, 0, 0], [0.2, 0.5, 0.3, 0]], np.float32)
-  for of_weights, mean in zip(grams.of_weights(tf.constant(weights)), expected):
-    np.testing.assert_allclose(of_weights.numpy()[0], mean[0], atol=1e-5)
-    np.testing.assert_allclose(of_weights.numpy()[1], 0.2 * mean[0] + 0.5 * mean[1] + 0.3 * mean[2], atol=1e-5)
-  assert [variable.shape for variable in grams.variables()] == [(4, 3, 3), (4, 6, 6), (4,)]
 
 
 def _low_rank_images():
@@ -234,10 +186,10 @@ def _low_rank_images():
 def test_low_rank_is_the_covariance_where_it_matters_and_its_mean_elsewhere():
   images = _low_rank_images()
   preconditioner = _fitted("gram", images)
-  assert isinstance(preconditioner, gram.LowRankPreconditioner)
+  assert isinstance(preconditioner, low_rank.LowRank)
   values, vectors = np.linalg.eigh(_covariance(images))
-  rest = np.full(len(values) - gram.RANK, values[:-gram.RANK].mean())
-  wanted = (vectors * np.concatenate([rest, values[-gram.RANK:]])) @ vectors.T
+  rest = np.full(len(values) - statistics_lib.RANK, values[:-statistics_lib.RANK].mean())
+  wanted = (vectors * np.concatenate([rest, values[-statistics_lib.RANK:]])) @ vectors.T
   factor = _factor(preconditioner)
   np.testing.assert_allclose(factor @ factor.T, wanted, atol=1e-4)
   np.testing.assert_allclose(np.trace(factor @ factor.T), np.trace(_covariance(images)), rtol=1e-5)
@@ -255,45 +207,32 @@ def test_low_rank_factor_has_its_inverse_and_its_transpose():
 
 def test_dense_is_refused_where_there_is_no_covariance():
   with pytest.raises(config_lib.ConfigError, match="preconditioner=dense"):
-    gram.build_preconditioner("dense", (64, 64, 3))
+    build.build("dense", (64, 64, 3))
 
 
 # ---- many classes ----
 
-def test_projected_statistics_are_those_of_projected_features():
+
+# ---- every level ----
+
+
+@pytest.mark.parametrize("name", ["identity", "gram", "spectral"])
+def test_the_preconditioner_is_the_covariance_at_its_level(name):
   rng = np.random.default_rng(0)
-  features = [tf.constant(rng.normal(size=(4, 3, 3, 12)), tf.float32)]
-  labels = tf.constant([0, 2, 2, 0])
-  whole, low = gram.ClassGrams(3, [12]), gram.ClassGrams(3, [12], rank=5)
-  for grams in (whole, low):
-    grams.update(features, labels)
-  basis = low._bases[0]
-  np.testing.assert_allclose(basis.T @ basis, np.eye(5), atol=1e-6)
-  np.testing.assert_allclose(low.means[0], np.einsum("ir,kij,js->krs", basis, whole.means[0], basis), atol=1e-5)
-  # A rank that is the number of channels, or more, is the whole matrix.
-  full = gram.ClassGrams(3, [12], rank=40)
-  full.update(features, labels)
-  np.testing.assert_array_equal(full.means[0], whole.means[0])
-
-
-def test_sparse_weights_read_the_same_statistics():
-  rng = np.random.default_rng(0)
-  grams = gram.ClassGrams(30, [6, 4], rank=4)
-  for mean in grams.means:
-    mean.assign(rng.normal(size=mean.shape))
-  weights = np.zeros([3, 30], np.float32)
-  weights[0, 7], weights[1, [2, 29]], weights[2, [1, 3, 5]] = 1, (0.25, 0.75), (0.5, 0.3, 0.2)
-  dense = grams.of_weights(tf.constant(weights))
-  sparse = grams.of_sparse(sparse_weights.of_dense(tf.constant(weights)))
-  for expected, found in zip(dense, sparse):
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("num_classes", [1000, 10000])
-def test_the_statistics_of_many_classes_fit_in_memory(num_classes):
-  grams = gram.ClassGrams(num_classes, [64, 64, 64, 256], rank=32)
-  assert grams.num_bytes() == 4 * num_classes * (4 * 32 ** 2 + 1) < 2 ** 31
-  labels = tf.constant([3, num_classes - 1])
-  grams.update([tf.ones([2, 1, 1, size]) for size in (64, 64, 64, 256)], labels)
-  seen = grams.seen.numpy()
-  assert seen.sum() == 2 and seen[3] == seen[num_classes - 1] == 1
+  images = np.cumsum(rng.normal(size=(500, 4, 4, 2)), axis=1) * 0.3
+  statistics = statistics_lib.ImageStatistics.fit(images)
+  preconditioner = build.build(name, (4, 4, 2), levels=True)
+  preconditioner.fit(statistics)
+  levels = tf.constant([0.1, 0.7, 3.0])
+  rows = tf.constant(rng.normal(size=(3, 32)), tf.float32)
+  twice = preconditioner.color(preconditioner.color(rows, levels), levels).numpy()
+  for row, level in enumerate(levels.numpy()):
+    if name == "spectral":
+      fixed = spectral_lib.Spectral((4, 4, 2))
+      fixed.fit(statistics, level)
+      expected = fixed.color(fixed.color_transpose(rows[row:row + 1]))[0]
+    else:
+      covariance = statistics.covariance if name == "gram" else 0.0
+      expected = (covariance + level ** 2 * np.eye(32)) @ rows[row].numpy()
+    np.testing.assert_allclose(twice[row], expected, rtol=1e-3, atol=1e-4)
+  np.testing.assert_allclose(preconditioner.mean, images.reshape(500, -1).mean(0), atol=1e-5)

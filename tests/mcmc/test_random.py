@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from stic_tf.sampler import random as random_lib
+from stic_tf.mcmc import random as random_lib
 from tests import statistical
 
 SIZES = (1, 2, 16, 31, 33, 64, 75, 784)

@@ -1,4 +1,4 @@
-"""One step and its composition against a plain float64 version of method §2, in image coordinates with a dense M."""
+"""One step and its composition against a plain float64 version of its formulas, in image coordinates with a dense M."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stic_tf.sampler import chain
-from stic_tf.sampler import gram
-from stic_tf.sampler import grmala
-from stic_tf.sampler import random as random_lib
-from stic_tf.sampler import target as target_lib
-from tests.sampler import densities
+from stic_tf.mcmc import kernel
+from stic_tf.mcmc import random as random_lib
+from stic_tf.preconditioners import build
+from stic_tf.preconditioners import statistics
+from stic_tf.targets import density
+from tests.mcmc import densities
+from tests.mcmc import steps
 
 IMAGE_SHAPE, BATCH, STEPS = (3, 2, 2), 4, 30
 SIZE = int(np.prod(IMAGE_SHAPE))
@@ -25,12 +26,15 @@ class Energy:
     self.inner, self.bias = rng.normal(size=(SIZE, 9)), rng.normal(size=9)
     self.outer, self.slope = 2.0 * rng.normal(size=9), rng.normal(size=SIZE)
 
-  def __call__(self, images, class_weights):
-    del class_weights
+  def condition(self, class_weights):
+    return class_weights
+
+  def __call__(self, images, condition):
+    del condition
     rows = tf.reshape(images, [-1, SIZE])
     hidden = tf.tanh(tf.linalg.matmul(rows, tf.constant(self.inner, tf.float32)) + self.bias.astype(np.float32))
     return tf.linalg.matvec(hidden, tf.constant(self.outer, tf.float32)) + tf.linalg.matvec(
-        rows, tf.constant(self.slope, tf.float32))
+        rows, tf.constant(self.slope, tf.float32)), ()
 
   def value_and_gradient(self, rows):
     hidden = np.tanh(rows @ self.inner + self.bias)
@@ -47,7 +51,7 @@ class Reference(NamedTuple):
 
 
 def _reference_chain(energy, temperature, mean, root, reference, start, noise, log_uniforms, step_size):
-  """Method §2 as it stands there: M, M^(1/2) and M⁻¹ in x, nothing cached, nothing whitened, float64."""
+  """The formulas as they stand: M, M^(1/2) and M⁻¹ in x, nothing cached, nothing whitened, float64."""
   matrix = root @ root.T
   inverse = np.linalg.inv(matrix)
 
@@ -81,10 +85,10 @@ def _reference_chain(energy, temperature, mean, root, reference, start, noise, l
 def test_preconditioned_chain_is_the_plain_chain_in_whitened_coordinates(name, reference, temperature):
   rng = np.random.default_rng(1)
   images = 0.5 * rng.normal(size=(100, *IMAGE_SHAPE)) @ rng.normal(size=(2, 2)) + 0.1
-  preconditioner = gram.build_preconditioner(name, IMAGE_SHAPE)
-  preconditioner.update(gram.ImageStatistics.fit(images), 0.3)
+  preconditioner = build.build(name, IMAGE_SHAPE)
+  preconditioner.fit(statistics.ImageStatistics.fit(images), 0.3)
   energy, step_size = Energy(), 0.2
-  target = target_lib.Target(energy, preconditioner, IMAGE_SHAPE, reference)
+  target = density.Target(energy, preconditioner, IMAGE_SHAPE, reference)
   seeds = tf.constant([[16, row] for row in range(BATCH)], tf.int64)
   whitened = random_lib.normals(seeds, random_lib.CANVAS_STREAM, SIZE)
   noise, log_uniforms = random_lib.normals_and_log_uniforms(
@@ -98,23 +102,20 @@ def test_preconditioned_chain_is_the_plain_chain_in_whitened_coordinates(name, r
   # Both decisions happen, and none is so close that rounding could turn it.
   assert 0.2 < expected.accepted.mean() < 0.97 and expected.margins.min() > 5e-4
 
-  temperatures = tf.fill([BATCH], temperature)
+  evaluate = target.whitened(tf.zeros([BATCH, 1]), tf.fill([BATCH], temperature))
 
   @tf.function
   def step(state, step_noise, log_uniform):
-    return grmala.one_step(state, lambda u: target.log_density_and_gradient(u, tf.zeros([BATCH, 1]), temperatures),
-                           step_noise, log_uniform, tf.fill([BATCH], step_size))
+    return steps.one_step(state, evaluate, step_noise, log_uniform, tf.fill([BATCH], step_size))
 
-  state = grmala.initial_state(
-      whitened, lambda u: target.log_density_and_gradient(u, tf.zeros([BATCH, 1]), temperatures))
+  state = steps.initial_state(whitened, evaluate)
   for number in range(STEPS):
     state, info = step(state, noise[number], log_uniforms[number])
     np.testing.assert_array_equal(info.accepted.numpy(), expected.accepted[number])
     np.testing.assert_allclose(preconditioner.to_rows(state.position).numpy(), expected.positions[number + 1],
                                atol=2e-4)
 
-  looped = chain.run_chain(lambda u: target.log_density_and_gradient(u, tf.zeros([BATCH, 1]), temperatures), whitened,
-                           seeds, STEPS, step_size)
+  looped = steps.run_chain(evaluate, whitened, seeds, STEPS, step_size)
   np.testing.assert_allclose(preconditioner.to_rows(looped.state.position).numpy(), expected.positions[-1], atol=2e-4)
 
 
@@ -122,8 +123,8 @@ def test_the_cached_log_density_and_gradient_are_fresh():
   """After steps of both kinds, accepted and rejected."""
   gaussian = densities.Gaussian()
   seeds = tf.constant([[0, row] for row in range(64)], tf.int64)
-  for steps in (1, 2, 25):
-    state = chain.run_chain(gaussian, tf.constant(gaussian.sample(64, 0)), seeds, steps, 0.4).state
+  for number in (1, 2, 25):
+    state = steps.run_chain(gaussian, tf.constant(gaussian.sample(64, 0)), seeds, number, 0.4).state
     log_density, gradient = gaussian(state.position)
     np.testing.assert_allclose(state.log_density.numpy(), log_density.numpy(), rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(state.gradient.numpy(), gradient.numpy(), rtol=1e-6, atol=1e-6)
@@ -136,16 +137,16 @@ def test_one_evaluation_a_step():
     evaluations.append(1)
     return densities.Gaussian()(position)
 
-  state = grmala.initial_state(tf.zeros([3, 6]), counted)
+  state = steps.initial_state(tf.zeros([3, 6]), counted)
   for _ in range(4):
-    state, _ = grmala.one_step(state, counted, tf.ones([3, 6]), tf.fill([3], -1.0), tf.fill([3], 0.1))
+    state, _ = steps.one_step(state, counted, tf.ones([3, 6]), tf.fill([3], -1.0), tf.fill([3], 0.1))
   assert len(evaluations) == 1 + 4
 
 
 def _step_onto(log_density, gradient, adjust=True):
   """One step from 0 onto a point where the target gives these values."""
-  state = grmala.ChainState(tf.zeros([1, 2]), tf.zeros([1]), tf.zeros([1, 2]))
-  return grmala.one_step(state, lambda position: (tf.constant([log_density]), tf.constant([gradient])),
+  state = kernel.ChainState(tf.zeros([1, 2]), tf.zeros([1]), tf.zeros([1, 2]))
+  return steps.one_step(state, lambda position: (tf.constant([log_density]), tf.constant([gradient])),
                          tf.ones([1, 2]), tf.fill([1], -1e3), tf.fill([1], 0.1), adjust)
 
 
