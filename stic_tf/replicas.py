@@ -44,6 +44,27 @@ def join(strategy: tf.distribute.Strategy, values):
   return tf.nest.map_structure(one, values)
 
 
+def distributed(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset):
+  """A data set whose whole batches the replicas divide, in order, for `fit`.
+
+  Left to itself a strategy may make smaller batches at the start of the pipeline, and what is done to a whole batch
+  (augmentation, mixup) would come out differently.
+  """
+  if _is_single(strategy):
+    return dataset
+  count = strategy.num_replicas_in_sync
+
+  def divide(*batch):
+    parts = tf.nest.map_structure(
+        lambda value: tf.reshape(value, tf.concat([[count, tf.shape(value)[0] // count], tf.shape(value)[1:]], 0)), batch)
+    return parts[0] if len(parts) == 1 else parts
+
+  options = tf.data.Options()
+  options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+  shares = dataset.map(divide).unbatch().with_options(options)
+  return strategy.distribute_datasets_from_function(lambda context: shares)
+
+
 def compiled(strategy: tf.distribute.Strategy, step):
   """`step(nest, …) -> nest` as one `tf.function` over the replicas. Every argument after the first is broadcast."""
 

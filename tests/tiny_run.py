@@ -12,16 +12,22 @@ MAIN = str(pathlib.Path(__file__).parents[1] / "trainers" / "main.py")
 NUM_PASSES, UPDATES_PER_PASS = 2, 15
 FLAGS = (
     "--dataset=digits", f"--num_passes={NUM_PASSES}", f"--updates_per_pass={UPDATES_PER_PASS}", "--batch_size=16",
-    "--width=8", "--chains=32", "--pool_capacity=40", "--training_steps=3", "--num_steps=6", "--pass_steps=4",
+    "--width=8", "--chains=32", "--pool_capacity=40", "--num_steps=6", "--pass_steps=4",
     # 100 is also the batch of the interpolation: one trace for all drawings.
     "--num_samples=100", "--pass_samples=100")
+_WALK = ("--training_steps=3",)  # Score-STIC does not read it
 # What may differ between two equal runs: clocks, and the commit while someone works on the checkout.
 _CLOCKS = {"seconds", "seconds_training", "images_per_second_sampling", "git_commit"}
 
 
-def train(run_dir: str, judge_cache: str, *flags: str) -> None:
+def flags(*others: str) -> tuple:
+  """The flags of a tiny run, `others` last."""
+  return (*FLAGS, *(() if "--model=score" in others else _WALK), *others)
+
+
+def train(run_dir: str, judge_cache: str, *others: str) -> None:
   """Runs `trainers/main.py` in a process of its own and waits for it."""
-  command = [sys.executable, MAIN, *FLAGS, f"--run_dir={run_dir}", f"--cache_dir={judge_cache}", *flags]
+  command = [sys.executable, MAIN, *flags(*others), f"--run_dir={run_dir}", f"--cache_dir={judge_cache}"]
   finished = subprocess.run(command, capture_output=True, text=True, check=False)
   assert finished.returncode == 0, finished.stderr
 

@@ -20,6 +20,7 @@ from stic_tf import config as config_lib
 from stic_tf import drawing as drawing_lib
 from stic_tf import drawing_classifier
 from stic_tf import registries
+from stic_tf import replicas
 from stic_tf.datasets import pixel_range
 from stic_tf.mcmc import adaptation
 from stic_tf.mcmc import metropolis
@@ -207,6 +208,8 @@ class System(keras.Model):
     if self.statistics is None:
       self.adapt(x)
     self.prepare_training()
+    if isinstance(x, tf.data.Dataset):
+      x = replicas.distributed(self.distribute_strategy, x)
     return super().fit(x, *args, epochs=epochs, callbacks=[passes.Passes(self), *callbacks], **kwargs)
 
   # Keras would have every function below rewritten, for half of the time that a first update takes.

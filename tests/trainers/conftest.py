@@ -86,4 +86,4 @@ def main(tmp_path_factory, judge_cache):
 @pytest.fixture(scope="session")
 def train(main):
   """Trains a tiny run: train(run_dir, *flags) -> Outcome."""
-  return lambda run_dir, *flags, **settings: main(*tiny_run.FLAGS, f"--run_dir={run_dir}", *flags, **settings)
+  return lambda run_dir, *flags, **settings: main(*tiny_run.flags(*flags), f"--run_dir={run_dir}", **settings)

@@ -92,7 +92,7 @@ def test_whole_image_steps_of_the_same_run(main, run_dir, tmp_path):
 
 
 def test_too_many_classes_mixed(classifier, monkeypatch):
-  monkeypatch.setattr(stic_tf.drawing_classifier.sparse_weights, "MOST_CLASSES", 3)
+  monkeypatch.setattr(classifier._drawer, "most_classes", 3)
   with pytest.raises(config_lib.ConfigError, match="at most 3 classes"):
     classifier.draw(np.full([1, 10], 0.1))
 
@@ -102,7 +102,7 @@ def test_too_many_classes_mixed(classifier, monkeypatch):
     (["--tile_grid=0"], "--tile_grid=0", "at least 1"),
     (["--pool_capacity=9"], "--pool_capacity=9", "must be at least 10"),
     (["--drawing=tiles"], "--drawing=tiles", "must be one of auto, whole, strokes"),
-    (["--model=stic", "--drawing=strokes"], "--drawing=strokes", "goes with --model=attentive"),
+    (["--model=stic", "--drawing=strokes"], "--drawing=strokes", "is not read by --model=stic; --model=attentive reads it"),
     (["--sweep_every=-1"], "--sweep_every=-1", "at least 0"),
     (["--gram_rank=-1"], "--gram_rank=-1", "at least 0"),
 ])

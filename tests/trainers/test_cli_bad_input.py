@@ -1,10 +1,12 @@
 """Bad input: one line on stderr that names the flag and what is allowed, exit code 2, nothing written."""
 
+import json
 import os
 import pathlib
 import shutil
 import time
 
+import numpy as np
 import pytest
 
 from tests import tiny_run
@@ -77,7 +79,7 @@ def test_a_flagfile_that_is_not_there(train, tmp_path):
 
 def test_a_dataset_that_is_absent_and_unreachable(train, tmp_path):
   began = time.monotonic()
-  line = train(tmp_path / "run", "--dataset=imagenet2012", "--pool_capacity=2000",
+  line = train(tmp_path / "run", "--dataset=imagenet2012", "--pool_capacity=2000", "--network=small",
                f"--data_dir={tmp_path / 'data'}").error()
   # The limit is the promise itself (plain TFDS takes minutes), not a measurement.
   assert time.monotonic() - began < 20
@@ -199,7 +201,7 @@ def test_a_path_through_a_file(main, trained_run, tmp_path, mode, flag):
   (tmp_path / "file").write_text("mine")
   path = tmp_path / "file" / "x.npz"
   flags = [f"--run_dir={trained_run}", f"--out={path}", "--num_images=2"] if mode == "sample" else [
-      *tiny_run.FLAGS, f"--run_dir={path}"]
+      *tiny_run.flags(), f"--run_dir={path}"]
   line = main(f"--mode={mode}", *flags).error()
   assert f"--{flag}: cannot be written" in line and str(tmp_path / "file") in line
   assert os.listdir(tmp_path) == ["file"]
@@ -210,3 +212,44 @@ def test_a_full_disk_while_drawing(main, trained_run, tmp_path):
               largest_file=500).error()
   assert "--out: the disk is full" in line
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("flags, line", [
+    (["--depth=16"], "--depth=16: is not read by --network=small; --network=wide_resnet reads it"),
+    (["--guidance=1"], "--guidance=1.0: is not read by --model=stic; --model=score reads it"),
+    (["--model=score", "--noise_start=0.4"],
+     "--noise_start=0.4: is not read by --model=score; --model=stic and attentive read it"),
+    (["--updates_per_call=0"], "--updates_per_call=0: must be at least 1"),
+    (["--checkpoint_minutes=-1"], "--checkpoint_minutes=-1.0: must be at least 0"),
+])
+def test_a_setting_that_nothing_reads(train, tmp_path, flags, line):
+  assert line in train(tmp_path / "run", *flags).error()
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("mode", ["train", "sample", "evaluate"])
+def test_a_checkpoint_of_another_format(train, main, trained_run, tmp_path, mode):
+  """The run folder of an earlier version is not trained over, and what it is is said."""
+  run = tmp_path / "run"
+  shutil.copytree(trained_run, run)
+  newest = run / "checkpoints" / "pass_0002.npz"
+  with np.load(newest) as arrays:
+    entries = dict(arrays)
+  description = json.loads(str(entries.pop("description")))
+  del description["format"]
+  np.savez(newest, description=np.array(json.dumps(description)), **entries)
+  before = newest.read_bytes()
+  if mode == "train":
+    line = train(run).error()
+  else:
+    line = main(f"--mode={mode}", f"--run_dir={run}", f"--out={tmp_path / 'x.png'}").error()
+  assert f"{newest} has checkpoint format 1, and this version reads format 2" in line and "train again" in line
+  assert newest.read_bytes() == before and not (tmp_path / "x.png").exists()
+
+
+def test_a_file_that_is_no_checkpoint(main, trained_run, tmp_path):
+  run = tmp_path / "run"
+  shutil.copytree(trained_run, run)
+  np.savez(run / "checkpoints" / "pass_0003.npz", weights=np.zeros(3))
+  line = main("--mode=evaluate", f"--run_dir={run}").error()
+  assert "pass_0003.npz is no checkpoint of this project" in line

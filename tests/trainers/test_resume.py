@@ -20,6 +20,20 @@ def test_a_kill_in_the_middle_of_a_pass(train, trained_run, tmp_path):
   tiny_run.assert_same_run(run, trained_run)
 
 
+def test_two_kills_within_passes(train, trained_run, tmp_path):
+  """With a checkpoint after every update a killed run loses one; the numbers are those of the unbroken run."""
+  run, often = tmp_path / "run", "--checkpoint_minutes=1e-9"
+  for passes, updates in ((0, 4), (1, 7)):
+    reached = run / "checkpoints" / f"pass_{passes:04d}_update_{updates:06d}.npz"
+    assert train(run, often, kill_when=reached.exists).code == -9
+    assert not (run / "summary.json").exists()
+  # Several updates a call change nothing either.
+  resumed = train(run, "--updates_per_call=4")
+  assert resumed.code == 0, resumed.stderr
+  tiny_run.assert_same_run(run, trained_run)
+  assert sorted(os.listdir(run / "checkpoints"))[-1] == "pass_0002.npz" and len(os.listdir(run / "checkpoints")) == 2
+
+
 def test_kills_before_the_first_checkpoint(train, tmp_path):
   run = tmp_path / "run"
   run.mkdir()

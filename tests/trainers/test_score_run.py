@@ -55,7 +55,7 @@ def test_sampling_it_is_drawing_it(score_run, main, tmp_path):
   with np.load(out) as arrays:
     for name in ("images", "log_density", "probabilities"):
       np.testing.assert_array_equal(arrays[name], getattr(drawings, name))
-  classifier.anneal_with(guidance=2.0, corrector_steps=0)
+  classifier = classifier.with_settings(guidance=2.0, corrector_steps=0)
   guided = tmp_path / "guided.npz"
   assert main("--mode=sample", f"--run_dir={score_run}", "--num_images=4", "--seed=3", "--guidance=2",
               "--corrector_steps=0", f"--out={guided}").code == 0
@@ -88,3 +88,17 @@ def test_guidance_is_of_the_score_model(trained_run, main, tmp_path):
 def test_settings_that_do_not_go_with_the_model(train, tmp_path):
   line = train(tmp_path / "run", "--model=score", "--gram_weight=1").error()
   assert "--gram_weight=1" in line and not (tmp_path / "run").exists()
+
+
+def test_strokes_are_not_of_the_score_model(score_run, main, tmp_path):
+  line = main("--mode=sample", f"--run_dir={score_run}", "--sweep_every=4", f"--out={tmp_path / 'x.png'}").error()
+  assert "--sweep_every=4: is not read by --model=score; --model=attentive reads it" in line
+
+
+def test_an_attentive_trunk_knows_the_noise_level(train, tmp_path):
+  outcome = train(tmp_path / "run", *(flag for flag in FLAGS if "blocks" not in flag and "correction" not in flag),
+                  "--network=attentive", "--predictor=dpm_solver_pp", "--num_passes=1")
+  assert outcome.code == 0, outcome.stderr
+  assert tiny_run.summary(tmp_path / "run")["network_evaluations_per_image"] == 4 + 4
+  drawings = stic_tf.load(str(tmp_path / "run")).draw([3, 7], seeds=1)
+  assert drawings.images.shape == (2, 8, 8, 1) and np.isfinite(drawings.log_density).all()
