@@ -8,9 +8,9 @@ import grpc
 import numpy as np
 import pytest
 
-from export import batch_settings
-from export import batching
-from export import status
+from serving import batch_settings
+from serving import batching
+from serving import status
 from tests.serving import running_server
 from tests.serving import small_models
 

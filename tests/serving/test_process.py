@@ -102,6 +102,6 @@ def _self_signed(folder):
 
 
 def test_a_wrong_flag_is_one_line_and_exit_code_2():
-  ended = subprocess.run([sys.executable, "export/server.py", "--prot=1"], cwd=running_server.ROOT, capture_output=True,
-                         text=True, timeout=60)
+  ended = subprocess.run([sys.executable, "serving/server.py", "--prot=1"], cwd=running_server.ROOT,
+                         capture_output=True, text=True, timeout=60)
   assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "error: unrecognized arguments: --prot=1\n")

@@ -9,6 +9,7 @@ from concurrent import futures
 import numpy as np
 import pytest
 
+from serving import versions
 from tests.serving import small_models
 
 
@@ -32,6 +33,19 @@ def _predict(served, body, where="m"):
 def test_rows(served, where):
   assert _predict(served, {"instances": [1.0, 2.5]}, where) == (
       200, {"predictions": [{"y": 2.0, "z": 2.0}, {"y": 3.5, "z": 5.0}]})
+
+
+def test_the_version_is_chosen_once(served, monkeypatch):
+  """A hot swap between two choices would read the body by one version's signature and answer with another's."""
+  choose, chosen = versions.VersionManager._resolve, []
+
+  def counted(manager, model_spec):
+    chosen.append(choose(manager, model_spec).version)
+    return choose(manager, model_spec)
+
+  monkeypatch.setattr(versions.VersionManager, "_resolve", counted)
+  assert _predict(served, {"instances": [1.0]})[0] == 200
+  assert chosen == [1]
 
 
 def test_rows_of_several_inputs(served):
@@ -113,7 +127,7 @@ def test_bodies_that_cannot_be_answered(served, body, message):
     ("/v1/models/m:predict", None, 400, "Malformed request: GET /v1/models/m:predict"),
     ("/v1/models/m", {}, 400, "Malformed request: POST /v1/models/m"),
     ("/v1/models/m:guess", {}, 400, "Malformed request: POST /v1/models/m:guess"),
-    ("/v1/models/m:classify", {}, 501, "classify is served over gRPC only; REST has predict"),
+    ("/v1/models/m:classify", {}, 501, "classify is not served; predict runs every signature"),
 ])
 def test_paths(served, path, body, code, message):
   assert _call(served, path, body) == (code, {"error": message})

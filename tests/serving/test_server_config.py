@@ -2,8 +2,8 @@
 
 import pytest
 
-from export import server_config
-from stic_tf.config import ConfigError
+from serving import flag_error
+from serving import server_config
 from tests.serving import running_server
 
 
@@ -40,7 +40,7 @@ def test_batching_parameters(tmp_path, flag):
 
 
 def test_the_configuration_in_the_repository_is_valid():
-  folder = running_server.ROOT / "export" / "serving_config"
+  folder = running_server.ROOT / "serving" / "config"
   settings = server_config.from_flags([
       f"--model_config_file={folder}/models.config", "--enable_batching", "--rest_api_port=8501",
       f"--batching_parameters_file={folder}/batching_parameters.txt",
@@ -71,7 +71,7 @@ def test_the_configuration_in_the_repository_is_valid():
     (["more"], "unrecognized arguments: more"),
 ])
 def test_wrong_flags(flags, message):
-  with pytest.raises(ConfigError, match=f"^(argument )?{message}$"):
+  with pytest.raises(flag_error.FlagError, match=f"^(argument )?{message}$"):
     _of(*flags)
 
 
@@ -89,6 +89,6 @@ def test_wrong_flags(flags, message):
     (["--monitoring_config_file"], "prometheus_config { enabled: true }", "not a text file of the kind expected"),
 ])
 def test_wrong_files(tmp_path, flags, text, message):
-  with pytest.raises(ConfigError, match=message) as caught:
+  with pytest.raises(flag_error.FlagError, match=message) as caught:
     _of(*flags[:-1], f"{flags[-1]}={_file(tmp_path, text)}")
   assert str(caught.value).startswith(("--model_config_file=", flags[-1] + "="))

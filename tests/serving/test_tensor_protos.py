@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from tensorflow.core.framework import tensor_pb2
 
-from export import tensor_protos
+from serving import tensor_protos
 
 _DTYPES = (np.float16, np.float32, np.float64, np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32,
            np.uint64, np.bool_, np.complex64, np.complex128, ml_dtypes.bfloat16)

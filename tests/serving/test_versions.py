@@ -12,9 +12,9 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_management_pb2
 
-from export import server
-from export import server_config
-from export import versions
+from serving import server
+from serving import server_config
+from serving import versions
 from tests.serving import running_server
 from tests.serving import small_models
 

@@ -1,6 +1,6 @@
 """Entry point: serves SavedModels over gRPC and REST as tensorflow_model_server does, without its binary.
 
-    python export/server.py --model_name=stic --model_base_path=M/stic --port=8500 --rest_port=8501
+    python serving/server.py --model_name=stic --model_base_path=M/stic --port=8500 --rest_port=8501
 
 Exit codes: 0 after SIGTERM or SIGINT, 2 for a wrong flag, 1 for anything else. docs/serving.md has the rest.
 """
@@ -13,11 +13,12 @@ import sys
 import threading
 from typing import Callable, Optional
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+if not __package__:  # run as a file of a checkout, which then takes the place of this file's folder
+  sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from export import server_config  # noqa: E402
-from stic_tf.config import ConfigError  # noqa: E402
+from serving import flag_error  # noqa: E402
+from serving import server_config  # noqa: E402
 
 _LOG = logging.getLogger("server")
 
@@ -34,13 +35,13 @@ def serve(settings: server_config.ServerConfig, stop: threading.Event,
     OSError or RuntimeError: an address cannot be had.
   """
   # Imported only now: a wrong flag is answered before TensorFlow has loaded.
-  from export import batching
-  from export import model_api
-  from export import rest
-  from export import services
-  from export import session_runner
-  from export import versions
-  from export import warmup_replay
+  from serving import batching
+  from serving import grpc_server as grpc_lib
+  from serving import model_api
+  from serving import rest
+  from serving import session_runner
+  from serving import versions
+  from serving import warmup_replay
 
   def load(name: str, version: int, path: str) -> versions.Servable:
     runner = session_runner.SessionRunner(path, settings.intra_op_threads, settings.inter_op_threads)
@@ -60,7 +61,7 @@ def serve(settings: server_config.ServerConfig, stop: threading.Event,
   if settings.rest_port is not None:
     rest_api = rest.RestApi(api, settings.rest_timeout_seconds, settings.prometheus_path)
     rest_server = rest.RestServer(rest_api, settings)
-  grpc_server = services.GrpcServer(api, settings)
+  grpc_server = grpc_lib.GrpcServer(api, settings)
   manager.start()
   try:
     if not _wait_for_models(manager, settings, stop):
@@ -114,7 +115,7 @@ def main() -> None:
   code = 0
   try:
     serve(server_config.from_flags(sys.argv[1:]), stop)
-  except ConfigError as problem:
+  except flag_error.FlagError as problem:
     print("error: " + " ".join(str(problem).split()), file=sys.stderr)
     code = 2
   except Exception as problem:

@@ -12,9 +12,9 @@ from google.protobuf import text_format
 from google.protobuf import wrappers_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from export import batch_settings
-from export import status
-from stic_tf import config as config_lib
+from serving import batch_settings
+from serving import flag_error
+from serving import status
 
 PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 
@@ -56,32 +56,32 @@ def _read(flag: str, path: str) -> bytes:
     with open(path, "rb") as file:
       return file.read()
   except OSError as problem:
-    raise config_lib.ConfigError(f"--{flag}={path}: cannot be read ({problem.strerror})") from problem
+    raise flag_error.FlagError(f"--{flag}={path}: cannot be read ({problem.strerror})") from problem
 
 
 def _read_text_proto(flag: str, path: str, message):
   try:
     return text_format.Parse(_read(flag, path), message)
   except (text_format.ParseError, UnicodeDecodeError) as problem:
-    raise config_lib.ConfigError(f"--{flag}={path}: not a text file of the kind expected: {problem}") from problem
+    raise flag_error.FlagError(f"--{flag}={path}: not a text file of the kind expected: {problem}") from problem
 
 
 def read_batching(path: str) -> batch_settings.BatchSettings:
   """The BatchingParameters of a text file.
 
   Raises:
-    ConfigError: unreadable, out of range, or asks for padding, which would change answers.
+    FlagError: unreadable, out of range, or asks for padding, which would change answers.
   """
   flag = "batching_parameters_file"
   message = _read_text_proto(flag, path, _message_class("BatchingParameters")())
   for name in ("allowed_batch_sizes", "pad_variable_length_inputs"):
-    config_lib.require(not getattr(message, name), flag, path, f"{name} is not supported: rows are never padded")
+    flag_error.require(not getattr(message, name), flag, path, f"{name} is not supported: rows are never padded")
   given = {name: getattr(message, name).value for name in
            ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
            if message.HasField(name)}
   for name, value in given.items():
     least = 0 if name == "batch_timeout_micros" else 1
-    config_lib.require(value >= least, flag, path, f"{name} must be at least {least}")
+    flag_error.require(value >= least, flag, path, f"{name} must be at least {least}")
   if "batch_timeout_micros" in given:
     given["batch_timeout_seconds"] = 1e-6 * given.pop("batch_timeout_micros")
   return batch_settings.BatchSettings(**given)
@@ -132,7 +132,7 @@ class ServerConfig:
 class _Parser(argparse.ArgumentParser):
 
   def error(self, message):
-    raise config_lib.ConfigError(message)
+    raise flag_error.FlagError(message)
 
 
 def _boolean(text: str) -> bool:
@@ -144,7 +144,7 @@ def _boolean(text: str) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = _Parser(prog="export/server.py", allow_abbrev=False,
+  parser = _Parser(prog="serving/server.py", allow_abbrev=False,
                    description="Serves SavedModels over gRPC and REST, as tensorflow_model_server does.")
   add = parser.add_argument
   add("--model_name", default="default")
@@ -176,46 +176,46 @@ def _models(values) -> List[model_server_config_pb2.ModelConfig]:
     message = _read_text_proto("model_config_file", values.model_config_file,
                                model_server_config_pb2.ModelServerConfig())
     models = list(message.model_config_list.config)
-    config_lib.require(bool(models), "model_config_file", values.model_config_file, "must list models")
+    flag_error.require(bool(models), "model_config_file", values.model_config_file, "must list models")
   else:
-    config_lib.require(bool(values.model_base_path), "model_base_path", values.model_base_path or "",
+    flag_error.require(bool(values.model_base_path), "model_base_path", values.model_base_path or "",
                        "give a folder, or --model_config_file")
-    config_lib.require(bool(values.model_name), "model_name", "", "must not be empty")
+    flag_error.require(bool(values.model_name), "model_name", "", "must not be empty")
     models = [model_server_config_pb2.ModelConfig(name=values.model_name, model_platform="tensorflow",
                                                   base_path=os.path.abspath(values.model_base_path))]
   try:
     check_models(models)
   except status.StatusError as problem:
-    raise config_lib.ConfigError(f"--model_config_file={values.model_config_file}: {problem.message}") from problem
+    raise flag_error.FlagError(f"--model_config_file={values.model_config_file}: {problem.message}") from problem
   return models
 
 
 def _check_numbers(values) -> None:
   for name in ("port", "rest_port"):
     port = getattr(values, name)
-    config_lib.require(port is None or 0 <= port <= 65535, name, port, "must be in [0, 65535]")
-  config_lib.require(not values.port or values.port != values.rest_port, "rest_port", values.rest_port,
+    flag_error.require(port is None or 0 <= port <= 65535, name, port, "must be in [0, 65535]")
+  flag_error.require(not values.port or values.port != values.rest_port, "rest_port", values.rest_port,
                      "must differ from --port")
   for name in ("rest_api_timeout_in_ms", "grpc_max_threads", "max_message_bytes"):
-    config_lib.require(getattr(values, name) >= 1, name, getattr(values, name), "must be at least 1")
-  config_lib.require(values.max_message_bytes < 1 << 31, "max_message_bytes", values.max_message_bytes,
+    flag_error.require(getattr(values, name) >= 1, name, getattr(values, name), "must be at least 1")
+  flag_error.require(values.max_message_bytes < 1 << 31, "max_message_bytes", values.max_message_bytes,
                      "must be below 2 GiB, protobuf's limit")
   for name in ("max_queued_requests", "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism",
                "drain_seconds"):
-    config_lib.require(getattr(values, name) >= 0, name, getattr(values, name), "must be at least 0")
+    flag_error.require(getattr(values, name) >= 0, name, getattr(values, name), "must be at least 0")
   poll = values.file_system_poll_wait_seconds
-  config_lib.require(0 < poll < float("inf"), "file_system_poll_wait_seconds", poll, "must be a finite number above 0")
+  flag_error.require(0 < poll < float("inf"), "file_system_poll_wait_seconds", poll, "must be a finite number above 0")
 
 
 def from_flags(arguments: Sequence[str]) -> ServerConfig:
   """The configuration of a command line.
 
   Raises:
-    ConfigError: one line that names the flag and what is allowed.
+    FlagError: one line that names the flag and what is allowed.
   """
   values = _parser().parse_args(arguments)
   _check_numbers(values)
-  config_lib.require(values.enable_batching or not values.batching_parameters_file, "batching_parameters_file",
+  flag_error.require(values.enable_batching or not values.batching_parameters_file, "batching_parameters_file",
                      values.batching_parameters_file, "goes with --enable_batching")
   batching = None
   if values.enable_batching:
@@ -226,12 +226,12 @@ def from_flags(arguments: Sequence[str]) -> ServerConfig:
     monitoring = _read_text_proto("monitoring_config_file", values.monitoring_config_file,
                                   _message_class("MonitoringConfig")())
     if monitoring.prometheus_config.enable:
-      config_lib.require(values.rest_port is not None, "monitoring_config_file", values.monitoring_config_file,
+      flag_error.require(values.rest_port is not None, "monitoring_config_file", values.monitoring_config_file,
                          "needs --rest_port, where the metrics are")
       prometheus_path = monitoring.prometheus_config.path or PROMETHEUS_PATH
-  config_lib.require(bool(values.ssl_key_file) == bool(values.ssl_cert_file), "ssl_key_file", values.ssl_key_file or "",
+  flag_error.require(bool(values.ssl_key_file) == bool(values.ssl_cert_file), "ssl_key_file", values.ssl_key_file or "",
                      "goes with --ssl_cert_file")
-  config_lib.require(bool(values.ssl_key_file) or not values.ssl_client_ca_file, "ssl_client_ca_file",
+  flag_error.require(bool(values.ssl_key_file) or not values.ssl_client_ca_file, "ssl_client_ca_file",
                      values.ssl_client_ca_file, "goes with --ssl_key_file and --ssl_cert_file")
   pems = {name: _read(name, path) if (path := getattr(values, name)) else None
           for name in ("ssl_key_file", "ssl_cert_file", "ssl_client_ca_file")}

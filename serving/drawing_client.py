@@ -1,4 +1,4 @@
-"""The client of a served drawing classifier, for TF Serving and export/server.py alike.
+"""The client of a served drawing classifier, for TF Serving and serving/server.py alike.
 
     with Client("localhost:8500") as client:
       drawings = client.draw([3, 7], seeds=1)             # as stic_tf.load(run_dir).draw([3, 7], seeds=1)
@@ -19,7 +19,6 @@ from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
 from stic_tf import config as config_lib
-from stic_tf import drawing_classifier as drawing_lib
 
 MOST_RETRIES = 4  # gRPC's own bound is five attempts
 _BACKOFF_FACTOR, _LONGEST_BACKOFF = 3, 10.0
@@ -31,6 +30,27 @@ class ServingError(RuntimeError):
   def __init__(self, message: str, code: Optional[grpc.StatusCode] = None):
     super().__init__(message)
     self.code = code
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawings:
+  """N drawings, with the fields of `stic_tf.Drawings` that are served.
+
+  Attributes:
+    images: uint8 [N, H, W, C].
+    class_weights: float32 [N, K], what each was drawn for.
+    seeds: int64 [N, 2].
+    log_density: float32 [N], log π_w where the chain ended, up to a constant of the class weights.
+    probabilities: float32 [N, K], the classifier's answer to the image.
+    acceptance_rate: float32 [N], after burn-in.
+  """
+
+  images: np.ndarray
+  class_weights: np.ndarray
+  seeds: np.ndarray
+  log_density: np.ndarray
+  probabilities: np.ndarray
+  acceptance_rate: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +151,7 @@ class Client:
   def draw(self, class_weights, seeds=0, num_steps: Optional[int] = None, temperature: Optional[float] = None,
            canvas_images: Optional[np.ndarray] = None, batch_size: int = 16,
            on_batch: Callable[[int], None] = lambda done: None,
-           model: Optional[ServedModel] = None) -> drawing_lib.Drawings:
+           model: Optional[ServedModel] = None) -> Drawings:
     """Draws one image a row of `class_weights`: the same bytes as `DrawingClassifier.draw`.
 
     Args:
@@ -144,20 +164,16 @@ class Client:
       on_batch: called with the number of images drawn so far.
       model: what `describe` gave; None to ask now.
 
-    Returns:
-      Drawings; `step_size` is not served and is NaN.
-
     Raises:
       ConfigError: weights off the simplex, seeds of another shape, or a setting that the server would clip.
       ServingError: a request failed, or the server went over to another version in between.
     """
     model = model or self.describe()
-    weights = drawing_lib.check_class_weights(class_weights, len(model.class_names))
+    weights = _check_class_weights(class_weights, len(model.class_names))
     count = len(weights)
     config_lib.require(count > 0, "num_images", 0, "must be at least 1")
     config_lib.require(batch_size > 0, "batch_size", batch_size, "must be at least 1")
-    seeds = drawing_lib.seed_pairs(int(seeds), count) if np.ndim(seeds) == 0 else np.asarray(seeds, np.int64)
-    config_lib.require(seeds.shape == (count, 2), "seeds", list(seeds.shape), f"must have the shape [{count}, 2]")
+    seeds = _seed_pairs(seeds, count)
     num_steps = model.num_steps if num_steps is None else num_steps
     config_lib.require(1 <= num_steps <= model.max_steps, "num_steps", num_steps,
                        f"must lie in 1..{model.max_steps}, the export's limit")
@@ -170,10 +186,8 @@ class Client:
       inputs["images"] = _check_images(canvas_images, model)
       config_lib.require(len(inputs["images"]) == count, "canvas_images", len(inputs["images"]), f"must be {count}")
     drawn = self._in_batches("synthesize" if canvas_images is None else "refine", inputs, batch_size, model, on_batch)
-    return drawing_lib.Drawings(
-        images=drawn["images"], class_weights=weights, seeds=seeds, log_density=drawn["log_density"],
-        probabilities=drawn["probabilities"], acceptance_rate=drawn["acceptance_rate"],
-        step_size=np.full(count, np.nan, np.float32))
+    return Drawings(images=drawn["images"], class_weights=weights, seeds=seeds, log_density=drawn["log_density"],
+                    probabilities=drawn["probabilities"], acceptance_rate=drawn["acceptance_rate"])
 
   def classify(self, images: np.ndarray, batch_size: int = 256, model: Optional[ServedModel] = None) -> np.ndarray:
     """Class probabilities of images: uint8 [N, H, W, C] -> float32 [N, K], as `DrawingClassifier.classify`.
@@ -223,6 +237,30 @@ class Client:
       hint = " (a longer --timeout or a smaller --batch_size may help)" * (
           problem.code() == grpc.StatusCode.DEADLINE_EXCEEDED)
       raise ServingError(f"{problem.code().name}: {problem.details()}{hint}", problem.code()) from problem
+
+
+def _seed_pairs(seeds, count: int) -> np.ndarray:
+  """int64 [count, 2]: `seeds` itself, or the pairs (seeds, 0), (seeds, 1), … of an integer."""
+  if np.ndim(seeds) == 0:
+    seeds = [(int(seeds), number) for number in range(count)]
+  pairs = np.asarray(seeds, np.int64)
+  config_lib.require(pairs.shape == (count, 2), "seeds", list(pairs.shape), f"must have the shape [{count}, 2]")
+  return pairs
+
+
+def _check_class_weights(class_weights, num_classes: int) -> np.ndarray:
+  """Class weights as float32 [N, K]; integers [N] stand for hard classes."""
+  weights = np.asarray(class_weights)
+  if weights.ndim == 1 and np.issubdtype(weights.dtype, np.integer):
+    for label in weights:
+      config_lib.require(0 <= label < num_classes, "classes", label, f"must lie in 0..{num_classes - 1}")
+    return np.eye(num_classes, dtype=np.float32)[weights]
+  weights = weights.astype(np.float32)
+  config_lib.require(weights.ndim == 2 and weights.shape[1] == num_classes, "class_weights", list(weights.shape),
+                     f"must have the shape [N, {num_classes}]")
+  on_simplex = np.isfinite(weights).all() and (weights >= 0).all() and np.allclose(weights.sum(1), 1.0, atol=1e-4)
+  config_lib.require(bool(on_simplex), "class_weights", "…", "each row must be non-negative and sum to 1")
+  return weights
 
 
 def _check_images(images: np.ndarray, model: ServedModel) -> np.ndarray:

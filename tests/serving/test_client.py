@@ -1,4 +1,7 @@
-"""The client: the live model's bytes over gRPC, what is sent again and what is not, and the command."""
+"""The client: the live model's bytes over gRPC, what is sent again and what is not, and the command.
+
+tests/export/test_served.py draws with a real export and a real server.
+"""
 
 import os
 import subprocess
@@ -9,20 +12,56 @@ import grpc
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 
-from export import client as client_lib
-from export import serving_client
+from serving import client as client_lib
+from serving import drawing_client
 from stic_tf import config as config_lib
 from stic_tf import drawing_file
-from tests import tiny_run
-from tests.export.model_server import ModelServer
+from tests.serving import running_server as server_lib
+from tests.serving import stand_in
+from tests.serving.model_server import ModelServer
 
-_COMMAND = tiny_run.MAIN.replace(os.path.join("trainers", "main.py"), os.path.join("export", "client.py"))
+_COMMAND = str(server_lib.ROOT / "serving" / "client.py")
 _UNAVAILABLE, _INVALID = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INVALID_ARGUMENT
 
 
+class Live:
+  """What was saved, called without a server."""
+
+  class_names = stand_in.SETTINGS["class_names"].tolist()
+
+  def __init__(self, folder: str):
+    self._loaded = tf.saved_model.load(folder)
+
+  def _call(self, signature, **inputs):
+    outputs = self._loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+    return {name: value.numpy() for name, value in outputs.items()}
+
+  def draw(self, weights, seeds, num_steps=stand_in.OWN_STEPS, temperature=1.0) -> drawing_client.Drawings:
+    weights = np.eye(10)[weights] if np.ndim(weights) == 1 else weights
+    weights, count = np.asarray(weights, np.float32), len(weights)
+    seeds = np.int64([(seeds, number) for number in range(count)] if np.ndim(seeds) == 0 else seeds)
+    drawn = self._call("synthesize", class_weights=weights, seed=seeds, num_steps=np.full(count, num_steps, np.int32),
+                       temperature=np.full(count, temperature, np.float32))
+    return drawing_client.Drawings(class_weights=weights, seeds=seeds, **drawn)
+
+  def classify(self, images):
+    return self._call("serving_default", images=images)["probabilities"]
+
+
 @pytest.fixture(scope="module")
-def running_server(model_dir):
+def model_dir(tmp_path_factory) -> str:
+  return stand_in.save(str(tmp_path_factory.mktemp("stic") / "1"))
+
+
+@pytest.fixture(scope="module")
+def classifier(model_dir) -> Live:
+  return Live(model_dir)
+
+
+@pytest.fixture(scope="module")
+def running_server(model_dir, classifier):
   server = ModelServer(model_dir)
   yield server
   server.stop()
@@ -37,7 +76,7 @@ def server(running_server):
 
 @pytest.fixture
 def client(server):
-  with serving_client.Client(server.address, backoff=0.01) as client:
+  with drawing_client.Client(server.address, backoff=0.01) as client:
     yield client
 
 
@@ -76,7 +115,7 @@ def test_it_draws_on_from_images(client, server, classifier):
 
 
 def test_what_the_server_says_of_the_model(client, classifier):
-  assert client.describe() == serving_client.ServedModel(
+  assert client.describe() == drawing_client.ServedModel(
       version=1, num_steps=6, temperature=1.0, max_steps=50, temperature_range=(np.float32(0.01), 100.0),
       class_names=tuple(classifier.class_names), image_shape=(8, 8, 1))
 
@@ -99,15 +138,15 @@ def test_a_large_request_is_sent_again_too(client, server):
 
 def test_it_gives_up_in_the_end(client, server):
   server.failures = [_UNAVAILABLE] * 9
-  with pytest.raises(serving_client.ServingError, match="UNAVAILABLE: as ordered") as caught:
+  with pytest.raises(drawing_client.ServingError, match="UNAVAILABLE: as ordered") as caught:
     client.draw([3])
   assert caught.value.code == _UNAVAILABLE and len(server.requests) == 5
 
 
 def test_no_retries_if_none_are_asked_for(server):
   server.failures = [_UNAVAILABLE]
-  with serving_client.Client(server.address, retries=0) as client:
-    with pytest.raises(serving_client.ServingError, match="UNAVAILABLE"):
+  with drawing_client.Client(server.address, retries=0) as client:
+    with pytest.raises(drawing_client.ServingError, match="UNAVAILABLE"):
       client.draw([3])
   assert len(server.requests) == 1
 
@@ -116,7 +155,7 @@ def test_no_retries_if_none_are_asked_for(server):
                                   grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.NOT_FOUND])
 def test_other_failures_are_final(client, server, code):
   server.failures = [code]
-  with pytest.raises(serving_client.ServingError, match=f"{code.name}: as ordered") as caught:
+  with pytest.raises(drawing_client.ServingError, match=f"{code.name}: as ordered") as caught:
     client.draw([3])
   assert caught.value.code == code and len(server.requests) == 1
 
@@ -124,7 +163,7 @@ def test_other_failures_are_final(client, server, code):
 def test_it_outlives_a_restart(model_dir, classifier):
   """The connection is refused for a while, then the port is open again."""
   server = ModelServer(model_dir)
-  with serving_client.Client(server.address, backoff=0.3) as client:
+  with drawing_client.Client(server.address, backoff=0.3) as client:
     model = client.describe()
     server.stop()
 
@@ -133,8 +172,8 @@ def test_it_outlives_a_restart(model_dir, classifier):
       if done == 1:
         server.start(int(server.address.rpartition(":")[2]))
 
-    with pytest.raises(serving_client.ServingError, match="UNAVAILABLE"):
-      with serving_client.Client(server.address, retries=0) as impatient:
+    with pytest.raises(drawing_client.ServingError, match="UNAVAILABLE"):
+      with drawing_client.Client(server.address, retries=0) as impatient:
         impatient.draw([3], model=model)
     restart(1)
     _assert_same(client.draw([3, 7], seeds=5, batch_size=1, model=model), classifier.draw([3, 7], seeds=5))
@@ -145,14 +184,14 @@ def test_two_versions_never_mix_in_one_drawing(client, server):
   def swap(done):
     server.version = 2
 
-  with pytest.raises(serving_client.ServingError, match="from version 1 of stic to 2 meanwhile"):
+  with pytest.raises(drawing_client.ServingError, match="from version 1 of stic to 2 meanwhile"):
     client.draw([3, 7], batch_size=1, on_batch=swap)
   assert client.draw([3]).images.shape == (1, 8, 8, 1)
 
 
 def test_another_model(server):
-  with serving_client.Client(server.address, "zz") as client:
-    with pytest.raises(serving_client.ServingError, match=r"NOT_FOUND: .*Latest\(zz\)"):
+  with drawing_client.Client(server.address, "zz") as client:
+    with pytest.raises(drawing_client.ServingError, match=r"NOT_FOUND: .*Latest\(zz\)"):
       client.draw([3])
 
 
@@ -175,7 +214,7 @@ def test_wrong_input_is_never_sent(client, server, settings, message):
     ({"retries": -1}, "--retries")], ids=str)
 def test_wrong_arguments(arguments, message):
   with pytest.raises(config_lib.ConfigError, match=message):
-    serving_client.Client(**{"server": "localhost:8500", **arguments})
+    drawing_client.Client(**{"server": "localhost:8500", **arguments})
 
 
 # ---- the command ----

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.client import pywrap_tf_session
 
-from export import status
+from serving import status
 
 # RunOptions counts milliseconds in an int64, gRPC's "no deadline" is centuries away.
 _LONGEST_TIMEOUT = 1e9

@@ -19,9 +19,9 @@ from tensorflow_serving.apis import model_management_pb2
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import regression_pb2
 
-from export import model_api
-from export import server_config
-from export import status
+from serving import model_api
+from serving import server_config
+from serving import status
 
 _LOG = logging.getLogger(__name__)
 # Beyond this, gRPC's time_remaining stands for "no deadline".
@@ -69,9 +69,14 @@ def _handler(request_class, answer: Callable, pool: Optional[futures.ThreadPoolE
                                              response_serializer=lambda response: response.SerializeToString())
 
 
-def _multi_inference(request, deadline):
-  del request, deadline
-  raise status.StatusError(grpc.StatusCode.UNIMPLEMENTED, "MultiInference is not served")
+def _not_served(method: str) -> Callable:
+  """The answer of a method whose signatures take tf.Examples, as no export's do."""
+
+  def answer(request, deadline):
+    del request, deadline
+    raise status.StatusError(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served; Predict runs every signature")
+
+  return answer
 
 
 class _Health(health.HealthServicer):
@@ -103,9 +108,9 @@ class GrpcServer:
     self._server.add_generic_rpc_handlers((
         grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", {
             "Predict": _handler(predict_pb2.PredictRequest, api.predict),
-            "Classify": _handler(classification_pb2.ClassificationRequest, api.classify),
-            "Regress": _handler(regression_pb2.RegressionRequest, api.regress),
-            "MultiInference": _handler(inference_pb2.MultiInferenceRequest, _multi_inference),
+            "Classify": _handler(classification_pb2.ClassificationRequest, _not_served("Classify")),
+            "Regress": _handler(regression_pb2.RegressionRequest, _not_served("Regress")),
+            "MultiInference": _handler(inference_pb2.MultiInferenceRequest, _not_served("MultiInference")),
             "GetModelMetadata": _handler(get_model_metadata_pb2.GetModelMetadataRequest, api.metadata, quick)}),
         grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", {
             "GetModelStatus": _handler(get_model_status_pb2.GetModelStatusRequest, api.model_status, quick),

@@ -6,14 +6,11 @@ import grpc
 import numpy as np
 from tensorflow_serving.apis import predict_pb2
 
-from export import status
-from export import tensor_protos
+from serving import status
+from serving import tensor_protos
 
 DEFAULT_SIGNATURE = "serving_default"
-PREDICT_METHOD = "tensorflow/serving/predict"
-CLASSIFY_METHOD = "tensorflow/serving/classify"
-REGRESS_METHOD = "tensorflow/serving/regress"
-_METHODS = (PREDICT_METHOD, CLASSIFY_METHOD, REGRESS_METHOD)
+_METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 
 # Runs a loaded version: (servable, arrays by tensor name, tensor names, deadline on the monotonic clock or None).
 Run = Callable[[object, Mapping[str, np.ndarray], Sequence[str], Optional[float]], List[np.ndarray]]

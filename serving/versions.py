@@ -17,9 +17,9 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import grpc
 
-from export import session_runner
-from export import status
-from export import version_folders
+from serving import session_runner
+from serving import status
+from serving import version_folders
 
 _LOG = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import grpc
 import numpy as np
 
-from export import batch_settings
-from export import metrics
-from export import status
+from serving import batch_settings
+from serving import metrics
+from serving import status
 
 _BATCH_SIZES = metrics.Histogram(":tensorflow:serving:batching_session:processed_batch_size", (), metrics.SIZES)
 _DELAYS = metrics.Histogram(":tensorflow:serving:batching_session:queuing_latency", (), metrics.MICROSECONDS)

@@ -7,9 +7,8 @@ import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export import classify
-from export import predict
-from export import status
+from serving import predict
+from serving import status
 
 REQUESTS_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 MOST_RECORDS = 1000
@@ -44,10 +43,6 @@ def replay(servable, run: predict.Run) -> int:
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
       predict.predict(servable, log.predict_log.request, run)
-    elif kind == "classify_log":
-      classify.classify(servable, log.classify_log.request, run)
-    elif kind == "regress_log":
-      classify.regress(servable, log.regress_log.request, run)
     else:
       raise status.StatusError(grpc.StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
     count += 1

@@ -1,22 +1,19 @@
-"""What the server answers, whichever way a request came: gRPC (services.py) and REST (rest.py) both call this."""
+"""What the server answers, whichever way a request came: gRPC (grpc_server.py) and REST (rest.py) both call this."""
 
 import time
 from typing import Callable, Optional
 
 import grpc
-from tensorflow_serving.apis import classification_pb2
 from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import model_management_pb2
 from tensorflow_serving.apis import predict_pb2
-from tensorflow_serving.apis import regression_pb2
 
-from export import classify
-from export import metrics
-from export import predict
-from export import server_config
-from export import status
-from export import versions
+from serving import metrics
+from serving import predict
+from serving import server_config
+from serving import status
+from serving import versions
 
 _COUNTS = metrics.Counter(":tensorflow:serving:request_count", ("model_name", "status"))
 _LATENCIES = metrics.Histogram(":tensorflow:serving:request_latency", ("model_name", "API", "entrypoint"),
@@ -60,20 +57,15 @@ class ModelApi:
     finally:
       _COUNTS.add((name, code.name))
 
-  def predict(self, request: predict_pb2.PredictRequest, deadline: Optional[float] = None,
-              entrypoint: str = "GRPC") -> predict_pb2.PredictResponse:
-    return self._measured(request, "Predict", entrypoint, lambda servable: predict.predict(
-        servable, request, self._run, deadline, self._max_message_bytes))
+  def predict(self, request: predict_pb2.PredictRequest, deadline: Optional[float] = None, entrypoint: str = "GRPC",
+              fill: Callable = lambda servable: None) -> predict_pb2.PredictResponse:
+    """Runs a signature of the version that the request names, once `fill` of that version has completed the request."""
 
-  def classify(self, request: classification_pb2.ClassificationRequest, deadline: Optional[float] = None,
-               entrypoint: str = "GRPC") -> classification_pb2.ClassificationResponse:
-    return self._measured(request, "Classify", entrypoint, lambda servable: classify.classify(
-        servable, request, self._run, deadline))
+    def answer(servable):
+      fill(servable)
+      return predict.predict(servable, request, self._run, deadline, self._max_message_bytes)
 
-  def regress(self, request: regression_pb2.RegressionRequest, deadline: Optional[float] = None,
-              entrypoint: str = "GRPC") -> regression_pb2.RegressionResponse:
-    return self._measured(request, "Regress", entrypoint, lambda servable: classify.regress(
-        servable, request, self._run, deadline))
+    return self._measured(request, "Predict", entrypoint, answer)
 
   def metadata(self, request: get_model_metadata_pb2.GetModelMetadataRequest,
                deadline: Optional[float] = None) -> get_model_metadata_pb2.GetModelMetadataResponse:

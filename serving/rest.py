@@ -19,12 +19,12 @@ from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import predict_pb2
 
-from export import metrics
-from export import model_api
-from export import predict
-from export import rest_json
-from export import server_config
-from export import status
+from serving import metrics
+from serving import model_api
+from serving import predict
+from serving import rest_json
+from serving import server_config
+from serving import status
 
 _LOG = logging.getLogger(__name__)
 _MODEL = r"(?i:/v1/models(?:/(?P<name>[^/:]+))?(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
@@ -86,7 +86,7 @@ class RestApi:
     if method == "POST":
       if match["method"].lower() != "predict":
         raise status.StatusError(grpc.StatusCode.UNIMPLEMENTED,
-                                 f"{match['method']} is served over gRPC only; REST has predict")
+                                 f"{match['method']} is not served; predict runs every signature")
       return self._predict(match, body)
     if match["what"]:
       return self._metadata(match)
@@ -103,11 +103,15 @@ class RestApi:
     document = rest_json.parse(body)
     request.model_spec.signature_name = rest_json.signature_name(document)
     name = request.model_spec.signature_name or predict.DEFAULT_SIGNATURE
-    with self._api.manager.use(request.model_spec) as servable:
+    is_by_row = []
+
+    def fill(servable) -> None:
       if name not in servable.signatures:
         raise status.invalid(f'Serving signature name: "{name}" not found in signature def')
-      by_row = rest_json.fill_predict(document, servable.signatures[name].inputs, request)
-    return rest_json.predictions(self._api.predict(request, deadline, "REST").outputs, by_row)
+      is_by_row.append(rest_json.fill_predict(document, servable.signatures[name].inputs, request))
+
+    response = self._api.predict(request, deadline, "REST", fill)
+    return rest_json.predictions(response.outputs, is_by_row[0])
 
   def _metadata(self, match) -> bytes:
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])

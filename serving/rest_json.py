@@ -8,8 +8,8 @@ from typing import List
 import numpy as np
 import tensorflow as tf
 
-from export import status
-from export import tensor_protos
+from serving import status
+from serving import tensor_protos
 
 _FLOATS = (tf.float16, tf.bfloat16, tf.float32, tf.float64)
 _INTEGERS = (tf.int8, tf.int16, tf.int32, tf.int64, tf.uint8, tf.uint16, tf.uint32, tf.uint64)
