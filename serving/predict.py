@@ -1,19 +1,21 @@
-"""The answer to one Predict request: checks in tensorflow_model_server's order and words, one run, typed outputs."""
+"""The answer to one request: checks in tensorflow_model_server's order and words, one run, arrays by output name.
 
-from typing import Callable, List, Mapping, Optional, Sequence
+gRPC and REST both come here, each with its own way to read an input and to write an output.
+"""
 
-import grpc
+from typing import Callable, Dict, List, Mapping, Sequence
+
 import numpy as np
-from tensorflow_serving.apis import predict_pb2
 
+from serving import deadline as deadline_lib
 from serving import status
 from serving import tensor_protos
 
 DEFAULT_SIGNATURE = "serving_default"
 _METHODS = ("tensorflow/serving/predict", "tensorflow/serving/classify", "tensorflow/serving/regress")
 
-# Runs a loaded version: (servable, arrays by tensor name, tensor names, deadline on the monotonic clock or None).
-Run = Callable[[object, Mapping[str, np.ndarray], Sequence[str], Optional[float]], List[np.ndarray]]
+# Runs a loaded version: (servable, arrays by tensor name, tensor names, deadline).
+Run = Callable[[object, Mapping[str, np.ndarray], Sequence[str], deadline_lib.Deadline], List[np.ndarray]]
 
 
 def _names(aliases) -> str:
@@ -21,20 +23,37 @@ def _names(aliases) -> str:
 
 
 def signature_of(servable, name: str):
-  """The SignatureDef of that name, empty for the default one."""
-  name = name or DEFAULT_SIGNATURE
+  """The SignatureDef of that name."""
   if name not in servable.signatures:
     raise status.failed_precondition(f'Serving signature key "{name}" not found.')
   signature = servable.signatures[name]
   if signature.method_name not in _METHODS:
-    raise status.StatusError(grpc.StatusCode.INTERNAL,
-                             "Expected prediction signature method_name to be one of {" + ", ".join(_METHODS)
-                             + "}. Was: " + signature.method_name)
+    # tensorflow_model_server has it INTERNAL; but it is the request that names what cannot be called.
+    raise status.invalid("Expected prediction signature method_name to be one of {" + ", ".join(_METHODS) + "}. Was: "
+                         + signature.method_name)
   return signature
 
 
-def _feeds(signature, inputs, most_bytes: int):
-  """Arrays by tensor name, in the order of the aliases."""
+def has_rows(info) -> bool:
+  """Whether dim 0 of a TensorInfo is open, as that of a batch is."""
+  return bool(info.tensor_shape.dim) and info.tensor_shape.dim[0].size < 0
+
+
+def _rows(signature, arrays: Mapping[str, np.ndarray]) -> List[int]:
+  """Rows of each array whose input has them."""
+  return [len(array) for alias, array in arrays.items() if array.ndim and has_rows(signature.inputs[alias])]
+
+
+def _default(proto, info, rows: Sequence[int]) -> np.ndarray:
+  """A default value, whose one row holds for all rows of a request."""
+  array = tensor_protos.to_array(proto)
+  if rows and has_rows(info) and array.ndim and len(array) == 1:
+    array = np.repeat(array, rows[0], axis=0)
+  return array
+
+
+def _read(signature, inputs: Mapping, read: Callable, most_rows: int) -> Dict[str, np.ndarray]:
+  """Arrays by alias, in the order of the aliases; those that were not sent have their defaults."""
   defaults = signature.defaults
   if len(inputs) > len(signature.inputs) or (len(inputs) < len(signature.inputs) and not defaults):
     sent, required = set(inputs), set(signature.inputs)
@@ -42,26 +61,26 @@ def _feeds(signature, inputs, most_bytes: int):
         f"input size does not match signature: {len(sent)}!={len(required)} len({{{_names(sent)}}}) != "
         f"len({{{_names(required)}}}). Sent extra: {{{_names(sent - required)}}}. "
         f"Missing but required: {{{_names(required - sent)}}}.")
-  feeds, used = {}, set()
+  arrays = {}
   for alias in sorted(signature.inputs):
-    feed_name = signature.inputs[alias].name
     if alias in inputs:
-      proto = inputs[alias]
-      used.add(alias)
-    elif alias in defaults:
-      proto = defaults[alias]
-    else:
+      try:
+        arrays[alias] = read(inputs[alias])
+      except ValueError:
+        raise status.invalid(f"tensor parsing error: {alias}") from None
+    elif alias not in defaults:
       raise status.invalid(
-          f"Signature input alias: {alias}(feed name: {feed_name}) not found in request and no default value provided. "
-          f"Inputs expected to be in the request {{{_names(inputs)}}}, or default input alias set: {_names(defaults)}")
-    try:
-      feeds[feed_name] = tensor_protos.to_array(proto, most_bytes)
-    except ValueError:
-      raise status.invalid(f"tensor parsing error: {alias}") from None
-  if len(used) != len(inputs):
-    raise status.invalid(f"Inputs contains invalid name. Used request inputs: {_names(used)}, "
+          f"Signature input alias: {alias}(feed name: {signature.inputs[alias].name}) not found in request and no "
+          f"default value provided. Inputs expected to be in the request {{{_names(inputs)}}}, or default input alias "
+          f"set: {_names(defaults)}")
+  if len(arrays) != len(inputs):
+    raise status.invalid(f"Inputs contains invalid name. Used request inputs: {_names(arrays)}, "
                          f"request input: {_names(inputs)}")
-  return feeds
+  rows = _rows(signature, arrays)
+  if max(rows, default=0) > most_rows:
+    raise status.invalid(f"Task size {max(rows)} is larger than maximum input batch size {most_rows}")
+  return {alias: arrays[alias] if alias in arrays else _default(defaults[alias], signature.inputs[alias], rows)
+          for alias in sorted(signature.inputs)}
 
 
 def _fetched_aliases(signature, output_filter) -> List[str]:
@@ -77,27 +96,25 @@ def _fetched_aliases(signature, output_filter) -> List[str]:
   return list(output_filter) or sorted(signature.outputs)
 
 
-def predict(servable, request: predict_pb2.PredictRequest, run: Run, deadline: Optional[float] = None,
-            most_bytes: int = tensor_protos.MOST_BYTES) -> predict_pb2.PredictResponse:
-  """Runs the request's signature.
+def predict(servable, signature_name: str, inputs: Mapping, read: Callable, output_filter: Sequence[str], run: Run,
+            deadline: deadline_lib.Deadline, most_rows: int = 1 << 31) -> Dict[str, np.ndarray]:
+  """Runs a signature.
 
   Args:
     servable: a loaded version, with `name`, `version` and `signatures`.
-    deadline: on the monotonic clock; None for none.
-    most_bytes: of one input, once its values are spelt out.
+    inputs: by alias, what `read` makes an array of or raises ValueError.
+    output_filter: aliases; empty for all.
+    most_rows: that a request may have.
+
+  Returns:
+    Arrays by alias.
 
   Raises:
     StatusError: the request is wrong, or the run failed or outlasted the deadline.
   """
-  name = request.model_spec.signature_name or DEFAULT_SIGNATURE
-  signature = signature_of(servable, name)
-  feeds = _feeds(signature, request.inputs, most_bytes)
-  aliases = _fetched_aliases(signature, request.output_filter)
+  signature = signature_of(servable, signature_name)
+  arrays = _read(signature, inputs, read, most_rows)
+  aliases = _fetched_aliases(signature, output_filter)
+  feeds = {signature.inputs[alias].name: array for alias, array in arrays.items()}
   outputs = run(servable, feeds, [signature.outputs[alias].name for alias in aliases], deadline)
-  response = predict_pb2.PredictResponse()
-  response.model_spec.name = request.model_spec.name
-  response.model_spec.signature_name = name
-  response.model_spec.version.value = servable.version
-  for alias, output in zip(aliases, outputs):
-    tensor_protos.fill_proto(output, response.outputs[alias])
-  return response
+  return dict(zip(aliases, outputs))

@@ -1,219 +1,199 @@
-"""The REST side: predict, metadata and status under /v1/models, and the metrics, over HTTP/1.1."""
+"""The REST side as an ASGI application: predict, metadata and status under /v1/models, and the metrics."""
 
-import http.server
-import json
+import asyncio
 import logging
 import re
-import socket
-import socketserver
-import ssl
 import threading
-import time
 import urllib.parse
 from concurrent import futures
-from typing import Optional, Tuple
+from typing import Callable, Optional
 
 import grpc
+import orjson
 from google.protobuf import json_format
+from starlette import requests
+from starlette import responses
 from tensorflow_serving.apis import get_model_metadata_pb2
 from tensorflow_serving.apis import get_model_status_pb2
-from tensorflow_serving.apis import predict_pb2
+from tensorflow_serving.apis import model_pb2
 
+from serving import deadline as deadline_lib
+from serving import http_limits
 from serving import metrics
 from serving import model_api
-from serving import predict
+from serving import rest_answer
+from serving import rest_body
 from serving import rest_json
 from serving import server_config
 from serving import status
 
 _LOG = logging.getLogger(__name__)
 _MODEL = r"(?i:/v1/models(?:/(?P<name>[^/:]+))?(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-_PREDICTION = re.compile(_MODEL + r":(?P<method>classify|regress|predict))")
-_STATUS = re.compile(_MODEL + r"(?:/(?P<what>metadata))?)")
+_PREDICTION = re.compile(_MODEL + r":(?P<method>classify|regress|predict))", re.ASCII)
+_STATUS = re.compile(_MODEL + r"(?:/(?P<what>metadata))?)", re.ASCII)
 _HTTP_CODES = {
     grpc.StatusCode.OK: 200, grpc.StatusCode.CANCELLED: 499, grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504, grpc.StatusCode.NOT_FOUND: 404, grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
     grpc.StatusCode.FAILED_PRECONDITION: 400, grpc.StatusCode.OUT_OF_RANGE: 400, grpc.StatusCode.UNIMPLEMENTED: 501,
     grpc.StatusCode.UNAVAILABLE: 503, grpc.StatusCode.PERMISSION_DENIED: 403, grpc.StatusCode.ABORTED: 409,
 }
-_IDLE_SECONDS = 30
+_CORS = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "POST, GET",
+         "Access-Control-Allow-Headers": "Content-Type"}
+_AS_DICT = {"including_default_value_fields": True, "preserving_proto_field_name": True}
+# Bodies beyond this many bytes are read into arrays one at a time: they take memory, and the interpreter for a while.
+_LARGE_BODY = 1 << 20
 
 
-def _error(message: str) -> Tuple[str, bytes]:
-  """Content type and body."""
-  return "application/json", json.dumps({"error": message}, indent=1).encode()
+def _json(body: bytes, code: int = 200) -> responses.Response:
+  return responses.Response(body, code, media_type="application/json")
 
 
-def _fill_model_spec(match, model_spec) -> None:
+def _model_spec(match) -> model_pb2.ModelSpec:
   if not match["name"]:
     raise status.invalid("Missing model name in request.")
-  model_spec.name = urllib.parse.unquote(match["name"])
+  spec = model_pb2.ModelSpec(name=urllib.parse.unquote(match["name"]))
   if match["version"]:
-    if int(match["version"]) >= 1 << 63:
+    if len(match["version"]) > 19 or int(match["version"]) >= 1 << 63:
       raise status.invalid(f"Failed to convert version: {match['version']} to numeric.")
-    model_spec.version.value = int(match["version"])
+    spec.version.value = int(match["version"])
   if match["label"]:
-    model_spec.version_label = urllib.parse.unquote(match["label"])
+    spec.version_label = urllib.parse.unquote(match["label"])
+  return spec
 
 
-class RestApi:
-  """Bodies for paths; knows nothing of sockets."""
+def _path(scope) -> str:
+  """The path as it was sent, as a name may hold an escaped slash; of a proxy's absolute address, its path."""
+  text = scope["raw_path"].decode("ascii")
+  return text if text.startswith("/") else re.sub(r"^[a-zA-Z]+://[^/]*", "", text)
 
-  def __init__(self, api: model_api.ModelApi, timeout_seconds: float, prometheus_path: Optional[str]):
+
+class RestApp:
+  """Answers requests of HTTP; each of predict has a thread, and those that wait for one are counted."""
+
+  def __init__(self, api: model_api.ModelApi, settings: server_config.ServerConfig):
     self._api = api
-    self._timeout_seconds = timeout_seconds
-    self._prometheus_path = prometheus_path
+    self._timeout_seconds = settings.rest_timeout_seconds
+    self._prometheus_path = settings.prometheus_path
+    self._has_cors = settings.has_cors
+    self._bodies = rest_body.BodyReader(settings.max_message_bytes, settings.max_values, settings.max_held_bytes)
+    self._pool = futures.ThreadPoolExecutor(settings.threads, thread_name_prefix="rest")
+    self._quick = futures.ThreadPoolExecutor(2, thread_name_prefix="rest-status")
+    self._free = threading.Semaphore(settings.threads + settings.max_queued_requests)
+    self._large = threading.Semaphore(1)
 
-  def answer(self, method: str, path: str, body: bytes) -> Tuple[int, str, bytes]:
-    """(HTTP status, content type, body) of a request."""
-    if method == "GET" and path == self._prometheus_path:
-      return 200, "text/plain", metrics.text().encode()
-    if not path.lower().startswith("/v1/"):
-      return 404, "text/plain", b"Not Found\n"
+  async def __call__(self, scope, receive, send) -> None:
+    request = requests.Request(scope, receive)
     try:
-      return 200, "application/json", self._answer(method, path, body)
+      response = await self._answer(request)
     except status.StatusError as error:
-      code, message = error.code, error.message
+      response = _json(http_limits.error_body(error.details), _HTTP_CODES.get(error.code, 500))
+    except rest_body.HttpError as error:
+      response = _json(http_limits.error_body(error.message), error.code)
+    except requests.ClientDisconnect:
+      return
     except Exception as problem:  # a client gets one line, the log the rest
       _LOG.exception("a request failed")
-      code, message = grpc.StatusCode.INTERNAL, f"{type(problem).__name__} in the server; its log says more"
-    return _HTTP_CODES.get(code, 500), *_error(message)
+      response = _json(http_limits.error_body(f"{type(problem).__name__} in the server; its log says more"), 500)
+    if self._has_cors:
+      response.headers.update(_CORS)
+    await response(scope, receive, send)
 
-  def _answer(self, method: str, path: str, body: bytes) -> bytes:
-    match = {"POST": _PREDICTION, "GET": _STATUS}[method].fullmatch(path) if method in ("POST", "GET") else None
-    if not match:
-      raise status.invalid(f"Malformed request: {method} {path}")
-    if method == "POST":
-      if match["method"].lower() != "predict":
-        raise status.StatusError(grpc.StatusCode.UNIMPLEMENTED,
-                                 f"{match['method']} is not served; predict runs every signature")
-      return self._predict(match, body)
-    if match["what"]:
-      return self._metadata(match)
-    request = get_model_status_pb2.GetModelStatusRequest()
-    _fill_model_spec(match, request.model_spec)
-    response = self._api.model_status(request)
-    return json_format.MessageToJson(response, including_default_value_fields=True,
-                                     preserving_proto_field_name=True).encode()
+  async def _answer(self, request: requests.Request) -> responses.Response:
+    path = _path(request.scope)
+    if request.method == "OPTIONS" and self._has_cors and "origin" in request.headers:
+      return responses.Response()
+    if request.method == "GET" and path == self._prometheus_path:
+      return responses.Response(await self._quickly(lambda: metrics.text().encode()), media_type="text/plain")
+    if not path.lower().startswith("/v1/"):
+      raise rest_body.HttpError(404, "Not Found")
+    match = (_PREDICTION if request.method == "POST" else _STATUS).fullmatch(path)
+    if match is None or request.method not in ("GET", "POST"):
+      raise status.invalid(f"Malformed request: {request.method} {path}")
+    if request.method == "GET":
+      return _json(await self._quickly(lambda: self._metadata(match) if match["what"] else self._status(match)))
+    if match["method"].lower() != "predict":
+      raise status.StatusError(grpc.StatusCode.UNIMPLEMENTED,
+                               f"{match['method']} is not served; predict runs every signature")
+    deadline = deadline_lib.Deadline(self._timeout_seconds)
+    spec = _model_spec(match)
+    body = await self._bodies.read(request, deadline)
+    try:
+      return _json(await self._run(request, deadline, lambda: self._predict(spec, body, deadline)))
+    finally:
+      self._bodies.release(body)
 
-  def _predict(self, match, body: bytes) -> bytes:
-    deadline = time.monotonic() + self._timeout_seconds
-    request = predict_pb2.PredictRequest()
-    _fill_model_spec(match, request.model_spec)
-    document = rest_json.parse(body)
-    request.model_spec.signature_name = rest_json.signature_name(document)
-    name = request.model_spec.signature_name or predict.DEFAULT_SIGNATURE
-    is_by_row = []
+  def _quickly(self, answer: Callable):
+    """On threads of its own, so that these answer while every other one draws."""
+    return asyncio.get_running_loop().run_in_executor(self._quick, answer)
 
-    def fill(servable) -> None:
-      if name not in servable.signatures:
-        raise status.invalid(f'Serving signature name: "{name}" not found in signature def')
-      is_by_row.append(rest_json.fill_predict(document, servable.signatures[name].inputs, request))
+  async def _run(self, request: requests.Request, deadline: deadline_lib.Deadline, answer: Callable) -> bytes:
+    """`answer` on a thread, unless the client leaves before it has one; what it waits for then ends."""
+    if not self._free.acquire(blocking=False):
+      raise status.StatusError(grpc.StatusCode.RESOURCE_EXHAUSTED, "Concurrent RPC limit exceeded!")
+    future = self._pool.submit(answer)
+    future.add_done_callback(lambda _: self._free.release())
+    run = asyncio.wrap_future(future)
+    departure = asyncio.ensure_future(request.receive())
+    try:
+      await asyncio.wait({run, departure}, return_when=asyncio.FIRST_COMPLETED)
+      if run.done():
+        return run.result()
+      raise requests.ClientDisconnect()
+    finally:
+      departure.cancel()
+      if not run.done():
+        deadline.end()
+        run.cancel()
 
-    response = self._api.predict(request, deadline, "REST", fill)
-    return rest_json.predictions(response.outputs, is_by_row[0])
+  def _predict(self, spec: model_pb2.ModelSpec, body: bytearray, deadline: deadline_lib.Deadline) -> bytes:
+    is_by_row = False
+
+    def read(signature):
+      nonlocal is_by_row
+      arrays, is_by_row = rest_json.inputs(document, signature)
+      return arrays
+
+    with _Turn(self._large if len(body) > _LARGE_BODY else None, deadline) as turn:
+      document = rest_json.parse(body)
+      name = rest_json.signature_name(document)
+      outputs = self._api.predict_arrays(spec, name, lambda signature: turn.last(read(signature)), deadline, "REST")
+    return rest_answer.body(outputs, is_by_row)
+
+  def _status(self, match) -> bytes:
+    response = self._api.model_status(get_model_status_pb2.GetModelStatusRequest(model_spec=_model_spec(match)),
+                                      deadline_lib.Deadline())
+    return orjson.dumps(json_format.MessageToDict(response, **_AS_DICT))
 
   def _metadata(self, match) -> bytes:
-    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
-    _fill_model_spec(match, request.model_spec)
-    response = self._api.metadata(request)
+    response = self._api.metadata(get_model_metadata_pb2.GetModelMetadataRequest(
+        model_spec=_model_spec(match), metadata_field=["signature_def"]), deadline_lib.Deadline())
     signatures = get_model_metadata_pb2.SignatureDefMap()
     response.metadata["signature_def"].Unpack(signatures)
-    as_dict = {"including_default_value_fields": True, "preserving_proto_field_name": True}
-    return json.dumps({"model_spec": json_format.MessageToDict(response.model_spec, **as_dict),
-                       "metadata": {"signature_def": json_format.MessageToDict(signatures, **as_dict)}},
-                      indent=1).encode()
+    return orjson.dumps({"model_spec": json_format.MessageToDict(response.model_spec, **_AS_DICT),
+                         "metadata": {"signature_def": json_format.MessageToDict(signatures, **_AS_DICT)}})
 
 
-class _Handler(http.server.BaseHTTPRequestHandler):
-  """One request a connection."""
+class _Turn:
+  """A place in the row of large bodies, given up once the body has become arrays; none where there is no row."""
 
-  protocol_version = "HTTP/1.1"  # as clients with large bodies wait for its 100 Continue
-  server_version = "stic"
-  timeout = _IDLE_SECONDS
+  def __init__(self, row: Optional[threading.Semaphore], deadline: deadline_lib.Deadline):
+    self._row, self._deadline = row, deadline
 
-  def _respond(self, code: int, content_type: str, body: bytes) -> None:
-    self.send_response(code, "Client Closed Request" if code == 499 else None)
-    self.send_header("Content-Type", content_type)
-    self.send_header("Content-Length", str(len(body)))
-    self.send_header("Connection", "close")
-    self.end_headers()
-    if self.command != "HEAD":
-      self.wfile.write(body)
-    self.close_connection = True
+  def __enter__(self) -> "_Turn":
+    if self._row is not None and not self._row.acquire(timeout=self._deadline.timeout()):
+      self._row = None
+      raise status.timed_out()
+    if self._deadline.is_over():
+      self.last(None)
+      raise status.timed_out()
+    return self
 
-  def _handle(self) -> None:
-    length = self.headers.get("Content-Length", "0" if self.command == "GET" else "")
-    if not length.isdecimal():
-      self._respond(411, *_error("Content-Length is needed"))
-    elif int(length) > self.server.max_message_bytes:
-      self._respond(413, *_error(f"at most {self.server.max_message_bytes} bytes"))
-    else:
-      body = self.rfile.read(int(length))
-      if len(body) == int(length):
-        path = urllib.parse.urlsplit(self.path).path
-        self._respond(*self.server.rest_api.answer(self.command, path, body))
+  def last(self, value):
+    """Gives the place up."""
+    if self._row is not None:
+      self._row.release()
+      self._row = None
+    return value
 
-  do_GET = do_POST = do_HEAD = do_PUT = do_DELETE = do_PATCH = _handle
-
-  def log_message(self, format, *args):
-    _LOG.debug(format, *args)
-
-
-class RestServer(socketserver.TCPServer):
-  """Has the port at once and listens after `start`. A fixed number of threads: others wait in the listen queue."""
-
-  allow_reuse_address = True
-  request_queue_size = 128
-
-  def __init__(self, rest_api: RestApi, settings: server_config.ServerConfig):
-    """Raises OSError: the address cannot be had."""
-    self.rest_api = rest_api
-    self.max_message_bytes = settings.max_message_bytes
-    self._threads = settings.threads
-    self._pool = futures.ThreadPoolExecutor(settings.threads, thread_name_prefix="rest")
-    self._free = threading.Semaphore(settings.threads)
-    if ":" in settings.host:
-      self.address_family = socket.AF_INET6
-    super().__init__((settings.host, settings.rest_port), _Handler, bind_and_activate=False)
-    self.server_bind()
-    if settings.tls_files:
-      certificate, key, authority = settings.tls_files
-      context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority)
-      context.load_cert_chain(certificate, key)
-      if authority:
-        context.verify_mode = ssl.CERT_REQUIRED
-      # The handshake happens at the first read, in the request's own thread.
-      self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
-
-  @property
-  def port(self) -> int:
-    return self.server_address[1]
-
-  def start(self) -> None:
-    self.server_activate()
-    threading.Thread(target=self.serve_forever, name="rest", daemon=True).start()
-
-  def process_request(self, request, client_address) -> None:
-    self._free.acquire()
-    self._pool.submit(self._process, request, client_address)
-
-  def _process(self, request, client_address) -> None:
-    try:
-      request.settimeout(_IDLE_SECONDS)
-      self.finish_request(request, client_address)
-    except Exception as problem:  # a client that went away, or never spoke TLS
-      _LOG.debug("connection from %s ended: %s", client_address, problem)
-    finally:
-      self.shutdown_request(request)
-      self._free.release()
-
-  def stop(self, drain_seconds: float) -> None:
-    """Accepts no more and returns when requests under way have ended, or after `drain_seconds`."""
-    self.shutdown()
-    self.server_close()
-    deadline = time.monotonic() + drain_seconds
-    for _ in range(self._threads):
-      if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
-        break
-    self._pool.shutdown(wait=False)
+  def __exit__(self, *unused) -> None:
+    self.last(None)

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import ssl
 from typing import List, Optional, Sequence
 
 from google.protobuf import descriptor_pb2
@@ -14,6 +15,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 from serving import batch_settings
 from serving import flag_error
+from serving import http_limits
 from serving import status
 
 PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
@@ -91,6 +93,8 @@ def check_models(configs: Sequence) -> None:
   """Raises StatusError, in tensorflow_model_server's words, unless the list of ModelConfigs can be served."""
   names = set()
   for config in configs:
+    if "/" in config.name or ":" in config.name:  # REST could not name it
+      raise status.invalid(f"Illegal model name {config.name}: it must not contain / or :")
     if config.name in names:
       raise status.invalid(f"Illegal to list model {config.name} multiple times in config list")
     names.add(config.name)
@@ -122,6 +126,11 @@ class ServerConfig:
   max_message_bytes: int
   threads: int
   max_queued_requests: int
+  max_rows: int
+  max_values: int
+  max_held_bytes: int
+  http_limits: http_limits.Limits
+  has_cors: bool
   intra_op_threads: int
   inter_op_threads: int
   poll_seconds: float
@@ -147,7 +156,7 @@ def _parser() -> argparse.ArgumentParser:
   parser = _Parser(prog="serving/server.py", allow_abbrev=False,
                    description="Serves SavedModels over gRPC and REST, as tensorflow_model_server does.")
   add = parser.add_argument
-  add("--model_name", default="default")
+  add("--model_name", default="stic", help="that clients ask for; serving/client.py by default for this one")
   add("--model_base_path", help="folder with a numbered folder for each version")
   add("--model_config_file", help="text ModelServerConfig with several models, instead of the two flags above")
   add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
@@ -163,6 +172,13 @@ def _parser() -> argparse.ArgumentParser:
   add("--max_message_bytes", type=int, default=64 << 20, help="largest request, and largest input once spelt out")
   add("--grpc_max_threads", type=int, default=64, help="requests worked on, or waiting in a batch, at a time")
   add("--max_queued_requests", type=int, default=256, help="requests that may wait for one of these threads")
+  add("--max_request_rows", type=int, default=1024, help="rows of a request, batched or not")
+  add("--rest_api_enable_cors_support", type=_boolean, nargs="?", const=True, default=False)
+  add("--rest_api_max_values", type=int, default=1_000_000, help="values in the JSON of a request")
+  add("--rest_api_max_held_bytes", type=int, default=256 << 20, help="bytes of all bodies that wait for their answers")
+  add("--rest_api_max_connections", type=int, default=512)
+  add("--rest_api_header_seconds", type=float, default=10.0, help="for the head of a request to arrive")
+  add("--rest_api_idle_seconds", type=float, default=60.0, help="between two requests of a connection")
   add("--tensorflow_intra_op_parallelism", type=int, default=0, help="0 for the number of cores")
   add("--tensorflow_inter_op_parallelism", type=int, default=0, help="0 for the number of cores")
   add("--file_system_poll_wait_seconds", type=float, default=1.0)
@@ -186,7 +202,8 @@ def _models(values) -> List[model_server_config_pb2.ModelConfig]:
   try:
     check_models(models)
   except status.StatusError as problem:
-    raise flag_error.FlagError(f"--model_config_file={values.model_config_file}: {problem.message}") from problem
+    flag = "model_config_file" if values.model_config_file else "model_name"
+    raise flag_error.FlagError(f"--{flag}={getattr(values, flag)}: {problem.message}") from problem
   return models
 
 
@@ -196,15 +213,34 @@ def _check_numbers(values) -> None:
     flag_error.require(port is None or 0 <= port <= 65535, name, port, "must be in [0, 65535]")
   flag_error.require(not values.port or values.port != values.rest_port, "rest_port", values.rest_port,
                      "must differ from --port")
-  for name in ("rest_api_timeout_in_ms", "grpc_max_threads", "max_message_bytes"):
+  for name in ("rest_api_timeout_in_ms", "grpc_max_threads", "max_message_bytes", "max_request_rows",
+               "rest_api_max_values", "rest_api_max_held_bytes", "rest_api_max_connections"):
     flag_error.require(getattr(values, name) >= 1, name, getattr(values, name), "must be at least 1")
   flag_error.require(values.max_message_bytes < 1 << 31, "max_message_bytes", values.max_message_bytes,
                      "must be below 2 GiB, protobuf's limit")
   for name in ("max_queued_requests", "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism",
                "drain_seconds"):
     flag_error.require(getattr(values, name) >= 0, name, getattr(values, name), "must be at least 0")
-  poll = values.file_system_poll_wait_seconds
-  flag_error.require(0 < poll < float("inf"), "file_system_poll_wait_seconds", poll, "must be a finite number above 0")
+  for name in ("file_system_poll_wait_seconds", "rest_api_header_seconds", "rest_api_idle_seconds"):
+    seconds = getattr(values, name)
+    flag_error.require(0 < seconds < float("inf"), name, seconds, "must be a finite number above 0")
+
+
+def _check_tls(values) -> None:
+  """Raises FlagError unless OpenSSL takes the files, which gRPC would only refuse once everything is loaded."""
+  context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+  if values.ssl_key_file:
+    try:
+      context.load_cert_chain(values.ssl_cert_file, values.ssl_key_file, password="")  # or it would ask for one
+    except (ssl.SSLError, ValueError) as problem:
+      raise flag_error.FlagError(f"--ssl_key_file={values.ssl_key_file}: no key (PEM, without a password) of "
+                                 f"--ssl_cert_file={values.ssl_cert_file} ({problem})") from problem
+  if values.ssl_client_ca_file:
+    try:
+      context.load_verify_locations(values.ssl_client_ca_file)
+    except (ssl.SSLError, ValueError) as problem:
+      raise flag_error.FlagError(f"--ssl_client_ca_file={values.ssl_client_ca_file}: no certificates (PEM) "
+                                 f"({problem})") from problem
 
 
 def from_flags(arguments: Sequence[str]) -> ServerConfig:
@@ -235,6 +271,7 @@ def from_flags(arguments: Sequence[str]) -> ServerConfig:
                      values.ssl_client_ca_file, "goes with --ssl_key_file and --ssl_cert_file")
   pems = {name: _read(name, path) if (path := getattr(values, name)) else None
           for name in ("ssl_key_file", "ssl_cert_file", "ssl_client_ca_file")}
+  _check_tls(values)
   return ServerConfig(
       models=_models(values), host=values.host, port=values.port, rest_port=values.rest_port,
       rest_timeout_seconds=values.rest_api_timeout_in_ms / 1000, batching=batching, prometheus_path=prometheus_path,
@@ -242,6 +279,11 @@ def from_flags(arguments: Sequence[str]) -> ServerConfig:
       tls_client_authority=pems["ssl_client_ca_file"],
       tls_files=(values.ssl_cert_file, values.ssl_key_file, values.ssl_client_ca_file) if values.ssl_key_file else None,
       max_message_bytes=values.max_message_bytes, threads=values.grpc_max_threads,
-      max_queued_requests=values.max_queued_requests, intra_op_threads=values.tensorflow_intra_op_parallelism,
+      max_queued_requests=values.max_queued_requests, max_rows=values.max_request_rows,
+      max_values=values.rest_api_max_values, max_held_bytes=values.rest_api_max_held_bytes,
+      http_limits=http_limits.Limits(
+          connections=values.rest_api_max_connections, header_seconds=values.rest_api_header_seconds,
+          idle_seconds=values.rest_api_idle_seconds),
+      has_cors=values.rest_api_enable_cors_support, intra_op_threads=values.tensorflow_intra_op_parallelism,
       inter_op_threads=values.tensorflow_inter_op_parallelism, poll_seconds=values.file_system_poll_wait_seconds,
       drain_seconds=values.drain_seconds, has_health_service=values.enable_grpc_healthcheck_service)

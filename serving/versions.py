@@ -124,6 +124,11 @@ class VersionManager:
   def is_configured(self, name: str) -> bool:
     return name in self._configs
 
+  def base_path(self, name: str) -> Optional[str]:
+    """Where the versions of a model are looked for; None for an unknown model."""
+    config = self._configs.get(name)
+    return config and config.base_path
+
   # Configuration and life.
 
   def start(self) -> None:

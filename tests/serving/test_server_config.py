@@ -20,7 +20,7 @@ def _file(tmp_path, text) -> str:
 def test_defaults():
   settings = _of()
   assert (settings.host, settings.port, settings.rest_port, settings.batching) == ("127.0.0.1", 8500, None, None)
-  assert [(one.name, one.base_path) for one in settings.models] == [("default", "/m")]
+  assert [(one.name, one.base_path) for one in settings.models] == [("stic", "/m")]
 
 
 def test_a_relative_base_path_is_that_of_the_working_folder(tmp_path, monkeypatch):
@@ -61,6 +61,9 @@ def test_the_configuration_in_the_repository_is_valid():
     (["--drain_seconds=nan"], "--drain_seconds=nan: must be at least 0"),
     (["--enable_batching=perhaps"], "--enable_batching: 'perhaps': must be true or false"),
     (["--model_name="], "--model_name=: must not be empty"),
+    (["--model_name=a/b:c"], "--model_name=a/b:c: Illegal model name a/b:c: it must not contain / or :"),
+    (["--rest_api_header_seconds=0"], "--rest_api_header_seconds=0.0: must be a finite number above 0"),
+    (["--rest_api_max_values=0"], "--rest_api_max_values=0: must be at least 1"),
     (["--model_base_path="], "--model_base_path=: give a folder, or --model_config_file"),
     (["--ssl_key_file=/nowhere"], "--ssl_key_file=/nowhere: goes with --ssl_cert_file"),
     (["--ssl_client_ca_file=/nowhere"], "--ssl_client_ca_file=/nowhere: goes with --ssl_key_file and --ssl_cert_file"),

@@ -29,7 +29,7 @@ def _replay(servable):
   fetched = []
 
   def run(servable, feeds, fetches, deadline):
-    assert deadline is None
+    assert deadline.remaining() == float("inf")
     fetched.append(list(fetches))
     return servable.runner.run(feeds, fetches)
 
