@@ -2,12 +2,15 @@
 
     python serving/client.py --server=localhost:8500 --classes=3,7 --num_images=64 --seed=1 --out=grid.png
     python serving/client.py --server=localhost:8500 --soft=3:0.5,8:0.5 --out=between.npz
-    python serving/client.py --server=localhost:8500 --classify=image.png
+    python serving/client.py --server=localhost:8500 --classify=photo.jpg
+
+It needs grpcio, protobuf, NumPy and Pillow, and no TensorFlow.
 
 The same from Python: `Client` of drawing_client.py.
 """
 
 import argparse
+import dataclasses
 import os
 import pathlib
 import sys
@@ -15,11 +18,11 @@ from typing import Optional, Sequence
 
 if not __package__:  # run as a file of a checkout, which then takes the place of this file's folder
   sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np  # noqa: E402
-import PIL.Image  # noqa: E402
 
+from serving import drawing_client  # noqa: E402
+from serving import picture  # noqa: E402
 from stic_tf import class_choice  # noqa: E402
 from stic_tf import command  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
@@ -45,6 +48,8 @@ def _parser() -> argparse.ArgumentParser:
   add("--soft", help="a soft class to draw, as 3:0.5,8:0.5")
   add("--canvas", help="a picture to draw on from, instead of a blank canvas")
   add("--classify", help="a picture to classify; nothing is drawn")
+  add("--no_resize", action="store_true", help="refuse a picture of another size than the model's")
+  add("--scale", type=int, default=0, help="pixels of the PNG a side of a drawing's pixel; 0 for the least that shows")
   add("--num_images", type=int, default=16, help="how many drawings")
   add("--seed", type=int, default=0, help="drawing i has the seed pair (--seed, i)")
   add("--num_steps", type=int, help="steps of a drawing; the run's own if not given")
@@ -57,24 +62,6 @@ def _parser() -> argparse.ArgumentParser:
   return parser
 
 
-def read_image(path: str, image_shape: Sequence[int], flag: str) -> np.ndarray:
-  """A picture file as uint8 [H, W, C].
-
-  Raises:
-    ConfigError: it cannot be read, or has another size.
-  """
-  try:
-    with PIL.Image.open(path) as file:
-      pixels = np.asarray(file.convert("L" if image_shape[2] == 1 else "RGB"))
-  except (OSError, ValueError) as problem:
-    raise config_lib.ConfigError(f"--{flag}={path}: cannot be read as an image ({problem})") from problem
-  pixels = pixels.reshape(*pixels.shape[:2], image_shape[2])
-  size = "{}×{}".format(*pixels.shape[1::-1])
-  config_lib.require(pixels.shape == tuple(image_shape), flag, path,
-                     f"is {size} pixels, must be {image_shape[1]}×{image_shape[0]}")
-  return pixels
-
-
 def _show_progress(done: int, count: int) -> None:
   if sys.stderr.isatty():
     print(f"\r{done} of {count} drawings", end="\n" * (done == count), file=sys.stderr, flush=True)
@@ -85,16 +72,26 @@ def _draw(client, values) -> None:
   weights = class_choice.requested(values.num_images, model.class_names, values.classes, values.soft, "soft")
   canvas = None
   if values.canvas:
-    canvas = np.stack([read_image(values.canvas, model.image_shape, "canvas")] * values.num_images)
+    canvas = np.stack([_read(values.canvas, model, "canvas", values.no_resize)] * values.num_images)
   drawings = client.draw(weights, values.seed, values.num_steps, values.temperature, canvas, values.batch_size,
                          on_batch=lambda done: _show_progress(done, len(weights)), model=model)
+  if values.scale and values.out.endswith(".png"):
+    drawings = dataclasses.replace(drawings, images=drawings.images.repeat(values.scale, 1).repeat(values.scale, 2))
   drawing_file.write(values.out, drawings)
   print(f"{len(weights)} drawings, acceptance {drawings.acceptance_rate.mean():.3f}: {os.path.abspath(values.out)}")
 
 
-def _classify(client, path: str) -> None:
+def _read(path: str, model: drawing_client.ServedModel, flag: str, no_resize: bool) -> np.ndarray:
+  """A picture file as uint8 [H, W, C]; says what was done to it."""
+  pixels, change = picture.read(path, model.image_shape, flag, no_resize)
+  if change:
+    print(f"--{flag}={path}: {change}", file=sys.stderr)
+  return pixels
+
+
+def _classify(client, path: str, no_resize: bool) -> None:
   model = client.describe()
-  probabilities = client.classify(read_image(path, model.image_shape, "classify")[np.newaxis], model=model)[0]
+  probabilities = client.classify(_read(path, model, "classify", no_resize)[np.newaxis], model=model)[0]
   for label in np.argsort(-probabilities)[:_SHOWN_CLASSES]:
     print(f"{model.class_names[label]}  {probabilities[label]:.4f}")
 
@@ -108,6 +105,7 @@ def run(values) -> None:
     OSError: --out cannot be written.
   """
   config_lib.require(0 <= values.seed < 2 ** 31, "seed", values.seed, "must lie in [0, 2^31)")
+  config_lib.require(0 <= values.scale <= 64, "scale", values.scale, "must lie in 0..64")
   if not values.classify:
     drawing_file.check_request(values.out or "", values.num_images)
   certificates = None
@@ -116,13 +114,11 @@ def run(values) -> None:
       certificates = pathlib.Path(values.tls_ca).read_bytes()
     except OSError as problem:
       raise config_lib.ConfigError(f"--tls_ca={values.tls_ca}: cannot be read ({problem})") from problem
-  # Imported only now: a wrong flag is answered before TensorFlow has loaded.
-  from serving import drawing_client
   with drawing_client.Client(values.server, values.model_name, values.model_version, values.timeout, values.retries,
                              certificates=certificates) as client:
     try:
       if values.classify:
-        _classify(client, values.classify)
+        _classify(client, values.classify, values.no_resize)
       else:
         _draw(client, values)
     except drawing_client.ServingError as problem:
@@ -135,8 +131,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
   unknown = [argument for argument in others if argument.startswith("-")]
   if unknown:
     command.fail("unrecognized arguments: " + " ".join(unknown))
-  with command.answering(["serving/client.py", *others], lambda: "--out"):
-    run(values)
+  try:
+    with command.answering(["serving/client.py", *others], lambda: "--out"):
+      run(values)
+  except KeyboardInterrupt:
+    command.fail("interrupted, nothing was written", code=1)
 
 
 if __name__ == "__main__":

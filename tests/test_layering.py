@@ -22,7 +22,9 @@ TOP_MODULES = ("__init__", "drawing_classifier", "loading", "provenance")
 SCRIPTS = ("trainers", "export", "serving", "benchmarks")
 # What the client is made of, which runs without TensorFlow and uses a few base modules. The rest of serving/ is the
 # server, which needs nothing of the library.
-CLIENT_FILES = ("serving/client.py", "serving/drawing_client.py")
+CLIENT_FILES = ("serving/client.py", "serving/drawing_client.py", "serving/picture.py")
+# What both use.
+SHARED_FILES = ("serving/api_protos.py", "serving/tensor_protos.py")
 
 ALLOWED = {layer: set(LAYERS[:place]) for place, layer in enumerate(LAYERS)}
 ALLOWED["sampler"].remove("models")  # it takes functions, never a network
@@ -40,6 +42,8 @@ FORBIDDEN = {
     "stic_tf/config.py": ("tensorflow", "keras"),
     "stic_tf/sampler/": ("keras", "tensorflow.keras", "tensorflow_addons"),
 }
+FORBIDDEN.update({path: ("tensorflow", "tensorflow_serving", "keras", "absl", "tqdm")
+                  for path in (*CLIENT_FILES, *SHARED_FILES)})
 # The one file that may reach into TensorFlow's private and v1 parts.
 PRIVATE_TENSORFLOW_FILES = ("serving/session_runner.py",)
 # And the one test helper that loads a model as a v1 session does, to compare.
@@ -199,6 +203,7 @@ def test_files_keep_the_house_rules():
     ("export/x.py", "from serving import client", "export may not import serving"),
     ("serving/client.py", "from export import warmup", "serving may not import export"),
     ("serving/client.py", "import stic_tf", "serving may not import stic_tf"),
+    ("serving/client.py", "from tensorflow_serving.apis import predict_pb2", "may not use tensorflow_serving"),
     ("serving/x.py", "from stic_tf import config", "the server may not import base"),
     ("stic_tf/drawings/x.py", "", "the layout has no such folder"),
     ("stic_tf/config.py", "import tensorflow as tf", "may not use tensorflow"),

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from serving import client as client_lib
 from serving import drawing_client
+from serving import picture
 from stic_tf import config as config_lib
 from stic_tf import drawing_file
 from tests.serving import running_server as server_lib
@@ -98,6 +99,10 @@ def test_soft_classes_own_seeds_and_settings(client, classifier):
   weights, seeds = [[0.5, 0.5, *[0.0] * 8], [0.1] * 10], [[1, -2], [2 ** 40, 3]]
   _assert_same(client.draw(weights, seeds, num_steps=9, temperature=0.5),
                classifier.draw(weights, seeds, num_steps=9, temperature=0.5))
+
+
+def test_classes_by_name(client, classifier):
+  _assert_same(client.draw(["3", "7"], seeds=5), classifier.draw([3, 7], seeds=5))
 
 
 def test_it_classifies(client, classifier):
@@ -196,7 +201,10 @@ def test_another_model(server):
 
 
 @pytest.mark.parametrize("settings, message", [
-    ({"class_weights": [10]}, "--classes=10"), ({"class_weights": [[0.1] * 9]}, "--class_weights"),
+    ({"class_weights": [10]}, "--classes=10"), ({"class_weights": ["three"]}, "--classes=three"),
+    ({"seeds": 2 ** 63}, "--seeds=9223372036854775808: must be integers of 64 bits"), ({"seeds": 0.5}, "--seeds=0.5"),
+    ({"seeds": np.uint64([[0, 2 ** 63]])}, "--seeds=9223372036854775808"),
+    ({"class_weights": [[0.1] * 9]}, "--class_weights"),
     ({"class_weights": [[np.nan] * 10]}, "--class_weights"), ({"seeds": [[1, 2], [3, 4]]}, "--seeds"),
     ({"num_steps": 51}, r"--num_steps=51: must lie in 1\.\.50, the export's limit"), ({"num_steps": -1}, "--num_steps"),
     ({"temperature": 1e-9}, "--temperature"), ({"temperature": np.nan}, "--temperature"),
@@ -222,7 +230,7 @@ def test_wrong_arguments(arguments, message):
 def _values(server, **changes):
   defaults = dict(model_name="stic", model_version=None, classes=None, soft=None, canvas=None, classify=None,
                   num_images=4, seed=0, num_steps=None, temperature=None, batch_size=16, out=None, timeout=60.0,
-                  retries=4, tls_ca=None)
+                  retries=4, tls_ca=None, scale=0, no_resize=False)
   return types.SimpleNamespace(**{"server": server.address, **defaults, **changes})
 
 
@@ -263,18 +271,47 @@ def test_classifying_and_drawing_on_from_a_picture(server, classifier, tmp_path,
     assert drawn["images"].shape == (2, 8, 8, 1) and (drawn["images"][0] != drawn["images"][1]).any()
 
 
+def test_any_picture_is_classified(server, classifier, tmp_path, capsys):
+  """A photograph of 16 times the size, with a transparent half, and in 16 bits: what was done is said."""
+  image = classifier.draw([3], seeds=1).images[0, :, :, 0]
+  large = image.repeat(16, 0).repeat(16, 1)
+  PIL.Image.fromarray(np.stack([large] * 3 + [np.full_like(large, 255)], 2)).save(tmp_path / "rgba.png")
+  PIL.Image.fromarray(large.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+  expected = classifier.classify(image[np.newaxis, :, :, np.newaxis])[0].argmax()
+  for name in ("rgba", "deep"):
+    client_lib.run(_values(server, classify=str(tmp_path / f"{name}.png")))
+    printed = capsys.readouterr()
+    assert printed.out.split()[0] == str(expected)
+    assert printed.err == (f"--classify={tmp_path}/{name}.png: converted to grey, resized to 8×8 from 128×128 pixels\n")
+
+
+def test_what_is_transparent_is_white(tmp_path):
+  PIL.Image.fromarray(np.zeros([8, 8, 4], np.uint8)).save(tmp_path / "clear.png")
+  pixels, _ = picture.read(str(tmp_path / "clear.png"), (8, 8, 3), "classify")
+  assert pixels.shape == (8, 8, 3) and (pixels == 255).all()
+
+
+def test_a_larger_scale(server, tmp_path):
+  client_lib.run(_values(server, classes="3", num_images=1, scale=16, out=str(tmp_path / "x.png")))
+  assert PIL.Image.open(tmp_path / "x.png").size == (130, 130)
+
+
 @pytest.mark.parametrize("changes, message", [
     ({"out": "x.jpg"}, "--out=x.jpg: must end in"), ({"num_images": 0}, "--num_images=0"), ({"seed": -1}, "--seed=-1"),
     ({"classes": "12"}, "--classes=12"), ({"soft": "3:0.5"}, "--soft=3:0.5: weights"),
     ({"soft": "3:1", "classes": "3"}, "--soft=3:1: cannot be given together"),
     ({"classify": "absent.png"}, "--classify=absent.png: cannot be read"), ({"tls_ca": "absent.pem"}, "--tls_ca"),
-    ({"canvas": "large.png"}, "--canvas=.*is 10×9 pixels, must be 8×8")], ids=str)
+    ({"scale": 65}, "--scale=65"), ({"classify": "bomb.png"}, "--classify=bomb.png: cannot be read as an image"),
+    ({"classify": "cut.png"}, "--classify=cut.png: cannot be read as an image"),
+    ({"canvas": "large.png", "no_resize": True}, "--canvas=.*is 10×9 pixels, must be 8×8")], ids=str)
 def test_what_the_command_refuses(server, tmp_path, monkeypatch, changes, message):
   monkeypatch.chdir(tmp_path)
   PIL.Image.fromarray(np.zeros([9, 10], np.uint8)).save("large.png")
+  PIL.Image.new("1", (20_000, 20_000)).save("bomb.png")
+  (tmp_path / "cut.png").write_bytes((tmp_path / "large.png").read_bytes()[:45])
   with pytest.raises(config_lib.ConfigError, match=message):
     client_lib.run(_values(server, **{"out": "x.npz", **changes}))
-  assert os.listdir() == ["large.png"] and not server.requests
+  assert sorted(os.listdir()) == ["bomb.png", "cut.png", "large.png"] and not server.requests
 
 
 def test_a_server_that_is_not_there(tmp_path, capsys):
