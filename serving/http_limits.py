@@ -126,7 +126,8 @@ class Connection(h11_impl.H11Protocol):
       headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()),
                  (b"connection", b"close")]
       response = h11.Response(status_code=code, headers=headers, reason=h11_impl.STATUS_PHRASES[code])
-      self.transport.write(self.conn.send(response) + self.conn.send(h11.Data(data=body))
+      is_head = self.conn.our_state is h11.SEND_RESPONSE and self.scope["method"] == "HEAD"
+      self.transport.write(self.conn.send(response) + self.conn.send(h11.Data(data=b"" if is_head else body))
                            + self.conn.send(h11.EndOfMessage()))
     self._unwatch()
     self.transport.close()
