@@ -20,9 +20,9 @@ demo:
 serve:
 	@bash tools/set_up.sh requirements.txt
 	.venv/bin/python export/main.py --run_dir=$(RUN_DIR) --export_dir=models/stic
-	.venv/bin/python export/server.py --model_name=stic --model_base_path=$(CURDIR)/models/stic --port=8500 --rest_port=8501 \
-	  --enable_batching --batching_parameters_file=export/serving_config/batching_parameters.txt \
-	  --monitoring_config_file=export/serving_config/monitoring_config.txt
+	.venv/bin/python serving/server.py --model_name=stic --model_base_path=$(CURDIR)/models/stic --port=8500 --rest_port=8501 \
+	  --enable_batching --batching_parameters_file=serving/config/batching_parameters.txt \
+	  --monitoring_config_file=serving/config/monitoring_config.txt
 
 test:
 	@bash tools/set_up.sh requirements-test.txt

@@ -36,7 +36,7 @@ from tensorflow_serving.apis import predict_pb2  # noqa: E402
 from tensorflow_serving.apis import prediction_service_pb2_grpc  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
-from export import version_folders  # noqa: E402
+from serving import version_folders  # noqa: E402
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 _MODEL = "benchmarked"
@@ -67,12 +67,12 @@ class Server(NamedTuple):
 
 @contextlib.contextmanager
 def started_server(export_dir: str, threads: int) -> Iterator[Server]:
-  """`export/server.py` of the export, listening on a port of its own; ended with the block."""
+  """`serving/server.py` of the export, listening on a port of its own; ended with the block."""
   with tempfile.TemporaryDirectory() as folder:
     parameters, log = os.path.join(folder, "batching.txt"), os.path.join(folder, "log")
     with open(parameters, "w", encoding="utf-8") as file:
       file.write(_BATCHING)
-    command = [sys.executable, str(_ROOT / "export" / "server.py"), f"--model_name={_MODEL}",
+    command = [sys.executable, str(_ROOT / "serving" / "server.py"), f"--model_name={_MODEL}",
                f"--model_base_path={export_dir}", "--port=0", "--enable_batching",
                f"--batching_parameters_file={parameters}", f"--tensorflow_intra_op_parallelism={threads}",
                f"--tensorflow_inter_op_parallelism={threads}"]

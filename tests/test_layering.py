@@ -19,14 +19,20 @@ LAYERS = ("base", "datasets", "models", "sampler", "self_analysis", "metrics")
 FOLDERS = LAYERS[1:]
 # The public API: modules of stic_tf/ that stand on top of all folders.
 TOP_MODULES = ("__init__", "drawing_classifier", "loading", "provenance")
-SCRIPTS = ("trainers", "export", "benchmarks")
+SCRIPTS = ("trainers", "export", "serving", "benchmarks")
+# What the client is made of, which runs without TensorFlow and uses a few base modules. The rest of serving/ is the
+# server, which needs nothing of the library.
+CLIENT_FILES = ("serving/client.py", "serving/drawing_client.py", "serving/picture.py")
+# What both use.
+SHARED_FILES = ("serving/api_protos.py", "serving/tensor_protos.py")
 
 ALLOWED = {layer: set(LAYERS[:place]) for place, layer in enumerate(LAYERS)}
 ALLOWED["sampler"].remove("models")  # it takes functions, never a network
 ALLOWED["stic_tf"] = set(LAYERS)
 ALLOWED["trainers"] = {*LAYERS, "stic_tf"}
 ALLOWED["export"] = {*LAYERS, "stic_tf"}
-ALLOWED["benchmarks"] = {*LAYERS, "stic_tf", "trainers", "export"}
+ALLOWED["serving"] = {"base"}
+ALLOWED["benchmarks"] = {*LAYERS, "stic_tf", "trainers", "export", "serving"}
 ALLOWED["tests"] = {*LAYERS, "stic_tf", *SCRIPTS}
 
 # What a file must not touch, by the start of its path.
@@ -36,8 +42,10 @@ FORBIDDEN = {
     "stic_tf/config.py": ("tensorflow", "keras"),
     "stic_tf/sampler/": ("keras", "tensorflow.keras", "tensorflow_addons"),
 }
+FORBIDDEN.update({path: ("tensorflow", "tensorflow_serving", "keras", "absl", "tqdm")
+                  for path in (*CLIENT_FILES, *SHARED_FILES)})
 # The one file that may reach into TensorFlow's private and v1 parts.
-PRIVATE_TENSORFLOW_FILES = ("export/session_runner.py",)
+PRIVATE_TENSORFLOW_FILES = ("serving/session_runner.py",)
 # And the one test helper that loads a model as a v1 session does, to compare.
 V1_TEST_FILE = "tests/export/v1_session.py"
 
@@ -130,6 +138,8 @@ def import_complaints(path: str, source: str):
     target = layer_of_module(name)
     if target not in (None, layer) and target not in ALLOWED[layer]:
       found.add((line, f"{layer} may not import {target} ({name})"))
+    elif layer == "serving" and target == "base" and path not in CLIENT_FILES:
+      found.add((line, f"the server may not import {target} ({name})"))
   for start, modules in FORBIDDEN.items():
     if not path.startswith(start) or (not start and path in (*PRIVATE_TENSORFLOW_FILES, V1_TEST_FILE)):
       continue
@@ -190,6 +200,11 @@ def test_files_keep_the_house_rules():
     ("trainers/x.py", "from export import warmup", "trainers may not import export"),
     ("export/x.py", "import trainers.checkpointing", "export may not import trainers"),
     ("export/x.py", "from tests import goldens", "export may not import tests"),
+    ("export/x.py", "from serving import client", "export may not import serving"),
+    ("serving/client.py", "from export import warmup", "serving may not import export"),
+    ("serving/client.py", "import stic_tf", "serving may not import stic_tf"),
+    ("serving/client.py", "from tensorflow_serving.apis import predict_pb2", "may not use tensorflow_serving"),
+    ("serving/x.py", "from stic_tf import config", "the server may not import base"),
     ("stic_tf/drawings/x.py", "", "the layout has no such folder"),
     ("stic_tf/config.py", "import tensorflow as tf", "may not use tensorflow"),
     ("stic_tf/sampler/x.py", "import tensorflow as tf\ntf.keras.Model()", "may not use tensorflow.keras"),
@@ -198,7 +213,7 @@ def test_files_keep_the_house_rules():
     ("stic_tf/models/x.py", "def width():\n  return FLAGS.width", "may not use FLAGS"),
     ("stic_tf/models/x.py", "import sys\nname = sys.argv[1]", "may not use sys.argv"),
     ("stic_tf/models/x.py", "from tensorflow.python.ops import nn", "may not use tensorflow.python"),
-    ("export/x.py", "import tensorflow.compat.v1 as tf1", "may not use tensorflow.compat.v1"),
+    ("serving/x.py", "import tensorflow.compat.v1 as tf1", "may not use tensorflow.compat.v1"),
     ("trainers/x.py", "import tensorflow as tf\ntf.compat.v1.Session()", "may not use tensorflow.compat.v1"),
 ])
 def test_a_wrong_import_is_found(path, source, complaint):
@@ -211,6 +226,7 @@ def test_a_wrong_import_is_found(path, source, complaint):
     ("stic_tf/self_analysis/x.py", "import stic_tf.sampler.gram"),
     ("stic_tf/sampler/x.py", "import tensorflow as tf\nfrom stic_tf.sampler import gram\ntf.math.log(1.0)"),
     ("stic_tf/__init__.py", "from stic_tf.drawing_classifier import load"),
+    ("serving/client.py", "from stic_tf import config\nfrom serving import drawing_client"),
     ("trainers/x.py", "from absl import flags\nimport stic_tf\nfrom trainers import run_folder\nflags.FLAGS"),
 ])
 def test_a_right_import_is_not(path, source):

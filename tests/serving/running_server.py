@@ -16,8 +16,8 @@ from tensorflow_serving.apis import get_model_status_pb2
 from tensorflow_serving.apis import model_service_pb2_grpc
 from tensorflow_serving.apis import prediction_service_pb2_grpc
 
-from export import server
-from export import server_config
+from serving import server
+from serving import server_config
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 _PATIENCE = 60
@@ -90,12 +90,12 @@ def in_process(*flags: str) -> Iterator[Client]:
 
 
 class Process:
-  """`python export/server.py` in its own process."""
+  """`python serving/server.py` in its own process."""
 
   def __init__(self, log: str, *flags: str):
     self.log = log
     with open(log, "wb") as file:
-      self.process = subprocess.Popen([sys.executable, "export/server.py", *flags], cwd=ROOT, stdout=file, stderr=file,
+      self.process = subprocess.Popen([sys.executable, "serving/server.py", *flags], cwd=ROOT, stdout=file, stderr=file,
                                       env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"})
 
   def text(self) -> str:

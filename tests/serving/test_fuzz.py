@@ -9,7 +9,7 @@ from tests.serving import small_models
 _METHODS = ("PredictionService/Predict", "PredictionService/Classify", "PredictionService/Regress",
             "PredictionService/GetModelMetadata", "ModelService/GetModelStatus",
             "ModelService/HandleReloadConfigRequest")
-_SIGNATURES = ("", "serving_default", "pair", "total", "positive", "text", "image", "examples", "nope", "é\n")
+_SIGNATURES = ("", "serving_default", "pair", "total", "positive", "text", "image", "nope", "é\n")
 # What a request may rightly or wrongly get; INTERNAL, UNKNOWN and a lost connection are what must not be.
 _ALLOWED = {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION,
             grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.UNIMPLEMENTED}

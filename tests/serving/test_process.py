@@ -6,6 +6,7 @@ import signal
 import ssl
 import subprocess
 import sys
+import time
 import urllib.request
 
 import grpc
@@ -101,7 +102,32 @@ def _self_signed(folder):
   return tuple(map(str, paths))
 
 
+@pytest.mark.parametrize("case, flag", [("swapped", "ssl_key_file"), ("another", "ssl_key_file"),
+                                        ("authority", "ssl_client_ca_file")])
+def test_wrong_certificates_are_wrong_flags(tmp_path, base, case, flag):
+  os.mkdir(tmp_path / "other")
+  key, certificate = _self_signed(tmp_path)
+  files = {"swapped": (certificate, key, certificate), "another": (_self_signed(tmp_path / "other")[0], certificate,
+                                                                   certificate),
+           "authority": (key, certificate, key)}[case]
+  flags = [f"--{name}={path}" for name, path in zip(("ssl_key_file", "ssl_cert_file", "ssl_client_ca_file"), files)]
+  ended = subprocess.run([sys.executable, "serving/server.py", *_flags(base), *flags], cwd=running_server.ROOT,
+                         capture_output=True, text=True, timeout=60)
+  assert ended.returncode == 2 and ended.stderr.startswith(f"error: --{flag}=")
+  assert len(ended.stderr.splitlines()) == 1
+
+
+def test_the_first_line_comes_at_once(tmp_path, base):
+  """Before TensorFlow is imported, which takes seconds."""
+  start = time.monotonic()
+  with running_server.process(str(tmp_path / "log"), *_flags(base)) as server:
+    server.wait_for("Starting ModelServer")
+    first = time.monotonic() - start
+    server.wait_for("Running ModelServer")
+    assert first < 0.7 * (time.monotonic() - start)
+
+
 def test_a_wrong_flag_is_one_line_and_exit_code_2():
-  ended = subprocess.run([sys.executable, "export/server.py", "--prot=1"], cwd=running_server.ROOT, capture_output=True,
-                         text=True, timeout=60)
+  ended = subprocess.run([sys.executable, "serving/server.py", "--prot=1"], cwd=running_server.ROOT,
+                         capture_output=True, text=True, timeout=60)
   assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "error: unrecognized arguments: --prot=1\n")

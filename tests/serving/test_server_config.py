@@ -2,8 +2,8 @@
 
 import pytest
 
-from export import server_config
-from stic_tf.config import ConfigError
+from serving import flag_error
+from serving import server_config
 from tests.serving import running_server
 
 
@@ -20,7 +20,7 @@ def _file(tmp_path, text) -> str:
 def test_defaults():
   settings = _of()
   assert (settings.host, settings.port, settings.rest_port, settings.batching) == ("127.0.0.1", 8500, None, None)
-  assert [(one.name, one.base_path) for one in settings.models] == [("default", "/m")]
+  assert [(one.name, one.base_path) for one in settings.models] == [("stic", "/m")]
 
 
 def test_a_relative_base_path_is_that_of_the_working_folder(tmp_path, monkeypatch):
@@ -40,7 +40,7 @@ def test_batching_parameters(tmp_path, flag):
 
 
 def test_the_configuration_in_the_repository_is_valid():
-  folder = running_server.ROOT / "export" / "serving_config"
+  folder = running_server.ROOT / "serving" / "config"
   settings = server_config.from_flags([
       f"--model_config_file={folder}/models.config", "--enable_batching", "--rest_api_port=8501",
       f"--batching_parameters_file={folder}/batching_parameters.txt",
@@ -61,6 +61,9 @@ def test_the_configuration_in_the_repository_is_valid():
     (["--drain_seconds=nan"], "--drain_seconds=nan: must be at least 0"),
     (["--enable_batching=perhaps"], "--enable_batching: 'perhaps': must be true or false"),
     (["--model_name="], "--model_name=: must not be empty"),
+    (["--model_name=a/b:c"], "--model_name=a/b:c: Illegal model name a/b:c: it must not contain / or :"),
+    (["--rest_api_header_seconds=0"], "--rest_api_header_seconds=0.0: must be a finite number above 0"),
+    (["--rest_api_max_values=0"], "--rest_api_max_values=0: must be at least 1"),
     (["--model_base_path="], "--model_base_path=: give a folder, or --model_config_file"),
     (["--ssl_key_file=/nowhere"], "--ssl_key_file=/nowhere: goes with --ssl_cert_file"),
     (["--ssl_client_ca_file=/nowhere"], "--ssl_client_ca_file=/nowhere: goes with --ssl_key_file and --ssl_cert_file"),
@@ -71,7 +74,7 @@ def test_the_configuration_in_the_repository_is_valid():
     (["more"], "unrecognized arguments: more"),
 ])
 def test_wrong_flags(flags, message):
-  with pytest.raises(ConfigError, match=f"^(argument )?{message}$"):
+  with pytest.raises(flag_error.FlagError, match=f"^(argument )?{message}$"):
     _of(*flags)
 
 
@@ -89,6 +92,6 @@ def test_wrong_flags(flags, message):
     (["--monitoring_config_file"], "prometheus_config { enabled: true }", "not a text file of the kind expected"),
 ])
 def test_wrong_files(tmp_path, flags, text, message):
-  with pytest.raises(ConfigError, match=message) as caught:
+  with pytest.raises(flag_error.FlagError, match=message) as caught:
     _of(*flags[:-1], f"{flags[-1]}={_file(tmp_path, text)}")
   assert str(caught.value).startswith(("--model_config_file=", flags[-1] + "="))

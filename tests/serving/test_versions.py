@@ -12,9 +12,10 @@ from grpc_health.v1 import health_pb2
 from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_management_pb2
 
-from export import server
-from export import server_config
-from export import versions
+from serving import flag_error
+from serving import server
+from serving import server_config
+from serving import versions
 from tests.serving import running_server
 from tests.serving import small_models
 
@@ -194,6 +195,14 @@ def test_a_reload_to_nothing_that_works_says_so(client, tmp_path):
   assert error.details().startswith("Some models did not become available: {name: n version: 1} due to error: ")
 
 
+def test_a_reload_to_a_path_that_is_not_there_is_refused_at_once(base, client, tmp_path):
+  for name in ("n", "m"):
+    error = running_server.error_of(_reload, client, tmp_path / "nowhere", name=name)
+    assert error.code() == grpc.StatusCode.NOT_FOUND
+    assert error.details() == f"Could not find base path {tmp_path / 'nowhere'} for servable {name}"
+  assert _answer(client) == (2.0, 1)
+
+
 def test_the_port_opens_with_the_first_version(tmp_path, version_folder, caplog):
   """An empty base path is waited for, with a word; a client then finds nobody there."""
   with socket.socket() as probe:
@@ -244,15 +253,13 @@ def test_a_busy_server_still_says_how_it_is_and_refuses_what_is_too_much(base):
     running_server.wait_until(lambda: one.prediction.Predict.future(_request()).code() == grpc.StatusCode.OK, "calm")
 
 
-def test_a_port_is_not_shared(base, client):
-  port = client.address.split(":")[1]
-  with pytest.raises(RuntimeError, match="Failed to bind to address"):
-    with running_server.in_process("--model_name=m", f"--model_base_path={base}", f"--port={port}"):
-      pass
-  rest_port = client.rest.rsplit(":", 1)[1]
-  with pytest.raises(OSError, match="Address already in use"):
-    with running_server.in_process("--model_name=m", f"--model_base_path={base}", f"--rest_port={rest_port}"):
-      pass
+def test_a_port_that_is_taken_is_said_before_anything_is_loaded(base, client, monkeypatch):
+  monkeypatch.setattr(versions.VersionManager, "start", lambda manager: pytest.fail("loading"))
+  for flag, address in (("port", client.address), ("rest_port", client.rest)):
+    port = address.rsplit(":", 1)[1]
+    with pytest.raises(flag_error.FlagError, match=rf"--{flag}={port}: cannot be had on 127.0.0.1 \(Address already"):
+      with running_server.in_process("--model_name=m", f"--model_base_path={base}", f"--{flag}={port}"):
+        pass
 
 
 def test_states_are_those_of_the_protocol():

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export import session_runner
-from export import status
-from export import versions
-from export import warmup_replay
+from serving import session_runner
+from serving import status
+from serving import versions
+from serving import warmup_replay
 from tests.serving import small_models
 
 
@@ -29,7 +29,7 @@ def _replay(servable):
   fetched = []
 
   def run(servable, feeds, fetches, deadline):
-    assert deadline is None
+    assert deadline.remaining() == float("inf")
     fetched.append(list(fetches))
     return servable.runner.run(feeds, fetches)
 

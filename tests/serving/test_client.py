@@ -1,4 +1,7 @@
-"""The client: the live model's bytes over gRPC, what is sent again and what is not, and the command."""
+"""The client: the live model's bytes over gRPC, what is sent again and what is not, and the command.
+
+tests/export/test_served.py draws with a real export and a real server.
+"""
 
 import os
 import subprocess
@@ -9,20 +12,57 @@ import grpc
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 
-from export import client as client_lib
-from export import serving_client
+from serving import client as client_lib
+from serving import drawing_client
+from serving import picture
 from stic_tf import config as config_lib
 from stic_tf import drawing_file
-from tests import tiny_run
-from tests.export.model_server import ModelServer
+from tests.serving import running_server as server_lib
+from tests.serving import stand_in
+from tests.serving.model_server import ModelServer
 
-_COMMAND = tiny_run.MAIN.replace(os.path.join("trainers", "main.py"), os.path.join("export", "client.py"))
+_COMMAND = str(server_lib.ROOT / "serving" / "client.py")
 _UNAVAILABLE, _INVALID = grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INVALID_ARGUMENT
 
 
+class Live:
+  """What was saved, called without a server."""
+
+  class_names = stand_in.SETTINGS["class_names"].tolist()
+
+  def __init__(self, folder: str):
+    self._loaded = tf.saved_model.load(folder)
+
+  def _call(self, signature, **inputs):
+    outputs = self._loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
+    return {name: value.numpy() for name, value in outputs.items()}
+
+  def draw(self, weights, seeds, num_steps=stand_in.OWN_STEPS, temperature=1.0) -> drawing_client.Drawings:
+    weights = np.eye(10)[weights] if np.ndim(weights) == 1 else weights
+    weights, count = np.asarray(weights, np.float32), len(weights)
+    seeds = np.int64([(seeds, number) for number in range(count)] if np.ndim(seeds) == 0 else seeds)
+    drawn = self._call("synthesize", class_weights=weights, seed=seeds, num_steps=np.full(count, num_steps, np.int32),
+                       temperature=np.full(count, temperature, np.float32))
+    return drawing_client.Drawings(class_weights=weights, seeds=seeds, **drawn)
+
+  def classify(self, images):
+    return self._call("serving_default", images=images)["probabilities"]
+
+
 @pytest.fixture(scope="module")
-def running_server(model_dir):
+def model_dir(tmp_path_factory) -> str:
+  return stand_in.save(str(tmp_path_factory.mktemp("stic") / "1"))
+
+
+@pytest.fixture(scope="module")
+def classifier(model_dir) -> Live:
+  return Live(model_dir)
+
+
+@pytest.fixture(scope="module")
+def running_server(model_dir, classifier):
   server = ModelServer(model_dir)
   yield server
   server.stop()
@@ -37,7 +77,7 @@ def server(running_server):
 
 @pytest.fixture
 def client(server):
-  with serving_client.Client(server.address, backoff=0.01) as client:
+  with drawing_client.Client(server.address, backoff=0.01) as client:
     yield client
 
 
@@ -61,6 +101,10 @@ def test_soft_classes_own_seeds_and_settings(client, classifier):
                classifier.draw(weights, seeds, num_steps=9, temperature=0.5))
 
 
+def test_classes_by_name(client, classifier):
+  _assert_same(client.draw(["3", "7"], seeds=5), classifier.draw([3, 7], seeds=5))
+
+
 def test_it_classifies(client, classifier):
   images = np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8)
   np.testing.assert_array_equal(client.classify(images, batch_size=8), classifier.classify(images))
@@ -76,7 +120,7 @@ def test_it_draws_on_from_images(client, server, classifier):
 
 
 def test_what_the_server_says_of_the_model(client, classifier):
-  assert client.describe() == serving_client.ServedModel(
+  assert client.describe() == drawing_client.ServedModel(
       version=1, num_steps=6, temperature=1.0, max_steps=50, temperature_range=(np.float32(0.01), 100.0),
       class_names=tuple(classifier.class_names), image_shape=(8, 8, 1))
 
@@ -99,15 +143,15 @@ def test_a_large_request_is_sent_again_too(client, server):
 
 def test_it_gives_up_in_the_end(client, server):
   server.failures = [_UNAVAILABLE] * 9
-  with pytest.raises(serving_client.ServingError, match="UNAVAILABLE: as ordered") as caught:
+  with pytest.raises(drawing_client.ServingError, match="UNAVAILABLE: as ordered") as caught:
     client.draw([3])
   assert caught.value.code == _UNAVAILABLE and len(server.requests) == 5
 
 
 def test_no_retries_if_none_are_asked_for(server):
   server.failures = [_UNAVAILABLE]
-  with serving_client.Client(server.address, retries=0) as client:
-    with pytest.raises(serving_client.ServingError, match="UNAVAILABLE"):
+  with drawing_client.Client(server.address, retries=0) as client:
+    with pytest.raises(drawing_client.ServingError, match="UNAVAILABLE"):
       client.draw([3])
   assert len(server.requests) == 1
 
@@ -116,7 +160,7 @@ def test_no_retries_if_none_are_asked_for(server):
                                   grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.NOT_FOUND])
 def test_other_failures_are_final(client, server, code):
   server.failures = [code]
-  with pytest.raises(serving_client.ServingError, match=f"{code.name}: as ordered") as caught:
+  with pytest.raises(drawing_client.ServingError, match=f"{code.name}: as ordered") as caught:
     client.draw([3])
   assert caught.value.code == code and len(server.requests) == 1
 
@@ -124,7 +168,7 @@ def test_other_failures_are_final(client, server, code):
 def test_it_outlives_a_restart(model_dir, classifier):
   """The connection is refused for a while, then the port is open again."""
   server = ModelServer(model_dir)
-  with serving_client.Client(server.address, backoff=0.3) as client:
+  with drawing_client.Client(server.address, backoff=0.3) as client:
     model = client.describe()
     server.stop()
 
@@ -133,8 +177,8 @@ def test_it_outlives_a_restart(model_dir, classifier):
       if done == 1:
         server.start(int(server.address.rpartition(":")[2]))
 
-    with pytest.raises(serving_client.ServingError, match="UNAVAILABLE"):
-      with serving_client.Client(server.address, retries=0) as impatient:
+    with pytest.raises(drawing_client.ServingError, match="UNAVAILABLE"):
+      with drawing_client.Client(server.address, retries=0) as impatient:
         impatient.draw([3], model=model)
     restart(1)
     _assert_same(client.draw([3, 7], seeds=5, batch_size=1, model=model), classifier.draw([3, 7], seeds=5))
@@ -145,19 +189,22 @@ def test_two_versions_never_mix_in_one_drawing(client, server):
   def swap(done):
     server.version = 2
 
-  with pytest.raises(serving_client.ServingError, match="from version 1 of stic to 2 meanwhile"):
+  with pytest.raises(drawing_client.ServingError, match="from version 1 of stic to 2 meanwhile"):
     client.draw([3, 7], batch_size=1, on_batch=swap)
   assert client.draw([3]).images.shape == (1, 8, 8, 1)
 
 
 def test_another_model(server):
-  with serving_client.Client(server.address, "zz") as client:
-    with pytest.raises(serving_client.ServingError, match=r"NOT_FOUND: .*Latest\(zz\)"):
+  with drawing_client.Client(server.address, "zz") as client:
+    with pytest.raises(drawing_client.ServingError, match=r"NOT_FOUND: .*Latest\(zz\)"):
       client.draw([3])
 
 
 @pytest.mark.parametrize("settings, message", [
-    ({"class_weights": [10]}, "--classes=10"), ({"class_weights": [[0.1] * 9]}, "--class_weights"),
+    ({"class_weights": [10]}, "--classes=10"), ({"class_weights": ["three"]}, "--classes=three"),
+    ({"seeds": 2 ** 63}, "--seeds=9223372036854775808: must be integers of 64 bits"), ({"seeds": 0.5}, "--seeds=0.5"),
+    ({"seeds": np.uint64([[0, 2 ** 63]])}, "--seeds=9223372036854775808"),
+    ({"class_weights": [[0.1] * 9]}, "--class_weights"),
     ({"class_weights": [[np.nan] * 10]}, "--class_weights"), ({"seeds": [[1, 2], [3, 4]]}, "--seeds"),
     ({"num_steps": 51}, r"--num_steps=51: must lie in 1\.\.50, the export's limit"), ({"num_steps": -1}, "--num_steps"),
     ({"temperature": 1e-9}, "--temperature"), ({"temperature": np.nan}, "--temperature"),
@@ -175,7 +222,7 @@ def test_wrong_input_is_never_sent(client, server, settings, message):
     ({"retries": -1}, "--retries")], ids=str)
 def test_wrong_arguments(arguments, message):
   with pytest.raises(config_lib.ConfigError, match=message):
-    serving_client.Client(**{"server": "localhost:8500", **arguments})
+    drawing_client.Client(**{"server": "localhost:8500", **arguments})
 
 
 # ---- the command ----
@@ -183,7 +230,7 @@ def test_wrong_arguments(arguments, message):
 def _values(server, **changes):
   defaults = dict(model_name="stic", model_version=None, classes=None, soft=None, canvas=None, classify=None,
                   num_images=4, seed=0, num_steps=None, temperature=None, batch_size=16, out=None, timeout=60.0,
-                  retries=4, tls_ca=None)
+                  retries=4, tls_ca=None, scale=0, no_resize=False)
   return types.SimpleNamespace(**{"server": server.address, **defaults, **changes})
 
 
@@ -224,18 +271,47 @@ def test_classifying_and_drawing_on_from_a_picture(server, classifier, tmp_path,
     assert drawn["images"].shape == (2, 8, 8, 1) and (drawn["images"][0] != drawn["images"][1]).any()
 
 
+def test_any_picture_is_classified(server, classifier, tmp_path, capsys):
+  """A photograph of 16 times the size, with a transparent half, and in 16 bits: what was done is said."""
+  image = classifier.draw([3], seeds=1).images[0, :, :, 0]
+  large = image.repeat(16, 0).repeat(16, 1)
+  PIL.Image.fromarray(np.stack([large] * 3 + [np.full_like(large, 255)], 2)).save(tmp_path / "rgba.png")
+  PIL.Image.fromarray(large.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+  expected = classifier.classify(image[np.newaxis, :, :, np.newaxis])[0].argmax()
+  for name in ("rgba", "deep"):
+    client_lib.run(_values(server, classify=str(tmp_path / f"{name}.png")))
+    printed = capsys.readouterr()
+    assert printed.out.split()[0] == str(expected)
+    assert printed.err == (f"--classify={tmp_path}/{name}.png: converted to grey, resized to 8×8 from 128×128 pixels\n")
+
+
+def test_what_is_transparent_is_white(tmp_path):
+  PIL.Image.fromarray(np.zeros([8, 8, 4], np.uint8)).save(tmp_path / "clear.png")
+  pixels, _ = picture.read(str(tmp_path / "clear.png"), (8, 8, 3), "classify")
+  assert pixels.shape == (8, 8, 3) and (pixels == 255).all()
+
+
+def test_a_larger_scale(server, tmp_path):
+  client_lib.run(_values(server, classes="3", num_images=1, scale=16, out=str(tmp_path / "x.png")))
+  assert PIL.Image.open(tmp_path / "x.png").size == (130, 130)
+
+
 @pytest.mark.parametrize("changes, message", [
     ({"out": "x.jpg"}, "--out=x.jpg: must end in"), ({"num_images": 0}, "--num_images=0"), ({"seed": -1}, "--seed=-1"),
     ({"classes": "12"}, "--classes=12"), ({"soft": "3:0.5"}, "--soft=3:0.5: weights"),
     ({"soft": "3:1", "classes": "3"}, "--soft=3:1: cannot be given together"),
     ({"classify": "absent.png"}, "--classify=absent.png: cannot be read"), ({"tls_ca": "absent.pem"}, "--tls_ca"),
-    ({"canvas": "large.png"}, "--canvas=.*is 10×9 pixels, must be 8×8")], ids=str)
+    ({"scale": 65}, "--scale=65"), ({"classify": "bomb.png"}, "--classify=bomb.png: cannot be read as an image"),
+    ({"classify": "cut.png"}, "--classify=cut.png: cannot be read as an image"),
+    ({"canvas": "large.png", "no_resize": True}, "--canvas=.*is 10×9 pixels, must be 8×8")], ids=str)
 def test_what_the_command_refuses(server, tmp_path, monkeypatch, changes, message):
   monkeypatch.chdir(tmp_path)
   PIL.Image.fromarray(np.zeros([9, 10], np.uint8)).save("large.png")
+  PIL.Image.new("1", (20_000, 20_000)).save("bomb.png")
+  (tmp_path / "cut.png").write_bytes((tmp_path / "large.png").read_bytes()[:45])
   with pytest.raises(config_lib.ConfigError, match=message):
     client_lib.run(_values(server, **{"out": "x.npz", **changes}))
-  assert os.listdir() == ["large.png"] and not server.requests
+  assert sorted(os.listdir()) == ["bomb.png", "cut.png", "large.png"] and not server.requests
 
 
 def test_a_server_that_is_not_there(tmp_path, capsys):

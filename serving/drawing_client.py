@@ -1,10 +1,10 @@
-"""The client of a served drawing classifier, for TF Serving and export/server.py alike.
+"""The client of a served drawing classifier, for TF Serving and serving/server.py alike.
 
     with Client("localhost:8500") as client:
       drawings = client.draw([3, 7], seeds=1)             # as stic_tf.load(run_dir).draw([3, 7], seeds=1)
       probabilities = client.classify(drawings.images)    # uint8 [N, H, W, C] -> float32 [N, K]
 
-TensorFlow is imported for its protocol buffers alone: no graph, no session.
+It needs grpcio, protobuf and NumPy, and no TensorFlow.
 """
 
 import dataclasses
@@ -13,13 +13,11 @@ from typing import Callable, Dict, Optional, Sequence
 
 import grpc
 import numpy as np
-import tensorflow as tf
-from tensorflow_serving.apis import get_model_metadata_pb2
-from tensorflow_serving.apis import predict_pb2
-from tensorflow_serving.apis import prediction_service_pb2_grpc
 
+from serving import api_protos
+from serving import tensor_protos
+from stic_tf import class_choice
 from stic_tf import config as config_lib
-from stic_tf import drawing_classifier as drawing_lib
 
 MOST_RETRIES = 4  # gRPC's own bound is five attempts
 _BACKOFF_FACTOR, _LONGEST_BACKOFF = 3, 10.0
@@ -31,6 +29,27 @@ class ServingError(RuntimeError):
   def __init__(self, message: str, code: Optional[grpc.StatusCode] = None):
     super().__init__(message)
     self.code = code
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawings:
+  """N drawings, with the fields of `stic_tf.Drawings` that are served.
+
+  Attributes:
+    images: uint8 [N, H, W, C].
+    class_weights: float32 [N, K], what each was drawn for.
+    seeds: int64 [N, 2].
+    log_density: float32 [N], log π_w where the chain ended, up to a constant of the class weights.
+    probabilities: float32 [N, K], the classifier's answer to the image.
+    acceptance_rate: float32 [N], after burn-in.
+  """
+
+  images: np.ndarray
+  class_weights: np.ndarray
+  seeds: np.ndarray
+  log_density: np.ndarray
+  probabilities: np.ndarray
+  acceptance_rate: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +114,13 @@ class Client:
       self._channel = grpc.insecure_channel(server, options)
     else:
       self._channel = grpc.secure_channel(server, grpc.ssl_channel_credentials(certificates), options)
-    self._service = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+    self._ask_predict = self._method("Predict", api_protos.PredictRequest, api_protos.PredictResponse)
+    self._ask_metadata = self._method("GetModelMetadata", api_protos.GetModelMetadataRequest,
+                                      api_protos.GetModelMetadataResponse)
+
+  def _method(self, name: str, request_class, response_class):
+    return self._channel.unary_unary(f"/{api_protos.SERVICE}/{name}", request_class.SerializeToString,
+                                     response_class.FromString)
 
   def close(self) -> None:
     """Ends the connection."""
@@ -113,13 +138,14 @@ class Client:
     Raises:
       ServingError: the request failed, or the model is not one that export/main.py made.
     """
-    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request = api_protos.GetModelMetadataRequest(metadata_field=["signature_def"])
     self._name_model(request.model_spec)
-    response = self._call(self._service.GetModelMetadata, request)
-    signatures = get_model_metadata_pb2.SignatureDefMap()
-    if not response.metadata["signature_def"].Unpack(signatures) or "settings" not in signatures.signature_def:
+    response = self._call(self._ask_metadata, request)
+    signatures = api_protos.SignatureDefMap.FromString(response.metadata["signature_def"].value)
+    if "settings" not in signatures.signature_def:
       raise ServingError(f"{self._model_name} is not a model of export/main.py: it has no signature `settings`")
-    stated = {name: tf.make_ndarray(value) for name, value in signatures.signature_def["settings"].defaults.items()}
+    stated = {name: tensor_protos.to_array(value)
+              for name, value in signatures.signature_def["settings"].defaults.items()}
     images = signatures.signature_def["serving_default"].inputs["images"].tensor_shape
     return ServedModel(
         version=response.model_spec.version.value, num_steps=int(stated["num_steps"][0]),
@@ -131,11 +157,11 @@ class Client:
   def draw(self, class_weights, seeds=0, num_steps: Optional[int] = None, temperature: Optional[float] = None,
            canvas_images: Optional[np.ndarray] = None, batch_size: int = 16,
            on_batch: Callable[[int], None] = lambda done: None,
-           model: Optional[ServedModel] = None) -> drawing_lib.Drawings:
+           model: Optional[ServedModel] = None) -> Drawings:
     """Draws one image a row of `class_weights`: the same bytes as `DrawingClassifier.draw`.
 
     Args:
-      class_weights: float [N, K] on the simplex (soft classes), or N integers (hard classes).
+      class_weights: float [N, K] on the simplex (soft classes), or N integers or class names (hard classes).
       seeds: int64 [N, 2], or an integer S for the pairs (S, 0) … (S, N - 1).
       num_steps: steps of the chain, at most the served model's `max_steps`; None for the run's own.
       temperature: T; None for the run's own.
@@ -144,20 +170,16 @@ class Client:
       on_batch: called with the number of images drawn so far.
       model: what `describe` gave; None to ask now.
 
-    Returns:
-      Drawings; `step_size` is not served and is NaN.
-
     Raises:
       ConfigError: weights off the simplex, seeds of another shape, or a setting that the server would clip.
       ServingError: a request failed, or the server went over to another version in between.
     """
     model = model or self.describe()
-    weights = drawing_lib.check_class_weights(class_weights, len(model.class_names))
+    weights = _check_class_weights(class_weights, model.class_names)
     count = len(weights)
     config_lib.require(count > 0, "num_images", 0, "must be at least 1")
     config_lib.require(batch_size > 0, "batch_size", batch_size, "must be at least 1")
-    seeds = drawing_lib.seed_pairs(int(seeds), count) if np.ndim(seeds) == 0 else np.asarray(seeds, np.int64)
-    config_lib.require(seeds.shape == (count, 2), "seeds", list(seeds.shape), f"must have the shape [{count}, 2]")
+    seeds = _seed_pairs(seeds, count)
     num_steps = model.num_steps if num_steps is None else num_steps
     config_lib.require(1 <= num_steps <= model.max_steps, "num_steps", num_steps,
                        f"must lie in 1..{model.max_steps}, the export's limit")
@@ -170,10 +192,8 @@ class Client:
       inputs["images"] = _check_images(canvas_images, model)
       config_lib.require(len(inputs["images"]) == count, "canvas_images", len(inputs["images"]), f"must be {count}")
     drawn = self._in_batches("synthesize" if canvas_images is None else "refine", inputs, batch_size, model, on_batch)
-    return drawing_lib.Drawings(
-        images=drawn["images"], class_weights=weights, seeds=seeds, log_density=drawn["log_density"],
-        probabilities=drawn["probabilities"], acceptance_rate=drawn["acceptance_rate"],
-        step_size=np.full(count, np.nan, np.float32))
+    return Drawings(images=drawn["images"], class_weights=weights, seeds=seeds, log_density=drawn["log_density"],
+                    probabilities=drawn["probabilities"], acceptance_rate=drawn["acceptance_rate"])
 
   def classify(self, images: np.ndarray, batch_size: int = 256, model: Optional[ServedModel] = None) -> np.ndarray:
     """Class probabilities of images: uint8 [N, H, W, C] -> float32 [N, K], as `DrawingClassifier.classify`.
@@ -199,17 +219,17 @@ class Client:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
   def _predict(self, signature: str, inputs: Dict[str, np.ndarray], model: ServedModel) -> Dict[str, np.ndarray]:
-    request = predict_pb2.PredictRequest()
+    request = api_protos.PredictRequest()
     self._name_model(request.model_spec)
     request.model_spec.signature_name = signature
     for name, values in inputs.items():
-      request.inputs[name].CopyFrom(tf.make_tensor_proto(values))
-    response = self._call(self._service.Predict, request)
+      tensor_protos.fill_content(values, request.inputs[name])
+    response = self._call(self._ask_predict, request)
     version = response.model_spec.version.value
     if version != model.version:
       raise ServingError(f"the server went from version {model.version} of {self._model_name} to {version} meanwhile: "
                          "ask again, or keep to one with --model_version")
-    return {name: tf.make_ndarray(value) for name, value in response.outputs.items()}
+    return {name: tensor_protos.to_array(value) for name, value in response.outputs.items()}
 
   def _name_model(self, model_spec) -> None:
     model_spec.name = self._model_name
@@ -223,6 +243,35 @@ class Client:
       hint = " (a longer --timeout or a smaller --batch_size may help)" * (
           problem.code() == grpc.StatusCode.DEADLINE_EXCEEDED)
       raise ServingError(f"{problem.code().name}: {problem.details()}{hint}", problem.code()) from problem
+
+
+def _seed_pairs(seeds, count: int) -> np.ndarray:
+  """int64 [count, 2]: `seeds` itself, or the pairs (seeds, 0), (seeds, 1), … of an integer."""
+  if np.ndim(seeds) == 0:
+    seeds = [(seeds, number) for number in range(count)]
+  pairs = np.array(seeds, object)  # whose integers have no limit to wrap around at
+  config_lib.require(pairs.shape == (count, 2), "seeds", list(pairs.shape), f"must have the shape [{count}, 2]")
+  for seed in pairs.flat:
+    is_whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    config_lib.require(is_whole and -2 ** 63 <= seed < 2 ** 63, "seeds", seed, "must be integers of 64 bits")
+  return pairs.astype(np.int64)
+
+
+def _check_class_weights(class_weights, class_names: Sequence[str]) -> np.ndarray:
+  """Class weights as float32 [N, K]; integers or names [N] stand for hard classes."""
+  weights, num_classes = np.asarray(class_weights), len(class_names)
+  if weights.ndim == 1 and weights.dtype.kind == "U":
+    return class_choice.requested(len(weights), class_names, ",".join(weights), None, "")
+  if weights.ndim == 1 and np.issubdtype(weights.dtype, np.integer):
+    for label in weights:
+      config_lib.require(0 <= label < num_classes, "classes", label, f"must lie in 0..{num_classes - 1}")
+    return np.eye(num_classes, dtype=np.float32)[weights]
+  weights = weights.astype(np.float32)
+  config_lib.require(weights.ndim == 2 and weights.shape[1] == num_classes, "class_weights", list(weights.shape),
+                     f"must have the shape [N, {num_classes}]")
+  on_simplex = np.isfinite(weights).all() and (weights >= 0).all() and np.allclose(weights.sum(1), 1.0, atol=1e-4)
+  config_lib.require(bool(on_simplex), "class_weights", "…", "each row must be non-negative and sum to 1")
+  return weights
 
 
 def _check_images(images: np.ndarray, model: ServedModel) -> np.ndarray:

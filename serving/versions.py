@@ -17,9 +17,9 @@ from typing import Callable, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import grpc
 
-from export import session_runner
-from export import status
-from export import version_folders
+from serving import session_runner
+from serving import status
+from serving import version_folders
 
 _LOG = logging.getLogger(__name__)
 
@@ -123,6 +123,11 @@ class VersionManager:
 
   def is_configured(self, name: str) -> bool:
     return name in self._configs
+
+  def base_path(self, name: str) -> Optional[str]:
+    """Where the versions of a model are looked for; None for an unknown model."""
+    config = self._configs.get(name)
+    return config and config.base_path
 
   # Configuration and life.
 

@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from concurrent import futures
 from typing import Callable, Optional
 
@@ -19,9 +18,11 @@ from tensorflow_serving.apis import model_management_pb2
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import regression_pb2
 
-from export import model_api
-from export import server_config
-from export import status
+from serving import deadline as deadline_lib
+from serving import flag_error
+from serving import model_api
+from serving import server_config
+from serving import status
 
 _LOG = logging.getLogger(__name__)
 # Beyond this, gRPC's time_remaining stands for "no deadline".
@@ -29,10 +30,13 @@ _LONGEST_DEADLINE = 1e8
 _SERVICES = ("PredictionService", "ModelService")
 
 
-def deadline_of(context) -> Optional[float]:
-  """The call's deadline on the monotonic clock, or None."""
+def deadline_of(context) -> deadline_lib.Deadline:
+  """The call's deadline, which a cancelled call has reached."""
   remaining = context.time_remaining()
-  return None if remaining is None or remaining > _LONGEST_DEADLINE else time.monotonic() + remaining
+  deadline = deadline_lib.Deadline(None if remaining is None or remaining > _LONGEST_DEADLINE else remaining)
+  if not context.add_callback(deadline.end):
+    deadline.end()
+  return deadline
 
 
 def _parser(request_class) -> Callable:
@@ -69,9 +73,14 @@ def _handler(request_class, answer: Callable, pool: Optional[futures.ThreadPoolE
                                              response_serializer=lambda response: response.SerializeToString())
 
 
-def _multi_inference(request, deadline):
-  del request, deadline
-  raise status.StatusError(grpc.StatusCode.UNIMPLEMENTED, "MultiInference is not served")
+def _not_served(method: str) -> Callable:
+  """The answer of a method whose signatures take tf.Examples, as no export's do."""
+
+  def answer(request, deadline):
+    del request, deadline
+    raise status.StatusError(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served; Predict runs every signature")
+
+  return answer
 
 
 class _Health(health.HealthServicer):
@@ -103,9 +112,9 @@ class GrpcServer:
     self._server.add_generic_rpc_handlers((
         grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", {
             "Predict": _handler(predict_pb2.PredictRequest, api.predict),
-            "Classify": _handler(classification_pb2.ClassificationRequest, api.classify),
-            "Regress": _handler(regression_pb2.RegressionRequest, api.regress),
-            "MultiInference": _handler(inference_pb2.MultiInferenceRequest, _multi_inference),
+            "Classify": _handler(classification_pb2.ClassificationRequest, _not_served("Classify")),
+            "Regress": _handler(regression_pb2.RegressionRequest, _not_served("Regress")),
+            "MultiInference": _handler(inference_pb2.MultiInferenceRequest, _not_served("MultiInference")),
             "GetModelMetadata": _handler(get_model_metadata_pb2.GetModelMetadataRequest, api.metadata, quick)}),
         grpc.method_handlers_generic_handler("tensorflow.serving.ModelService", {
             "GetModelStatus": _handler(get_model_status_pb2.GetModelStatusRequest, api.model_status, quick),
@@ -120,24 +129,28 @@ class GrpcServer:
       The port.
 
     Raises:
-      RuntimeError or OSError: the address cannot be had.
+      FlagError: the address cannot be had.
     """
     settings = self._settings
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"{host}:{settings.port}"
-    if settings.tls_key:
-      credentials = grpc.ssl_server_credentials(
-          [(settings.tls_key, settings.tls_certificate)], root_certificates=settings.tls_client_authority,
-          require_client_auth=settings.tls_client_authority is not None)
-      port = self._server.add_secure_port(address, credentials)
-    else:
-      port = self._server.add_insecure_port(address)
-    if not port:
-      raise RuntimeError(f"cannot listen on {address}")
+    try:
+      port = self._listen(address)
+    except RuntimeError as problem:  # someone was quicker than we, between the reservation and now
+      raise flag_error.FlagError(f"--port={settings.port}: cannot be had on {settings.host}") from problem
     self._server.start()
     for name in ("", *_SERVICES):
       self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
     return port
+
+  def _listen(self, address: str) -> int:
+    settings = self._settings
+    if not settings.tls_key:
+      return self._server.add_insecure_port(address)
+    credentials = grpc.ssl_server_credentials(
+        [(settings.tls_key, settings.tls_certificate)], root_certificates=settings.tls_client_authority,
+        require_client_auth=settings.tls_client_authority is not None)
+    return self._server.add_secure_port(address, credentials)
 
   def stop(self, drain_seconds: float) -> threading.Event:
     """Refuses new calls at once; the event is set when those under way have ended, or after `drain_seconds`."""

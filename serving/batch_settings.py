@@ -10,7 +10,7 @@ class BatchSettings:
 
   Attributes:
     max_batch_size: rows of one run at most.
-    batch_timeout_seconds: how long a request waits for others while a batch thread is free.
+    batch_timeout_seconds: how long clients that were answered together are waited for while a batch thread is free.
     max_enqueued_batches: rows that may wait, in batches.
     num_batch_threads: runs at a time.
   """

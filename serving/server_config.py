@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import ssl
 from typing import List, Optional, Sequence
 
 from google.protobuf import descriptor_pb2
@@ -12,9 +13,10 @@ from google.protobuf import text_format
 from google.protobuf import wrappers_pb2
 from tensorflow_serving.config import model_server_config_pb2
 
-from export import batch_settings
-from export import status
-from stic_tf import config as config_lib
+from serving import batch_settings
+from serving import flag_error
+from serving import http_limits
+from serving import status
 
 PROMETHEUS_PATH = "/monitoring/prometheus/metrics"
 
@@ -56,32 +58,32 @@ def _read(flag: str, path: str) -> bytes:
     with open(path, "rb") as file:
       return file.read()
   except OSError as problem:
-    raise config_lib.ConfigError(f"--{flag}={path}: cannot be read ({problem.strerror})") from problem
+    raise flag_error.FlagError(f"--{flag}={path}: cannot be read ({problem.strerror})") from problem
 
 
 def _read_text_proto(flag: str, path: str, message):
   try:
     return text_format.Parse(_read(flag, path), message)
   except (text_format.ParseError, UnicodeDecodeError) as problem:
-    raise config_lib.ConfigError(f"--{flag}={path}: not a text file of the kind expected: {problem}") from problem
+    raise flag_error.FlagError(f"--{flag}={path}: not a text file of the kind expected: {problem}") from problem
 
 
 def read_batching(path: str) -> batch_settings.BatchSettings:
   """The BatchingParameters of a text file.
 
   Raises:
-    ConfigError: unreadable, out of range, or asks for padding, which would change answers.
+    FlagError: unreadable, out of range, or asks for padding, which would change answers.
   """
   flag = "batching_parameters_file"
   message = _read_text_proto(flag, path, _message_class("BatchingParameters")())
   for name in ("allowed_batch_sizes", "pad_variable_length_inputs"):
-    config_lib.require(not getattr(message, name), flag, path, f"{name} is not supported: rows are never padded")
+    flag_error.require(not getattr(message, name), flag, path, f"{name} is not supported: rows are never padded")
   given = {name: getattr(message, name).value for name in
            ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "num_batch_threads")
            if message.HasField(name)}
   for name, value in given.items():
     least = 0 if name == "batch_timeout_micros" else 1
-    config_lib.require(value >= least, flag, path, f"{name} must be at least {least}")
+    flag_error.require(value >= least, flag, path, f"{name} must be at least {least}")
   if "batch_timeout_micros" in given:
     given["batch_timeout_seconds"] = 1e-6 * given.pop("batch_timeout_micros")
   return batch_settings.BatchSettings(**given)
@@ -91,6 +93,8 @@ def check_models(configs: Sequence) -> None:
   """Raises StatusError, in tensorflow_model_server's words, unless the list of ModelConfigs can be served."""
   names = set()
   for config in configs:
+    if "/" in config.name or ":" in config.name:  # REST could not name it
+      raise status.invalid(f"Illegal model name {config.name}: it must not contain / or :")
     if config.name in names:
       raise status.invalid(f"Illegal to list model {config.name} multiple times in config list")
     names.add(config.name)
@@ -122,6 +126,11 @@ class ServerConfig:
   max_message_bytes: int
   threads: int
   max_queued_requests: int
+  max_rows: int
+  max_values: int
+  max_held_bytes: int
+  http_limits: http_limits.Limits
+  has_cors: bool
   intra_op_threads: int
   inter_op_threads: int
   poll_seconds: float
@@ -132,7 +141,7 @@ class ServerConfig:
 class _Parser(argparse.ArgumentParser):
 
   def error(self, message):
-    raise config_lib.ConfigError(message)
+    raise flag_error.FlagError(message)
 
 
 def _boolean(text: str) -> bool:
@@ -144,10 +153,10 @@ def _boolean(text: str) -> bool:
 
 
 def _parser() -> argparse.ArgumentParser:
-  parser = _Parser(prog="export/server.py", allow_abbrev=False,
+  parser = _Parser(prog="serving/server.py", allow_abbrev=False,
                    description="Serves SavedModels over gRPC and REST, as tensorflow_model_server does.")
   add = parser.add_argument
-  add("--model_name", default="default")
+  add("--model_name", default="stic", help="that clients ask for; serving/client.py by default for this one")
   add("--model_base_path", help="folder with a numbered folder for each version")
   add("--model_config_file", help="text ModelServerConfig with several models, instead of the two flags above")
   add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all")
@@ -163,6 +172,13 @@ def _parser() -> argparse.ArgumentParser:
   add("--max_message_bytes", type=int, default=64 << 20, help="largest request, and largest input once spelt out")
   add("--grpc_max_threads", type=int, default=64, help="requests worked on, or waiting in a batch, at a time")
   add("--max_queued_requests", type=int, default=256, help="requests that may wait for one of these threads")
+  add("--max_request_rows", type=int, default=1024, help="rows of a request, batched or not")
+  add("--rest_api_enable_cors_support", type=_boolean, nargs="?", const=True, default=False)
+  add("--rest_api_max_values", type=int, default=1_000_000, help="values in the JSON of a request")
+  add("--rest_api_max_held_bytes", type=int, default=256 << 20, help="bytes of all bodies that wait for their answers")
+  add("--rest_api_max_connections", type=int, default=512)
+  add("--rest_api_header_seconds", type=float, default=10.0, help="for the head of a request to arrive")
+  add("--rest_api_idle_seconds", type=float, default=60.0, help="between two requests of a connection")
   add("--tensorflow_intra_op_parallelism", type=int, default=0, help="0 for the number of cores")
   add("--tensorflow_inter_op_parallelism", type=int, default=0, help="0 for the number of cores")
   add("--file_system_poll_wait_seconds", type=float, default=1.0)
@@ -176,46 +192,66 @@ def _models(values) -> List[model_server_config_pb2.ModelConfig]:
     message = _read_text_proto("model_config_file", values.model_config_file,
                                model_server_config_pb2.ModelServerConfig())
     models = list(message.model_config_list.config)
-    config_lib.require(bool(models), "model_config_file", values.model_config_file, "must list models")
+    flag_error.require(bool(models), "model_config_file", values.model_config_file, "must list models")
   else:
-    config_lib.require(bool(values.model_base_path), "model_base_path", values.model_base_path or "",
+    flag_error.require(bool(values.model_base_path), "model_base_path", values.model_base_path or "",
                        "give a folder, or --model_config_file")
-    config_lib.require(bool(values.model_name), "model_name", "", "must not be empty")
+    flag_error.require(bool(values.model_name), "model_name", "", "must not be empty")
     models = [model_server_config_pb2.ModelConfig(name=values.model_name, model_platform="tensorflow",
                                                   base_path=os.path.abspath(values.model_base_path))]
   try:
     check_models(models)
   except status.StatusError as problem:
-    raise config_lib.ConfigError(f"--model_config_file={values.model_config_file}: {problem.message}") from problem
+    flag = "model_config_file" if values.model_config_file else "model_name"
+    raise flag_error.FlagError(f"--{flag}={getattr(values, flag)}: {problem.message}") from problem
   return models
 
 
 def _check_numbers(values) -> None:
   for name in ("port", "rest_port"):
     port = getattr(values, name)
-    config_lib.require(port is None or 0 <= port <= 65535, name, port, "must be in [0, 65535]")
-  config_lib.require(not values.port or values.port != values.rest_port, "rest_port", values.rest_port,
+    flag_error.require(port is None or 0 <= port <= 65535, name, port, "must be in [0, 65535]")
+  flag_error.require(not values.port or values.port != values.rest_port, "rest_port", values.rest_port,
                      "must differ from --port")
-  for name in ("rest_api_timeout_in_ms", "grpc_max_threads", "max_message_bytes"):
-    config_lib.require(getattr(values, name) >= 1, name, getattr(values, name), "must be at least 1")
-  config_lib.require(values.max_message_bytes < 1 << 31, "max_message_bytes", values.max_message_bytes,
+  for name in ("rest_api_timeout_in_ms", "grpc_max_threads", "max_message_bytes", "max_request_rows",
+               "rest_api_max_values", "rest_api_max_held_bytes", "rest_api_max_connections"):
+    flag_error.require(getattr(values, name) >= 1, name, getattr(values, name), "must be at least 1")
+  flag_error.require(values.max_message_bytes < 1 << 31, "max_message_bytes", values.max_message_bytes,
                      "must be below 2 GiB, protobuf's limit")
   for name in ("max_queued_requests", "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism",
                "drain_seconds"):
-    config_lib.require(getattr(values, name) >= 0, name, getattr(values, name), "must be at least 0")
-  poll = values.file_system_poll_wait_seconds
-  config_lib.require(0 < poll < float("inf"), "file_system_poll_wait_seconds", poll, "must be a finite number above 0")
+    flag_error.require(getattr(values, name) >= 0, name, getattr(values, name), "must be at least 0")
+  for name in ("file_system_poll_wait_seconds", "rest_api_header_seconds", "rest_api_idle_seconds"):
+    seconds = getattr(values, name)
+    flag_error.require(0 < seconds < float("inf"), name, seconds, "must be a finite number above 0")
+
+
+def _check_tls(values) -> None:
+  """Raises FlagError unless OpenSSL takes the files, which gRPC would only refuse once everything is loaded."""
+  context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+  if values.ssl_key_file:
+    try:
+      context.load_cert_chain(values.ssl_cert_file, values.ssl_key_file, password="")  # or it would ask for one
+    except (ssl.SSLError, ValueError) as problem:
+      raise flag_error.FlagError(f"--ssl_key_file={values.ssl_key_file}: no key (PEM, without a password) of "
+                                 f"--ssl_cert_file={values.ssl_cert_file} ({problem})") from problem
+  if values.ssl_client_ca_file:
+    try:
+      context.load_verify_locations(values.ssl_client_ca_file)
+    except (ssl.SSLError, ValueError) as problem:
+      raise flag_error.FlagError(f"--ssl_client_ca_file={values.ssl_client_ca_file}: no certificates (PEM) "
+                                 f"({problem})") from problem
 
 
 def from_flags(arguments: Sequence[str]) -> ServerConfig:
   """The configuration of a command line.
 
   Raises:
-    ConfigError: one line that names the flag and what is allowed.
+    FlagError: one line that names the flag and what is allowed.
   """
   values = _parser().parse_args(arguments)
   _check_numbers(values)
-  config_lib.require(values.enable_batching or not values.batching_parameters_file, "batching_parameters_file",
+  flag_error.require(values.enable_batching or not values.batching_parameters_file, "batching_parameters_file",
                      values.batching_parameters_file, "goes with --enable_batching")
   batching = None
   if values.enable_batching:
@@ -226,15 +262,16 @@ def from_flags(arguments: Sequence[str]) -> ServerConfig:
     monitoring = _read_text_proto("monitoring_config_file", values.monitoring_config_file,
                                   _message_class("MonitoringConfig")())
     if monitoring.prometheus_config.enable:
-      config_lib.require(values.rest_port is not None, "monitoring_config_file", values.monitoring_config_file,
+      flag_error.require(values.rest_port is not None, "monitoring_config_file", values.monitoring_config_file,
                          "needs --rest_port, where the metrics are")
       prometheus_path = monitoring.prometheus_config.path or PROMETHEUS_PATH
-  config_lib.require(bool(values.ssl_key_file) == bool(values.ssl_cert_file), "ssl_key_file", values.ssl_key_file or "",
+  flag_error.require(bool(values.ssl_key_file) == bool(values.ssl_cert_file), "ssl_key_file", values.ssl_key_file or "",
                      "goes with --ssl_cert_file")
-  config_lib.require(bool(values.ssl_key_file) or not values.ssl_client_ca_file, "ssl_client_ca_file",
+  flag_error.require(bool(values.ssl_key_file) or not values.ssl_client_ca_file, "ssl_client_ca_file",
                      values.ssl_client_ca_file, "goes with --ssl_key_file and --ssl_cert_file")
   pems = {name: _read(name, path) if (path := getattr(values, name)) else None
           for name in ("ssl_key_file", "ssl_cert_file", "ssl_client_ca_file")}
+  _check_tls(values)
   return ServerConfig(
       models=_models(values), host=values.host, port=values.port, rest_port=values.rest_port,
       rest_timeout_seconds=values.rest_api_timeout_in_ms / 1000, batching=batching, prometheus_path=prometheus_path,
@@ -242,6 +279,11 @@ def from_flags(arguments: Sequence[str]) -> ServerConfig:
       tls_client_authority=pems["ssl_client_ca_file"],
       tls_files=(values.ssl_cert_file, values.ssl_key_file, values.ssl_client_ca_file) if values.ssl_key_file else None,
       max_message_bytes=values.max_message_bytes, threads=values.grpc_max_threads,
-      max_queued_requests=values.max_queued_requests, intra_op_threads=values.tensorflow_intra_op_parallelism,
+      max_queued_requests=values.max_queued_requests, max_rows=values.max_request_rows,
+      max_values=values.rest_api_max_values, max_held_bytes=values.rest_api_max_held_bytes,
+      http_limits=http_limits.Limits(
+          connections=values.rest_api_max_connections, header_seconds=values.rest_api_header_seconds,
+          idle_seconds=values.rest_api_idle_seconds),
+      has_cors=values.rest_api_enable_cors_support, intra_op_threads=values.tensorflow_intra_op_parallelism,
       inter_op_threads=values.tensorflow_inter_op_parallelism, poll_seconds=values.file_system_poll_wait_seconds,
       drain_seconds=values.drain_seconds, has_health_service=values.enable_grpc_healthcheck_service)

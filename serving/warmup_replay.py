@@ -7,9 +7,10 @@ import grpc
 import tensorflow as tf
 from tensorflow_serving.apis import prediction_log_pb2
 
-from export import classify
-from export import predict
-from export import status
+from serving import deadline as deadline_lib
+from serving import predict
+from serving import status
+from serving import tensor_protos
 
 REQUESTS_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 MOST_RECORDS = 1000
@@ -43,11 +44,9 @@ def replay(servable, run: predict.Run) -> int:
   for log in _records(path):
     kind = log.WhichOneof("log_type")
     if kind == "predict_log":
-      predict.predict(servable, log.predict_log.request, run)
-    elif kind == "classify_log":
-      classify.classify(servable, log.classify_log.request, run)
-    elif kind == "regress_log":
-      classify.regress(servable, log.regress_log.request, run)
+      request = log.predict_log.request
+      predict.predict(servable, request.model_spec.signature_name or predict.DEFAULT_SIGNATURE, request.inputs,
+                      tensor_protos.to_array, request.output_filter, run, deadline_lib.Deadline())
     else:
       raise status.StatusError(grpc.StatusCode.UNIMPLEMENTED, f"Unsupported log_type for warmup: {kind}")
     count += 1

@@ -5,13 +5,13 @@ at a deadline and converts what it is fed; the session's own run takes the array
 refused in the runtime's words, and stops at its own `RunOptions.timeout_in_ms`, each call by itself.
 """
 
-from typing import Dict, List, Mapping, Optional, Sequence
+from typing import Dict, List, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.client import pywrap_tf_session
 
-from export import status
+from serving import status
 
 # RunOptions counts milliseconds in an int64, gRPC's "no deadline" is centuries away.
 _LONGEST_TIMEOUT = 1e9
@@ -48,11 +48,11 @@ class SessionRunner:
       raise
 
   def run(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str],
-          timeout: Optional[float] = None) -> List[np.ndarray]:
+          timeout: float = float("inf")) -> List[np.ndarray]:
     """Computes the tensors named `fetches` from the arrays by tensor name.
 
     Args:
-      timeout: seconds after which the computation stops; None for never.
+      timeout: seconds after which the computation stops; infinity for never.
 
     Raises:
       StatusError: the runtime's own code and message; DEADLINE_EXCEEDED after `timeout`.
@@ -64,7 +64,7 @@ class SessionRunner:
       raise status.invalid(f"Tensor {problem.args[0]}, specified in either feed_devices or fetch_devices was not found "
                            "in the Graph") from None
     options = None
-    if timeout is not None and timeout < _LONGEST_TIMEOUT:
+    if timeout < _LONGEST_TIMEOUT:
       if timeout <= 0:
         raise status.timed_out()
       run_options = tf.compat.v1.RunOptions(timeout_in_ms=max(1, round(1000 * timeout)))

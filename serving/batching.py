@@ -2,6 +2,10 @@
 
 Requests are merged where version, tensors fed, tensors fetched, dtypes and shapes but the first dimension agree. Rows
 keep their order and none is added: a model whose rows are independent answers as without merging.
+
+What waits runs as soon as a thread is free. It waits longer only for clients that were answered together a moment ago,
+who tend to come back together: until as many requests are there again, for batch_timeout_micros at most. So a client
+that is alone never waits.
 """
 
 import collections
@@ -12,9 +16,10 @@ from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple
 import grpc
 import numpy as np
 
-from export import batch_settings
-from export import metrics
-from export import status
+from serving import batch_settings
+from serving import deadline as deadline_lib
+from serving import metrics
+from serving import status
 
 _BATCH_SIZES = metrics.Histogram(":tensorflow:serving:batching_session:processed_batch_size", (), metrics.SIZES)
 _DELAYS = metrics.Histogram(":tensorflow:serving:batching_session:queuing_latency", (), metrics.MICROSECONDS)
@@ -23,7 +28,7 @@ _DELAYS = metrics.Histogram(":tensorflow:serving:batching_session:queuing_latenc
 class _Task:
   """A request that waits."""
 
-  def __init__(self, feeds: Mapping[str, np.ndarray], rows: int, deadline: Optional[float]):
+  def __init__(self, feeds: Mapping[str, np.ndarray], rows: int, deadline: deadline_lib.Deadline):
     self.feeds = feeds
     self.rows = rows
     self.deadline = deadline
@@ -31,9 +36,6 @@ class _Task:
     self.done = threading.Event()
     self.outputs: List[np.ndarray] = []
     self.error: Optional[status.StatusError] = None
-
-  def is_late(self, now: float) -> bool:
-    return self.deadline is not None and self.deadline <= now
 
   def finish(self, outputs=(), error: Optional[status.StatusError] = None) -> None:
     self.outputs, self.error = list(outputs), error
@@ -74,6 +76,8 @@ class Batcher:
     self._changed = threading.Condition()
     self._queues: Dict[Tuple, collections.deque] = {}
     self._waiting_rows = 0
+    # By queue: how many requests its last batch answered, and until when their clients are waited for.
+    self._expected: Dict[Tuple, Tuple[int, float]] = {}
     self._is_closing = False
     self._threads = [threading.Thread(target=self._work, name=f"batch-{number}", daemon=True)
                      for number in range(settings.num_batch_threads)]
@@ -81,7 +85,7 @@ class Batcher:
       thread.start()
 
   def run(self, servable, feeds: Mapping[str, np.ndarray], fetches: Sequence[str],
-          deadline: Optional[float]) -> List[np.ndarray]:
+          deadline: deadline_lib.Deadline) -> List[np.ndarray]:
     """As SessionRunner.run, together with what else waits.
 
     Raises:
@@ -90,7 +94,7 @@ class Batcher:
     task = _Task(feeds, _batch_size(feeds), deadline)
     self._enqueue((servable, tuple(fetches), tuple(
         (name, array.dtype.str, array.shape[1:]) for name, array in feeds.items())), task)
-    if not task.done.wait(None if deadline is None else max(0.0, deadline - time.monotonic())):
+    if not task.done.wait(deadline.timeout()):
       raise status.timed_out()
     if task.error:
       raise task.error
@@ -112,17 +116,16 @@ class Batcher:
       queue = self._queues.setdefault(key, collections.deque())
       queue.append(task)
       self._waiting_rows += task.rows
-      # In between, nothing is due earlier than the batch threads know.
-      if len(queue) == 1 or sum(one.rows for one in queue) >= most:
-        self._changed.notify()
+      self._changed.notify()
 
   def _ready_key(self) -> Tuple[Optional[Tuple], Optional[float]]:
     """(the queue that has waited longest among those to run now, None) or (None, seconds until one will be)."""
     now, first_due, found = time.monotonic(), None, None
     for key, tasks in self._queues.items():
-      due = tasks[0].enqueued + self._settings.batch_timeout_seconds
-      if self._is_closing or sum(task.rows for task in tasks) >= self._settings.max_batch_size:
-        due = min(due, now)
+      count, due = self._expected.get(key, (0, now))
+      is_full = sum(task.rows for task in tasks) >= self._settings.max_batch_size
+      if self._is_closing or is_full or len(tasks) >= count:
+        due = now
       if due <= now and (found is None or tasks[0].enqueued < self._queues[found][0].enqueued):
         found = key
       first_due = due if first_due is None else min(first_due, due)
@@ -163,20 +166,29 @@ class Batcher:
         for task in tasks:
           if not task.done.is_set():
             task.finish(error=error)
+      self._expect(batch[0], len(tasks))
+
+  def _expect(self, key: Tuple, count: int) -> None:
+    """Notes that `count` requests have just been answered."""
+    now = time.monotonic()
+    with self._changed:
+      self._expected = {other: one for other, one in self._expected.items() if one[1] > now}
+      if count > 1:
+        self._expected[key] = count, now + self._settings.batch_timeout_seconds
 
   def _run_batch(self, servable, fetches: Tuple[str, ...], tasks: List[_Task]) -> None:
     now = time.monotonic()
+    late = [task for task in tasks if task.deadline.is_over()]
     for task in tasks:
       _DELAYS.add((), 1e6 * (now - task.enqueued))
-      if task.is_late(now):
-        task.finish(error=status.timed_out())
-    tasks = [task for task in tasks if not task.is_late(now)]
+    for task in late:
+      task.finish(error=status.timed_out())
+    tasks = [task for task in tasks if task not in late]
     if not tasks:
       return
     _BATCH_SIZES.add((), sum(task.rows for task in tasks))
     # The run goes on for as long as any of them waits; those with earlier deadlines have gone by then.
-    deadlines = [task.deadline for task in tasks]
-    deadline = None if None in deadlines else max(deadlines)
+    deadline = max((task.deadline for task in tasks), key=lambda one: one.at)
     merged = tasks[0].feeds if len(tasks) == 1 else {
         name: np.concatenate([task.feeds[name] for task in tasks]) for name in tasks[0].feeds}
     try:

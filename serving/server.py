@@ -1,6 +1,6 @@
 """Entry point: serves SavedModels over gRPC and REST as tensorflow_model_server does, without its binary.
 
-    python export/server.py --model_name=stic --model_base_path=M/stic --port=8500 --rest_port=8501
+    python serving/server.py --model_name=stic --model_base_path=M/stic --port=8500 --rest_port=8501
 
 Exit codes: 0 after SIGTERM or SIGINT, 2 for a wrong flag, 1 for anything else. docs/serving.md has the rest.
 """
@@ -13,11 +13,13 @@ import sys
 import threading
 from typing import Callable, Optional
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+if not __package__:  # run as a file of a checkout, which then takes the place of this file's folder
+  sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from export import server_config  # noqa: E402
-from stic_tf.config import ConfigError  # noqa: E402
+from serving import flag_error  # noqa: E402
+from serving import ports  # noqa: E402
+from serving import server_config  # noqa: E402
 
 _LOG = logging.getLogger("server")
 
@@ -31,16 +33,21 @@ def serve(settings: server_config.ServerConfig, stop: threading.Event,
 
   Raises:
     StatusError: a model has only versions that cannot be loaded.
-    OSError or RuntimeError: an address cannot be had.
+    FlagError: an address cannot be had.
   """
+  # Taken first: what is in the way of listening is said before anything is loaded.
+  listener = ports.reserve("port", settings.host, settings.port) if settings.port else None
+  rest_listener = None if settings.rest_port is None else ports.reserve("rest_port", settings.host, settings.rest_port)
+  _LOG.info("Starting ModelServer: loading TensorFlow ...")
   # Imported only now: a wrong flag is answered before TensorFlow has loaded.
-  from export import batching
-  from export import model_api
-  from export import rest
-  from export import services
-  from export import session_runner
-  from export import versions
-  from export import warmup_replay
+  from serving import batching
+  from serving import grpc_server as grpc_lib
+  from serving import model_api
+  from serving import rest
+  from serving import rest_server as rest_lib
+  from serving import session_runner
+  from serving import versions
+  from serving import warmup_replay
 
   def load(name: str, version: int, path: str) -> versions.Servable:
     runner = session_runner.SessionRunner(path, settings.intra_op_threads, settings.inter_op_threads)
@@ -55,16 +62,16 @@ def serve(settings: server_config.ServerConfig, stop: threading.Event,
 
   manager = versions.VersionManager(load, settings.poll_seconds)
   batcher = batching.Batcher(settings.batching, model_api.run_alone) if settings.batching else None
-  api = model_api.ModelApi(manager, batcher.run if batcher else model_api.run_alone, settings.max_message_bytes)
-  rest_server = None
-  if settings.rest_port is not None:
-    rest_api = rest.RestApi(api, settings.rest_timeout_seconds, settings.prometheus_path)
-    rest_server = rest.RestServer(rest_api, settings)
-  grpc_server = services.GrpcServer(api, settings)
+  api = model_api.ModelApi(manager, batcher.run if batcher else model_api.run_alone, settings.max_message_bytes,
+                           settings.max_rows)
+  rest_server = rest_lib.RestServer(rest.RestApp(api, settings), rest_listener, settings) if rest_listener else None
+  grpc_server = grpc_lib.GrpcServer(api, settings)
   manager.start()
   try:
     if not _wait_for_models(manager, settings, stop):
       return
+    if listener:
+      listener.close()  # for gRPC, which binds by itself
     port = grpc_server.start()
     _LOG.info("Running ModelServer at %s:%d ...", settings.host, port)
     if rest_server:
@@ -76,9 +83,11 @@ def serve(settings: server_config.ServerConfig, stop: threading.Event,
     # Said when new calls are refused, so that who reads it can count on that.
     _LOG.info("Shutting down: waiting for requests under way, %g s at most", settings.drain_seconds)
     if rest_server:
-      rest_server.stop(settings.drain_seconds)
+      rest_server.stop()
     drained.wait()
   finally:
+    for one in filter(None, (listener, rest_listener)):
+      one.close()
     manager.stop()
     if batcher:
       batcher.close()
@@ -114,7 +123,7 @@ def main() -> None:
   code = 0
   try:
     serve(server_config.from_flags(sys.argv[1:]), stop)
-  except ConfigError as problem:
+  except flag_error.FlagError as problem:
     print("error: " + " ".join(str(problem).split()), file=sys.stderr)
     code = 2
   except Exception as problem:

@@ -1,0 +1,247 @@
+"""REST as HTTP: connections, chunks, gzip, CORS, and the limits that slow, silent and greedy clients meet."""
+
+import gzip
+import http.client
+import json
+import socket
+import time
+import tracemalloc
+from concurrent import futures
+
+import numpy as np
+import pytest
+
+from serving import rest_json
+from tests.serving import running_server
+from tests.serving import small_models
+
+_BODY = json.dumps({"inputs": [1.0]}).encode()
+_ANSWER = {"outputs": {"y": [2.0], "z": [2.0]}}
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory, version_folder):
+  """A client of a server with small limits, and CORS."""
+  base = tmp_path_factory.mktemp("limited")
+  small_models.copy(version_folder, str(base / "1"))
+  with running_server.in_process(
+      "--model_name=m", f"--model_base_path={base}", "--max_message_bytes=1000000", "--rest_api_max_values=1000",
+      "--rest_api_max_held_bytes=1500000", "--rest_api_max_connections=20", "--rest_api_header_seconds=1",
+      "--rest_api_idle_seconds=1", "--rest_api_timeout_in_ms=2000", "--max_request_rows=100",
+      "--rest_api_enable_cors_support", "--grpc_max_threads=2", "--max_queued_requests=2") as client:
+    yield client
+
+
+def _address(client):
+  host, port = client.rest.split("//")[1].split(":")
+  return host, int(port)
+
+
+def _connection(client) -> http.client.HTTPConnection:
+  return http.client.HTTPConnection(*_address(client), timeout=30)
+
+
+def _post(connection, body=_BODY, headers=(), **options):
+  """(status, parsed answer, headers) of a predict request over a connection that stays."""
+  connection.request("POST", "/v1/models/m:predict", body, dict(headers), **options)
+  response = connection.getresponse()
+  return response.status, json.loads(response.read()), response.headers
+
+
+def _raw(client, data: bytes) -> socket.socket:
+  one = socket.create_connection(_address(client), timeout=30)
+  one.sendall(data)
+  return one
+
+
+def _rest_of(one: socket.socket) -> bytes:
+  """All that comes until the server ends the connection."""
+  data = b""
+  try:
+    while part := one.recv(1 << 16):
+      data += part
+  except ConnectionResetError:
+    pass
+  return data
+
+
+def test_a_connection_is_kept(limited):
+  connection = _connection(limited)
+  for _ in range(3):
+    status, answer, headers = _post(connection)
+    own = connection.sock.getsockname()
+    assert (status, answer) == (200, _ANSWER) and headers.get("Connection") != "close"
+    assert connection.sock.getsockname() == own
+
+
+def test_chunks_and_gzip(limited):
+  packed = {"Content-Encoding": "gzip"}
+  connection = _connection(limited)
+  assert _post(connection, iter([_BODY[:5], _BODY[5:]]), encode_chunked=True)[:2] == (200, _ANSWER)
+  assert _post(connection, gzip.compress(_BODY), packed)[:2] == (200, _ANSWER)
+  assert _post(connection, iter([gzip.compress(_BODY)]), packed, encode_chunked=True)[:2] == (200, _ANSWER)
+
+
+@pytest.mark.parametrize("body, status, message", [
+    (_BODY, 400, "the body is not gzip"), (gzip.compress(_BODY)[:-4], 400, "not one whole gzip stream"),
+    (gzip.compress(_BODY) + b"more", 400, "not one whole gzip stream"),
+    (gzip.compress(b" " * 50_000_000), 413, "at most 1000000 bytes")], ids=["plain", "cut", "more", "bomb"])
+def test_gzip_that_is_refused(limited, body, status, message):
+  got, answer, _ = _post(_connection(limited), body, {"Content-Encoding": "gzip"})
+  assert got == status and message in answer["error"]
+
+
+def test_cors(limited, served):
+  connection = _connection(limited)
+  connection.request("OPTIONS", "/v1/models/m:predict", headers={"Origin": "http://x"})
+  response = connection.getresponse()
+  expected = {"Access-Control-Allow-Origin": "*", "Access-Control-Allow-Methods": "POST, GET",
+              "Access-Control-Allow-Headers": "Content-Type"}
+  assert response.status == 200 and not response.read()
+  assert {name: response.headers[name] for name in expected} == expected
+  assert _post(connection)[2]["Access-Control-Allow-Origin"] == "*"
+  for one, headers in ((connection, {}), (_connection(served), {"Origin": "http://x"})):
+    one.request("OPTIONS", "/v1/models/m:predict", headers=headers)
+    response = one.getresponse()
+    assert response.status == 400
+    assert json.load(response)["error"] == "Malformed request: OPTIONS /v1/models/m:predict"
+  assert "Access-Control-Allow-Origin" not in _post(_connection(served))[2]
+
+
+@pytest.mark.parametrize("text", [
+    b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"x" * 70_000, b"GET / HTTP/1.1\r\n\r\n",
+    b"GET //[ HTTP/1.1\r\nHost: h\r\n\r\n", b"BREW / HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"POST /v1/models/m:predict HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nz\r\n",
+    b"GET /v1/models/m/versions/" + b"9" * 5000 + b" HTTP/1.1\r\nHost: h\r\n\r\n",
+    b"GET /v1/models/%ff%00 HTTP/1.1\r\nHost: h\r\n\r\n"], ids=lambda text: text[:12].decode())
+def test_errors_are_json(limited, text):
+  with _raw(limited, text) as one:
+    head, _, body = _rest_of(one).partition(b"\r\n\r\n")
+  assert head.startswith(b"HTTP/1.1 4") and b"application/json" in head.lower()
+  assert list(json.loads(body)) == ["error"]
+
+
+@pytest.mark.parametrize("first, rest", [
+    (b"", b""), (b"POST /v1", b"x"), (b"GET /v1/models/m HTTP/1.1\r\nA: ", b"x"),
+    (b"POST /v1/models/m:predict HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n", b" "),
+    (b"POST /v1/models/m:predict HTTP/1.1\r\nHost: h\r\nContent-Length: 9999999\r\n\r\n", b" "),
+    (b"POST /v1/models/m:predict HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+], ids=["silent", "line", "header", "body", "refused body", "chunks"])
+def test_a_slow_client_has_a_total_time(limited, first, rest):
+  """A byte every now and then buys no more: fails with a limit on the pause between two bytes."""
+  start = time.monotonic()
+  with _raw(limited, first) as one:
+    one.settimeout(0.3)
+    while time.monotonic() < start + 20:
+      try:
+        one.sendall(rest)
+        if not one.recv(1 << 16):
+          break
+      except socket.timeout:
+        continue
+      except OSError:
+        break
+  assert 0.5 < time.monotonic() - start < 10
+
+
+def test_an_idle_connection_ends(limited):
+  connection = _connection(limited)
+  assert _post(connection)[0] == 200
+  assert not connection.sock.recv(1)
+
+
+@pytest.mark.parametrize("data", [
+    b"", b"POST /v1/models/m:predict HTTP/1.1\r\nContent-",
+    b"POST /v1/models/m:predict HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n "], ids=["silent", "head", "body"])
+def test_slow_clients_hold_nobody_up(limited, data):
+  """Three times as many of them as there may be connections: those that have been slow longest make room."""
+  slow = []
+  for _ in range(60):
+    slow.append(_raw(limited, data))
+    assert _post(_connection(limited))[:2] == (200, _ANSWER)
+  for one in slow:
+    one.close()
+
+
+@pytest.mark.parametrize("body, status, message", [
+    (b" " * 1_000_001, 413, "at most 1000000 bytes"),
+    (b'{"inputs": [' + b"1," * 1001 + b"1]}", 413, "at most 1000 values"),
+    (json.dumps({"inputs": [0.0] * 101}).encode(), 400, "Task size 101 is larger than maximum input batch size 100"),
+], ids=["bytes", "values", "rows"])
+def test_limits_of_a_request(limited, body, status, message):
+  signature = b'{"signature_name": "pair", "inputs": {"x": %s, "w": %s}}'
+  if status == 400:
+    body = signature % ((json.dumps([0.0] * 101).encode(),) * 2)
+  got, answer, _ = _post(_connection(limited), body)
+  assert got == status and message in answer["error"]
+
+
+def test_all_bodies_together_have_a_limit(limited):
+  head = b"POST /v1/models/m:predict HTTP/1.1\r\nHost: h\r\nContent-Length: 900000\r\n\r\n"
+  with _raw(limited, head + b" " * 899_999) as first:
+    time.sleep(0.2)
+    with _raw(limited, head + b" " * 899_999) as second:
+      assert second.recv(100).startswith(b"HTTP/1.1 503")
+    first.sendall(b" ")
+    assert first.recv(100).startswith(b"HTTP/1.1 400")
+  assert _post(_connection(limited))[0] == 200
+
+
+def test_requests_beyond_the_queue_are_refused(limited):
+  endless = json.dumps({"signature_name": "loop", "instances": [small_models.FOREVER]}).encode()
+  with futures.ThreadPoolExecutor(8) as pool:
+    statuses = list(pool.map(lambda _: _post(_connection(limited), endless)[0], range(8)))
+  assert set(statuses) == {504, 429} and statuses.count(429) == 4
+
+
+def test_a_client_that_leaves_is_not_answered(limited, monkeypatch):
+  """What waits for a thread when its client leaves is never run."""
+  endless = json.dumps({"signature_name": "loop", "instances": [small_models.FOREVER]}).encode()
+  seen = []
+  parse = rest_json.parse
+  monkeypatch.setattr(rest_json, "parse", lambda body: seen.append(bytes(body)) or parse(body))
+  with futures.ThreadPoolExecutor(2) as pool:
+    busy = [pool.submit(_post, _connection(limited), endless) for _ in range(2)]
+    running_server.wait_until(lambda: len(seen) == 2, "two that hold the threads")
+    left = _connection(limited)
+    left.request("POST", "/v1/models/m:predict", _BODY)
+    time.sleep(0.2)
+    left.close()
+    assert [future.result()[0] for future in busy] == [504, 504]
+  assert _post(_connection(limited), json.dumps({"inputs": 7}).encode())[0] == 200
+  assert _BODY not in seen
+
+
+def test_a_number_costs_little():
+  """At most 0.3 µs of processor time, where ranges were once asked for number by number (15 µs)."""
+  class Info:
+    class tensor_shape:
+      unknown_rank = False
+      dim = [type("Dim", (), {"size": size}) for size in (-1, 64, 64, 3)]
+    dtype = 4
+
+  pixels = np.random.default_rng(0).integers(0, 256, [8, 64, 64, 3], np.uint8)
+  body = json.dumps({"inputs": pixels.tolist()}).encode()
+  seconds = []
+  for _ in range(5):
+    start = time.process_time()
+    array = rest_json._array("x", rest_json.parse(body)["inputs"], Info)
+    seconds.append(time.process_time() - start)
+  np.testing.assert_array_equal(array, pixels)
+  assert min(seconds) / pixels.size < 0.3e-6
+
+
+def test_a_wrong_shape_is_refused_before_its_values_are_read():
+  class Info:
+    class tensor_shape:
+      unknown_rank = False
+      dim = [type("Dim", (), {"size": size}) for size in (-1, 8)]
+    dtype = 1
+
+  value = [[0.5] * 9] * 100_000
+  tracemalloc.start()
+  with pytest.raises(Exception, match=r"Shape of input x \[100000,9\] is not compatible"):
+    rest_json._array("x", value, Info)
+  _, most = tracemalloc.get_traced_memory()
+  tracemalloc.stop()
+  assert most < 100_000
