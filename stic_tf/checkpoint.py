@@ -1,4 +1,4 @@
-"""One checkpoint of a run: arrays by the names of their variables and a JSON description, in one .npz without pickle."""
+"""One checkpoint of a run: arrays by the names of their variables and a JSON description, an .npz without pickle."""
 
 import json
 import os
@@ -67,8 +67,8 @@ def read(path: str) -> Tuple[Dict[str, np.ndarray], dict]:
     raise ConfigError(f"{path} is no checkpoint of this project: it lacks a description. Take it out of the folder")
   made_in = description.pop("format", 1)
   if made_in != FORMAT:
-    raise ConfigError(f"{path} has checkpoint format {made_in}, and this version reads format {FORMAT}: use the version "
-                      "that made it, or train again into another --run_dir")
+    raise ConfigError(f"{path} has checkpoint format {made_in}, and this version reads format {FORMAT}: use the "
+                      "version that made it, or train again into another --run_dir")
   return arrays, description
 
 

@@ -14,7 +14,8 @@ from stic_tf import checkpoint
 from stic_tf import config as config_lib
 
 ARRAYS = {"network/stem/kernel": np.arange(600, dtype=np.float32).reshape(20, 30),
-          "counters": np.array([1, 2], np.int64), "pool/images": np.zeros([0, 8, 8, 1], np.float32), "spectrum": np.ones([3], np.complex64)}
+          "counters": np.array([1, 2], np.int64), "pool/images": np.zeros([0, 8, 8, 1], np.float32),
+          "spectrum": np.ones([3], np.complex64)}
 DESCRIPTION = {"dataset": "digits", "rows": [{"pass": 1, "fid": None, "name": "ä"}]}
 
 
