@@ -17,18 +17,18 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-
-from benchmarks import measure  # noqa: E402
-from stic_tf import config as config_lib  # noqa: E402
-from stic_tf import drawing_classifier  # noqa: E402
-from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
-from stic_tf.datasets import pixel_range  # noqa: E402
 from stic_tf.models import build  # noqa: E402
 from stic_tf.sampler import canvas  # noqa: E402
 from stic_tf.sampler import drawing  # noqa: E402
 from stic_tf.sampler import gram  # noqa: E402
 from stic_tf.sampler import target as target_lib  # noqa: E402
 from stic_tf.self_analysis import recurrence  # noqa: E402
+
+from benchmarks import measure  # noqa: E402
+from stic_tf import config as config_lib  # noqa: E402
+from stic_tf import drawing_classifier  # noqa: E402
+from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
+from stic_tf.datasets import pixel_range  # noqa: E402
 
 CLASSES = (10, 1000, 10000)
 _DATASET = "imagenet_resized/64x64"

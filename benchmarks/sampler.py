@@ -17,16 +17,16 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-
-from benchmarks import measure  # noqa: E402
-from benchmarks import torch_child  # noqa: E402
-from stic_tf import config as config_lib  # noqa: E402
-from stic_tf import drawing_classifier  # noqa: E402
 from stic_tf.models import build  # noqa: E402
 from stic_tf.sampler import canvas  # noqa: E402
 from stic_tf.sampler import gram  # noqa: E402
 from stic_tf.sampler import random as random_lib  # noqa: E402
 from stic_tf.sampler import target as target_lib  # noqa: E402
+
+from benchmarks import measure  # noqa: E402
+from benchmarks import torch_child  # noqa: E402
+from stic_tf import config as config_lib  # noqa: E402
+from stic_tf import drawing_classifier  # noqa: E402
 
 NUM_CLASSES = 10
 _NOISE_LEVEL = 0.3

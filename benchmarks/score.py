@@ -16,12 +16,12 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-
-from benchmarks import measure  # noqa: E402
-from stic_tf import config as config_lib  # noqa: E402
 from stic_tf.models import build  # noqa: E402
 from stic_tf.self_analysis import losses  # noqa: E402
 from stic_tf.self_analysis import score_learner  # noqa: E402
+
+from benchmarks import measure  # noqa: E402
+from stic_tf import config as config_lib  # noqa: E402
 
 _CLASSES = 10
 _BFLOAT16 = "auto_mixed_precision_onednn_bfloat16"

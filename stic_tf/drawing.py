@@ -39,7 +39,8 @@ def normalise(class_weights: tf.Tensor, seeds: tf.Tensor, num_steps, temperature
   def a_row_each(value, dtype):
     return tf.broadcast_to(tf.cast(value, dtype), [count])
 
-  return Request(tf.convert_to_tensor(class_weights), tf.convert_to_tensor(seeds), a_row_each(num_steps, tf.int32), a_row_each(temperature, tf.float32),
+  return Request(tf.convert_to_tensor(class_weights), tf.convert_to_tensor(seeds), a_row_each(num_steps, tf.int32),
+                 a_row_each(temperature, tf.float32),
                  a_row_each(step_size, tf.float32), canvas, num_frames)
 
 

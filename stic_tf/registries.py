@@ -10,18 +10,20 @@ from typing import Any, Callable, Tuple, Union
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-  """A part: where it is defined, and the settings (fields or whole parts of config.RunConfig) that only some parts read.
+  """A part: where it is defined, and the settings that it reads and others of its kind may not.
 
   Attributes:
     target: "module:name", imported when first asked for, or the object itself.
     reads: names of the settings that it reads.
     network: of a system, the name that --network=auto stands for; "" where the image's size decides.
+    suffix: of a system, what the default name of its run folder adds to that of the data set.
     sampler_names: of a system, the kernels that it draws with; none named: all.
   """
 
   target: Union[str, Callable]
   reads: Tuple[str, ...] = ()
   network: str = ""
+  suffix: str = ""
   sampler_names: Tuple[str, ...] = ()
 
 
@@ -71,5 +73,6 @@ SOLVERS = Registry(
 # (config.RunConfig, networks, image_shape, class_names, seed) -> systems.base.System.
 SYSTEMS = Registry(
     stic=Entry("stic_tf.systems.stic:STIC", ("walk",)),
-    attentive=Entry("stic_tf.systems.attentive:AttentiveSTIC", ("walk", "strokes"), "attentive"),
-    score=Entry("stic_tf.systems.score:ScoreSTIC", ("score",), "energy", ("grmala", "unadjusted")))
+    attentive=Entry("stic_tf.systems.attentive:AttentiveSTIC", ("walk", "strokes"), "attentive", "_attentive"),
+    score=Entry("stic_tf.systems.score:ScoreSTIC", ("score",), "energy", "_score",
+                ("grmala", "unadjusted")))

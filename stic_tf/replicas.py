@@ -56,7 +56,8 @@ def distributed(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset):
 
   def divide(*batch):
     parts = tf.nest.map_structure(
-        lambda value: tf.reshape(value, tf.concat([[count, tf.shape(value)[0] // count], tf.shape(value)[1:]], 0)), batch)
+        lambda value: tf.reshape(value, tf.concat([[count, tf.shape(value)[0] // count], tf.shape(value)[1:]], 0)),
+        batch)
     return parts[0] if len(parts) == 1 else parts
 
   options = tf.data.Options()

@@ -1,8 +1,8 @@
 """Sums whose rounding the graph's optimiser cannot change.
 
-TensorFlow makes one operation of a sum of three tensors, and sorts its terms by their names, which differ between a live
-and an exported graph: the last bit of a chain, and with it an accept test, would depend on it. It leaves products and
-differences alone.
+TensorFlow makes one operation of a sum of three tensors, and sorts its terms by their names, which differ between a
+live and an exported graph: the last bit of a chain, and with it an accept test, would depend on it. It leaves products
+and differences alone.
 """
 
 import tensorflow as tf

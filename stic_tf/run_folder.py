@@ -6,6 +6,8 @@ from typing import Dict, List, Optional
 
 from stic_tf import atomic_file
 from stic_tf import config as config_lib
+from stic_tf import registries
+
 
 class RunFolder:
   """Paths and files of one run. Nothing is written before `claim`."""
@@ -78,6 +80,5 @@ class RunFolder:
 
 
 def default_path(dataset: str, model: str) -> str:
-  """runs/<dataset>, runs/<dataset>_<model> for other models than the default one."""
-  name = dataset.replace("/", "_")
-  return os.path.join("runs", name if model == config_lib.RunConfig.model else f"{name}_{model}")
+  """runs/<dataset>, with what the system adds."""
+  return os.path.join("runs", dataset.replace("/", "_") + registries.SYSTEMS[model].suffix)

@@ -11,14 +11,32 @@ import tokenize
 
 import pytest
 
+from stic_tf import registries
+
 # resolve(): under Bazel this file is a link into the checkout, and the checkout is what these tests are about.
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# Each may import only what stands before it. "base" is the modules that lie in stic_tf/ itself: config and its like.
-LAYERS = ("base", "datasets", "models", "sampler", "self_analysis", "metrics")
-FOLDERS = LAYERS[1:]
+# Data flows one way: each may import what is named behind it. "base" is the modules that lie in stic_tf/ itself, config
+# and its like; "api" is drawing_classifier.py, which talks to a system by its interface alone. mcmc/ and diffusion/
+# take functions, never a network.
+ALLOWED = {
+    "base": set(),
+    "datasets": {"base"},
+    "networks": {"base", "datasets"},
+    "preconditioners": {"base"},
+    "targets": {"base", "preconditioners"},
+    "mcmc": {"base"},
+    "diffusion": {"base", "targets", "mcmc"},
+    "training": {"base", "datasets"},
+    "api": {"base", "datasets"},
+    "systems": {"base", "datasets", "networks", "preconditioners", "targets", "mcmc", "diffusion", "training", "api"},
+    "metrics": {"base", "datasets"},
+}
+LAYERS = tuple(ALLOWED)
+FOLDERS = tuple(layer for layer in LAYERS if layer not in ("base", "api"))
+API_MODULES = ("drawing_classifier",)
 # The public API: modules of stic_tf/ that stand on top of all folders.
-TOP_MODULES = ("__init__", "drawing_classifier", "loading", "provenance")
+TOP_MODULES = ("__init__", "loading", "provenance")
 SCRIPTS = ("trainers", "export", "serving", "benchmarks")
 # What the client is made of, which runs without TensorFlow and uses a few base modules. The rest of serving/ is the
 # server, which needs nothing of the library.
@@ -26,8 +44,6 @@ CLIENT_FILES = ("serving/client.py", "serving/drawing_client.py", "serving/pictu
 # What both use.
 SHARED_FILES = ("serving/api_protos.py", "serving/tensor_protos.py")
 
-ALLOWED = {layer: set(LAYERS[:place]) for place, layer in enumerate(LAYERS)}
-ALLOWED["sampler"].remove("models")  # it takes functions, never a network
 ALLOWED["stic_tf"] = set(LAYERS)
 ALLOWED["trainers"] = {*LAYERS, "stic_tf"}
 ALLOWED["export"] = {*LAYERS, "stic_tf"}
@@ -40,7 +56,10 @@ FORBIDDEN = {
     "": ("tensorflow.python", "tensorflow.compat.v1", "keras.src"),
     "stic_tf/": ("absl", "argparse", "sys.argv"),
     "stic_tf/config.py": ("tensorflow", "keras"),
-    "stic_tf/sampler/": ("keras", "tensorflow.keras", "tensorflow_addons"),
+    "stic_tf/registries.py": ("tensorflow", "keras"),
+    "stic_tf/mcmc/": ("keras", "tensorflow.keras", "tensorflow_addons"),
+    "stic_tf/diffusion/": ("keras", "tensorflow.keras", "tensorflow_addons"),
+    "stic_tf/targets/": ("keras", "tensorflow.keras", "tensorflow_addons"),
 }
 FORBIDDEN.update({path: ("tensorflow", "tensorflow_serving", "keras", "absl", "tqdm")
                   for path in (*CLIENT_FILES, *SHARED_FILES)})
@@ -61,22 +80,24 @@ def sources():
 
 
 def layer_of_file(path: str):
-  """stic_tf/models/build.py -> models, stic_tf/config.py -> base, trainers/main.py -> trainers; None: no place."""
+  """stic_tf/networks/build.py -> networks, stic_tf/config.py -> base, trainers/main.py -> trainers; None: no place."""
   parts = pathlib.PurePosixPath(path).with_suffix("").parts
   if parts[0] != "stic_tf":
     return parts[0]
   if len(parts) == 2:
-    return "stic_tf" if parts[1] in TOP_MODULES else "base"
+    return "stic_tf" if parts[1] in TOP_MODULES else "api" if parts[1] in API_MODULES else "base"
   return parts[1] if parts[1] in FOLDERS else None
 
 
 def layer_of_module(name: str):
-  """stic_tf.models.build -> models, stic_tf.config -> base, stic_tf.load -> stic_tf; None for what is not ours."""
+  """stic_tf.networks.build -> networks, stic_tf.config -> base, stic_tf.load -> stic_tf; None for what is not ours."""
   parts = name.split(".")
   if parts[0] != "stic_tf":
     return parts[0] if parts[0] in (*SCRIPTS, "tests") else None
   if len(parts) > 1 and parts[1] in FOLDERS:
     return parts[1]
+  if len(parts) > 1 and parts[1] in API_MODULES:
+    return "api"
   is_base = len(parts) > 1 and parts[1] not in TOP_MODULES and (ROOT / "stic_tf" / f"{parts[1]}.py").is_file()
   return "base" if is_base else "stic_tf"
 
@@ -184,19 +205,20 @@ def test_files_keep_the_house_rules():
 
 @pytest.mark.parametrize("path, source, complaint", [
     ("stic_tf/grid.py", "from stic_tf.datasets import catalog", "base may not import datasets"),
-    ("stic_tf/grid.py", "from stic_tf import drawing_classifier", "base may not import stic_tf"),
-    ("stic_tf/datasets/x.py", "from stic_tf.models import build", "datasets may not import models"),
+    ("stic_tf/grid.py", "from stic_tf import loading", "base may not import stic_tf"),
+    ("stic_tf/datasets/x.py", "from stic_tf.networks import build", "datasets may not import networks"),
     ("stic_tf/datasets/x.py", "from stic_tf import config, metrics", "datasets may not import metrics"),
-    ("stic_tf/datasets/x.py", "from ..sampler import chain", "datasets may not import sampler"),
-    ("stic_tf/datasets/x.py", "from .. import sampler", "datasets may not import sampler"),
-    ("stic_tf/models/x.py", "def late():\n  import stic_tf.metrics.frechet", "models may not import metrics"),
-    ("stic_tf/models/x.py", "importlib.import_module('stic_tf.metrics')", "models may not import metrics"),
-    ("stic_tf/sampler/x.py", "import stic_tf.models as networks", "sampler may not import models"),
-    ("stic_tf/self_analysis/x.py", "import stic_tf", "self_analysis may not import stic_tf"),
-    ("stic_tf/self_analysis/x.py", "from stic_tf.metrics import frechet", "self_analysis may not import metrics"),
+    ("stic_tf/datasets/x.py", "from ..mcmc import run", "datasets may not import mcmc"),
+    ("stic_tf/datasets/x.py", "from .. import mcmc", "datasets may not import mcmc"),
+    ("stic_tf/networks/x.py", "def late():\n  import stic_tf.metrics.frechet", "networks may not import metrics"),
+    ("stic_tf/networks/x.py", "importlib.import_module('stic_tf.metrics')", "networks may not import metrics"),
+    ("stic_tf/mcmc/x.py", "import stic_tf.networks as networks", "mcmc may not import networks"),
+    ("stic_tf/systems/x.py", "import stic_tf", "systems may not import stic_tf"),
+    ("stic_tf/systems/x.py", "from stic_tf.metrics import frechet", "systems may not import metrics"),
     ("stic_tf/metrics/x.py", "from stic_tf import load", "metrics may not import stic_tf"),
     ("stic_tf/metrics/x.py", "from trainers import flags", "metrics may not import trainers"),
-    ("stic_tf/drawing_classifier.py", "from export import client", "stic_tf may not import export"),
+    ("stic_tf/drawing_classifier.py", "from stic_tf.systems import base", "api may not import systems"),
+    ("stic_tf/loading.py", "from export import client", "stic_tf may not import export"),
     ("trainers/x.py", "from export import warmup", "trainers may not import export"),
     ("export/x.py", "import trainers.checkpointing", "export may not import trainers"),
     ("export/x.py", "from tests import goldens", "export may not import tests"),
@@ -207,12 +229,12 @@ def test_files_keep_the_house_rules():
     ("serving/x.py", "from stic_tf import config", "the server may not import base"),
     ("stic_tf/drawings/x.py", "", "the layout has no such folder"),
     ("stic_tf/config.py", "import tensorflow as tf", "may not use tensorflow"),
-    ("stic_tf/sampler/x.py", "import tensorflow as tf\ntf.keras.Model()", "may not use tensorflow.keras"),
-    ("stic_tf/sampler/x.py", "from tensorflow import keras", "may not use tensorflow.keras"),
-    ("stic_tf/models/x.py", "from absl import flags", "may not use absl"),
-    ("stic_tf/models/x.py", "def width():\n  return FLAGS.width", "may not use FLAGS"),
-    ("stic_tf/models/x.py", "import sys\nname = sys.argv[1]", "may not use sys.argv"),
-    ("stic_tf/models/x.py", "from tensorflow.python.ops import nn", "may not use tensorflow.python"),
+    ("stic_tf/mcmc/x.py", "import tensorflow as tf\ntf.keras.Model()", "may not use tensorflow.keras"),
+    ("stic_tf/mcmc/x.py", "from tensorflow import keras", "may not use tensorflow.keras"),
+    ("stic_tf/networks/x.py", "from absl import flags", "may not use absl"),
+    ("stic_tf/networks/x.py", "def width():\n  return FLAGS.width", "may not use FLAGS"),
+    ("stic_tf/networks/x.py", "import sys\nname = sys.argv[1]", "may not use sys.argv"),
+    ("stic_tf/networks/x.py", "from tensorflow.python.ops import nn", "may not use tensorflow.python"),
     ("serving/x.py", "import tensorflow.compat.v1 as tf1", "may not use tensorflow.compat.v1"),
     ("trainers/x.py", "import tensorflow as tf\ntf.compat.v1.Session()", "may not use tensorflow.compat.v1"),
 ])
@@ -222,10 +244,10 @@ def test_a_wrong_import_is_found(path, source, complaint):
 
 @pytest.mark.parametrize("path, source", [
     ("stic_tf/grid.py", "from stic_tf import config\nimport tensorflow as tf"),
-    ("stic_tf/self_analysis/x.py", "from stic_tf import config, models\nfrom . import losses"),
-    ("stic_tf/self_analysis/x.py", "import stic_tf.sampler.gram"),
-    ("stic_tf/sampler/x.py", "import tensorflow as tf\nfrom stic_tf.sampler import gram\ntf.math.log(1.0)"),
-    ("stic_tf/__init__.py", "from stic_tf.drawing_classifier import load"),
+    ("stic_tf/systems/x.py", "from stic_tf import config, networks\nfrom . import base"),
+    ("stic_tf/systems/x.py", "import stic_tf.mcmc.mala"),
+    ("stic_tf/mcmc/x.py", "import tensorflow as tf\nfrom stic_tf.mcmc import mala\ntf.math.log(1.0)"),
+    ("stic_tf/__init__.py", "from stic_tf.loading import load"),
     ("serving/client.py", "from stic_tf import config\nfrom serving import drawing_client"),
     ("trainers/x.py", "from absl import flags\nimport stic_tf\nfrom trainers import run_folder\nflags.FLAGS"),
 ])
@@ -234,14 +256,14 @@ def test_a_right_import_is_not(path, source):
 
 
 @pytest.mark.parametrize("path, source, complaint", [
-    ("stic_tf/models/utils.py", "", "named after what it does"),
-    ("stic_tf/models/x.py", "pass\n" * 401, "401 lines, at most 400"),
+    ("stic_tf/networks/utils.py", "", "named after what it does"),
+    ("stic_tf/networks/x.py", "pass\n" * 401, "401 lines, at most 400"),
     ("trainers/main.py", "pass\n" * 71, "71 lines, at most 70"),
-    ("stic_tf/models/x.py", "def width():\n    return 1\n", "x.py:2: indent by two spaces"),
+    ("stic_tf/networks/x.py", "def width():\n    return 1\n", "x.py:2: indent by two spaces"),
 ])
 def test_a_broken_house_rule_is_found(path, source, complaint):
   assert any(complaint in text for text in file_complaints(path, source))
-  assert not file_complaints("stic_tf/models/x.py", "def width():\n  if True:\n    return 1\n" + "pass\n" * 397)
+  assert not file_complaints("stic_tf/networks/x.py", "def width():\n  if True:\n    return 1\n" + "pass\n" * 397)
 
 
 def build_rules(package: str, text: str):
@@ -261,8 +283,8 @@ def _full_label(package: str, label: str) -> str:
 
 
 def label_of_layer(layer: str) -> str:
-  """ "models" -> "//stic_tf/models:models"."""
-  if layer in ("base", "stic_tf"):
+  """ "networks" -> "//stic_tf/networks:networks"."""
+  if layer in ("base", "api", "stic_tf"):
     return f"//stic_tf:{layer}"
   return f"//{'stic_tf/' if layer in FOLDERS else ''}{layer}:{layer}"
 
@@ -289,17 +311,80 @@ def test_every_folder_has_a_build_file():
   assert not [folder for folder in sorted(folders) if not (ROOT / folder / "BUILD").is_file()]
 
 
+# What tests need beside what their layer may import: GRMALA is a kernel of mcmc/ on a density of targets/, and a user's
+# way with a system ends in an export.
+FURTHER_TEST_DEPS = {"mcmc": {"//stic_tf/targets:targets"}, "systems": {"//export:export", "//stic_tf:stic_tf"}}
+
+
 @pytest.mark.parametrize("layer", FOLDERS)
 def test_a_folder_is_tested_with_its_own_target_only(layer):
   # Then the sandbox holds what the layer may import and nothing else.
   rules = build_rules(f"tests/{layer}", (ROOT / "tests" / layer / "BUILD").read_text())
-  assert rules == {("pytest_folder", layer): {label_of_layer(layer), "//tests:support"}}
+  wanted = {label_of_layer(layer), "//tests:support", *FURTHER_TEST_DEPS.get(layer, ())}
+  assert rules == {("pytest_folder", layer): wanted}
 
 
 def test_a_wrong_dependency_is_found():
-  text = 'py_library(name = "models", deps = ["//stic_tf/datasets", "//stic_tf/metrics"])'
-  assert dependency_complaints("models", text) == [
-      "stic_tf/models/BUILD: models lacks //stic_tf:base",
-      "stic_tf/models/BUILD: models may not depend on //stic_tf/metrics:metrics",
+  text = 'py_library(name = "networks", deps = ["//stic_tf/datasets", "//stic_tf/metrics"])'
+  assert dependency_complaints("networks", text) == [
+      "stic_tf/networks/BUILD: networks lacks //stic_tf:base",
+      "stic_tf/networks/BUILD: networks may not depend on //stic_tf/metrics:metrics",
   ]
-  assert dependency_complaints("models", "") == ["stic_tf/models/BUILD: no py_library named models"]
+  assert dependency_complaints("networks", "") == ["stic_tf/networks/BUILD: no py_library named networks"]
+
+
+# ---- no dispatch on kind ----
+
+# Where rooms are joined: nothing here asks which part it has. A part is found in a registry and asked by its interface.
+JOINING = ("stic_tf/drawing_classifier.py", "stic_tf/drawing.py", "stic_tf/loading.py", "stic_tf/checkpoint.py",
+           "stic_tf/run_folder.py", "stic_tf/config.py", "stic_tf/systems/base.py", "stic_tf/systems/build.py",
+           "stic_tf/networks/build.py", "stic_tf/mcmc/run.py", "stic_tf/diffusion/predictor_corrector.py",
+           "stic_tf/training/", "trainers/", "export/")
+# JEM's SGLD and its coordinates go together, and GRMALA and strokes: rules about pairs of settings, in the one place
+# where settings are checked.
+PAIRS_OF_SETTINGS = {"stic_tf/config.py": {"jem_sgld", "pixels", "grmala"}}
+PARTS = (registries.SYSTEMS, registries.NETWORKS, registries.KERNELS, registries.SOLVERS)
+OUR_CLASSES = {entry.target.split(":")[1] for registry in PARTS for entry in registry.values()} | {
+    "System", "Kernel", "Solver", "EnergyPrecond", "Strokes", "WholeImages", "Annealing"}
+
+
+def dispatch_complaints(path: str, source: str):
+  """Where a source of the joining layer asks for the kind of a part: by class, or by comparing with a name of one."""
+  names = {name for registry in PARTS for name in registry} - PAIRS_OF_SETTINGS.get(path, set()) - {"none"}
+  found = set()
+  for node in ast.walk(ast.parse(source)):
+    if isinstance(node, ast.Call) and _dotted(node.func) in ("isinstance", "issubclass", "type"):
+      kinds = {(_dotted(kind) or "").split(".")[-1] for argument in node.args[1:] for kind in ast.walk(argument)}
+      found.update((node.lineno, f"asks for the class {kind}") for kind in kinds & OUR_CLASSES)
+    literals = []
+    if isinstance(node, ast.Compare):
+      literals = [part for side in (node.left, *node.comparators) for part in ast.walk(side)]
+      sides = {(_dotted(side) or "").split(".")[-1] for side in (node.left, *node.comparators)}
+      if sides & {"model", "kind"} and any(isinstance(operator, (ast.Eq, ast.NotEq)) for operator in node.ops):
+        found.add((node.lineno, "asks which model it is"))
+    elif isinstance(node, ast.Call) and (_dotted(node.func) or "").endswith((".startswith", ".endswith")):
+      literals = [part for argument in node.args for part in ast.walk(argument)]
+    found.update((node.lineno, f"compares with the name {part.value}") for part in literals
+                 if isinstance(part, ast.Constant) and part.value in names)
+  return [f"{path}:{line}: {text}" for line, text in sorted(found)]
+
+
+def test_nothing_asks_which_system_it_is():
+  complaints = [text for path in sources() if path.startswith(JOINING)
+                for text in dispatch_complaints(path, (ROOT / path).read_text())]
+  assert not complaints, "\n".join(complaints)
+
+
+@pytest.mark.parametrize("source", [
+    "if isinstance(system, ScoreSTIC): pass", "if isinstance(network, (a.B, precond.EnergyPrecond)): pass",
+    "if config.model == name: pass", "if self.system.kind != other: pass", "grid = 4 if name == 'attentive' else 0",
+    "if config.model in ('stic', 'attentive'): pass", "if 'heun' == predictor: pass",
+    "if name.startswith('score'): pass",
+])
+def test_a_dispatch_on_kind_is_found(source):
+  assert dispatch_complaints("trainers/x.py", source)
+
+
+def test_what_is_no_dispatch_is_not():
+  source = "if isinstance(x, tf.Tensor) and name == 'auto' and part in registries.SYSTEMS: load('score')"
+  assert not dispatch_complaints("trainers/x.py", source)

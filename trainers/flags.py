@@ -12,8 +12,8 @@ from stic_tf.datasets import catalog
 MODES = ("train", "evaluate", "sample")
 _HELP = {
     "model": "Which system: " + ", ".join(registries.SYSTEMS) + ".",
-    "network": "One of " + ", ".join(registries.NETWORKS) + ", or auto: the system's own, for stic small below 32 pixels "
-               "and wide_resnet from there.",
+    "network": "One of " + ", ".join(registries.NETWORKS) + ", or auto: the system's own, for stic small below 32 "
+               "pixels and wide_resnet from there.",
     "width": "Channels of the small and the attentive network, and of the first resolution of the energy network.",
     "depth": "Depth of the wide residual network, 6n + 4.",
     "widen": "Width factor of the wide residual network.",
@@ -53,13 +53,14 @@ _HELP = {
     "ema_decay": "Decay of the weights' moving average, which draws and answers.",
     "mixup_alpha": "Mixup weights are Beta(alpha, alpha); 0 for none.",
     "divergence_bound": "A logit beyond this rolls the training back to the last checkpoint.",
-    "mixed_precision": "The network's layers compute in bfloat16; weights, energies, losses and accept tests stay float32.",
+    "mixed_precision": "The network's layers compute in bfloat16; weights, energies, losses and accept tests stay "
+                       "float32.",
     "jit": "Compile the training's chains with XLA; for GPUs.",
     "sigma_min": "score: the last noise level of a drawing, and the least that is trained.",
     "sigma_max": "score: the first noise level of a drawing, and the largest that is trained.",
     "rho": "score: how the --num_steps levels lie between the two (EDM); larger puts more of them low.",
-    "predictor": "score: what carries a drawing from level to level: heun (two evaluations a level), dpm_solver_pp (one), "
-                 "or none, which leaves that to the corrector.",
+    "predictor": "score: what carries a drawing from level to level: heun (two evaluations a level), dpm_solver_pp "
+                 "(one), or none, which leaves that to the corrector.",
     "corrector_steps": "score: GRMALA steps at each level.",
     "guidance": "score: weight of f_w - log sum exp f in drawing; 0 for none, -1 for the class-free density.",
     "correction": "score: weight of the real/fake head's log density ratio in drawing; 0 for none.",
@@ -89,8 +90,8 @@ def _define() -> None:
   flags.DEFINE_integer("seed", 0, "Seed of everything random; in sample mode that of the drawings.")
   flags.DEFINE_integer("num_replicas", 0, "Replicas for training and sampling: GPUs, else logical CPUs; 0 for all GPUs "
                                           "or one CPU.")
-  flags.DEFINE_integer("updates_per_call", 1, "Updates that one call of the compiled training makes; its logs are fetched "
-                                              "once. Never changes a number.")
+  flags.DEFINE_integer("updates_per_call", 1, "Updates that one call of the compiled training makes; its logs are "
+                                              "fetched once. Never changes a number.")
   flags.DEFINE_float("checkpoint_minutes", 10.0, "Minutes between checkpoints within a pass; 0 for none.")
   flags.DEFINE_integer("num_samples", 1000, "Fresh drawings that the final metrics are computed on.")
   flags.DEFINE_integer("pass_samples", 500, "Fresh drawings that a pass's metrics are computed on.")

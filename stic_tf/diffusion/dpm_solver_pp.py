@@ -1,4 +1,4 @@
-"""DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): second order from the denoised images of two levels, one evaluation each.
+"""DPM-Solver++(2M) (Lu et al. 2022, algorithm 2): second order from two denoised images.
 
 With λ = -ln σ and h = λ_level - λ_before it is exact for a denoised image that is linear in λ:
 x ← (σ_level/σ_before) x + (1 - e^-h) D', D' = D + h/(2 h_prev) (D - D_prev). The first step is first order.

@@ -1,4 +1,4 @@
-"""Down a schedule of noise levels: a solver as predictor, an MCMC kernel as corrector at every level (Song et al. 2021).
+"""Down a schedule of noise levels: a solver as predictor, a kernel as corrector at every level (Song et al. 2021).
 
 The solver carries a sample from one noise level to the next, with an error of the step. The corrector then moves it by
 steps that leave the density of that level exactly as it is, which a score alone could not do: an accept test needs the

@@ -35,7 +35,8 @@ def small_network(image_shape: Sequence[int], num_classes: int, width: int, seed
   while hidden.shape[1] > 4:
     stage += 1
     hidden = layers.Activation("swish")(shared.convolution(width, 2, f"down_{stage}", seed=seed + 2 * stage)(hidden))
-    hidden = layers.Activation("swish")(shared.convolution(width, 1, f"conv_{stage}", seed=seed + 2 * stage + 1)(hidden))
+    hidden = layers.Activation("swish")(
+        shared.convolution(width, 1, f"conv_{stage}", seed=seed + 2 * stage + 1)(hidden))
     features.append(hidden)
   hidden = layers.Flatten()(hidden)
   initializer = keras.initializers.VarianceScaling(2.0, seed=seed + 100)

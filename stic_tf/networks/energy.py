@@ -1,4 +1,4 @@
-"""The residual trunk of Score-STIC: energies read off every resolution, conditioned on a noise level where there is one."""
+"""The residual trunk of Score-STIC: energies read off every resolution, conditioned on a noise level if any."""
 
 from typing import Sequence
 
@@ -58,7 +58,8 @@ def energy(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_cla
   readouts, features, stage = [], [], 0
   while True:
     for block in range(config.blocks):
-      hidden = _residual_block(hidden, conditioning, f"stage{stage}_block{block}", seed + 100 * (stage + 1) + 10 * block)
+      hidden = _residual_block(hidden, conditioning, f"stage{stage}_block{block}",
+                               seed + 100 * (stage + 1) + 10 * block)
     if image_shape[0] >= _ATTENTION_FROM and hidden.shape[1] <= _ATTENTION_SIDE:
       hidden = _attention(hidden, f"stage{stage}_attention", seed + 100 * (stage + 1) + 90)
     features.append(hidden)

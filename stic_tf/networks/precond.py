@@ -1,4 +1,4 @@
-"""EDM's preconditioning written as an energy: it makes any trunk a noise-conditional classifier whose logits are energies.
+"""EDM's preconditioning written as an energy: any trunk becomes a noise-conditional classifier.
 
     f_k(x, σ) = -‖x - μ‖² / (2 (σ² + σ_d²)) + (σ_d / σ) · g_k((x - μ) / √(σ² + σ_d²), ln σ / 4)
 
@@ -20,7 +20,7 @@ ANSWERS = 8
 
 
 class EnergyPrecond(keras.Model):
-  """(images [B, H, W, C], noise levels [B]) -> [class energies f [B, K]], and real/fake logits [B, K] where it has them.
+  """(images [B, H, W, C], noise levels [B]) -> [class energies f [B, K]], and real/fake logits [B, K] if any.
 
   Args:
     trunk: g. A model of the scaled image and ln σ / 4 [B], or of the scaled image alone, whose energies are then
@@ -92,8 +92,9 @@ class EnergyPrecond(keras.Model):
     return outputs[0], outputs[1] if self.has_evidence else None
 
   def answer(self, images):
-    """Class logits of images that are not noisy: log Σ_j w_j softmax_k f(x, σ_j) + Σ_j w_j log Σ_k exp f_k(x, σ_j), [B, K].
+    """Class logits [B, K] of images that are not noisy.
 
+    log Σ_j w_j softmax_k f(x, σ_j) + Σ_j w_j log Σ_k exp f_k(x, σ_j).
     Their softmax is the mixture of the levels' answers, their logsumexp the mean of the levels' log densities. Of one
     level they are its energies. Levels of weight 0 cost nothing.
     """

@@ -9,15 +9,13 @@ boundary on real images, mixtures and fakes, and moves the average of the weight
 level, step size, counters) are variables on the device, so that Keras' `fit`, strategies and callbacks work with it.
 """
 
-from typing import Callable, Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from stic_tf import checkpoint
 from stic_tf import config as config_lib
-from stic_tf import drawing as drawing_lib
 from stic_tf import drawing_classifier
 from stic_tf import registries
 from stic_tf import replicas
@@ -25,18 +23,18 @@ from stic_tf.datasets import pixel_range
 from stic_tf.mcmc import adaptation
 from stic_tf.mcmc import metropolis
 from stic_tf.preconditioners import statistics as statistics_lib
+from stic_tf.systems import drawer as drawer_lib
+from stic_tf.systems import state
 from stic_tf.training import fakes as fakes_lib
-from stic_tf.training import losses
 from stic_tf.training import passes
 from stic_tf.training import randomness as randomness_lib
 from stic_tf.training import streams as streams_lib
 
 _STATISTICS_IMAGES = 10000
-_POOL_ROWS = tuple(f"pool/{name}" for name in ("images", "labels", "shares", "passes"))
 LARGEST = "energy_bound"  # the one log that is a largest value, not a mean
 
 
-class System(keras.Model):
+class System(state.Stateful, keras.Model):
   """A classifier that draws.
 
   Args:
@@ -123,7 +121,7 @@ class System(keras.Model):
     """
     raise NotImplementedError
 
-  def drawer(self, config: config_lib.RunConfig) -> "Drawer":
+  def drawer(self, config: config_lib.RunConfig) -> drawer_lib.Drawer:
     """How the averaged network draws under the settings of a drawing, which need not be the run's own.
 
     Raises:
@@ -215,11 +213,11 @@ class System(keras.Model):
   # Keras would have every function below rewritten, for half of the time that a first update takes.
   @tf.autograph.experimental.do_not_convert
   def train_step(self, data):
-    """One update: advances the chains, forms fakes, re-estimates the boundary. Returns means of the logs of the pass."""
+    """One update: advances the chains, forms fakes, re-estimates the boundary; returns means of the pass's logs."""
     if self.num_replicas > 1 or not tf.inside_function():
       return self._update(data)
-    # A function of its own, kept apart: in Keras' the optimiser orders the terms of sums by their names, which in a loop
-    # over several updates are others than for one update a call.
+    # A function of its own, kept apart: in Keras' the optimiser orders the terms of sums by their names, and in a loop
+    # over several updates these are others than for one update a call.
     return tf.function(self._update, autograph=False, experimental_attributes={"_noinline": True})(data)
 
   def _update(self, data):
@@ -348,93 +346,9 @@ class System(keras.Model):
     """`DrawingClassifier.classify`."""
     return self.classifier.classify(images)
 
-  # --- variables by name ---
-
-  def own_variables(self) -> Dict[str, Dict[str, tf.Variable]]:
-    """Groups of further variables that drawing needs."""
-    return {}
-
-  def drawing_variables(self) -> Dict[str, tf.Variable]:
-    """What a classifier that only draws must hold, by name."""
-    groups = {"average": _by_name(self.average.variables), "preconditioner": self.preconditioner.named_variables(),
-              "scalars": {"step_size": self.step_size, "noise_level": self.noise_level}, **self.own_variables()}
-    return _flat(groups)
-
-  def training_variables(self) -> Dict[str, tf.Variable]:
-    """Everything a continued training needs, by name."""
-    self.prepare_training()
-    scalars = (self.updates_done, self.pass_updates, self.passes_done, self.attempt, self.learning_rate_scale,
-               self.network_evaluations, self.log_sums)
-    return {**self.drawing_variables(), **_flat({
-        "network": _by_name(self.network.variables), "optimizer": _by_name(self.optimizer.variables),
-        "chains": self.chains.named_variables(), "pool": self.pool.named_variables(),
-        "scalars": _by_name(scalars)})}
-
-  def state(self) -> Dict[str, np.ndarray]:
-    """Everything a continued training needs, as arrays by name; of the pool only the rows that hold a fake."""
-    arrays = checkpoint.collect(self.training_variables())
-    return {name: array[:len(self.pool)] if name in _POOL_ROWS else array for name, array in arrays.items()}
-
-  def load_state(self, arrays: Dict[str, np.ndarray]) -> None:
-    """Takes back what `state` gave.
-
-    Raises:
-      ValueError: an array is missing or of another shape.
-    """
-    variables = self.training_variables()
-    missing = {name: variables[name].shape[0] - len(arrays[name]) for name in _POOL_ROWS if name in arrays}
-    checkpoint.assign({**arrays, **{name: np.pad(arrays[name], [(0, rows)] + [(0, 0)] * (arrays[name].ndim - 1))
-                                    for name, rows in missing.items() if rows >= 0}}, variables)
-
-  def load_drawing_state(self, arrays: Dict[str, np.ndarray]) -> None:
-    """Of what `state` gave takes what drawing needs. Raises ValueError as `load_state`."""
-    checkpoint.assign(arrays, self.drawing_variables())
-
-
-class Drawer:
-  """How a system draws under one set of settings; in a graph of the caller's.
-
-  Attributes:
-    can_record: whether a drawing can be given with frames.
-    tile_grid: tiles a side of one that draws in strokes, else 0.
-    most_classes: how many classes it can mix.
-  """
-
-  can_record = True
-  tile_grid = 0
-  most_classes: Optional[int] = None
-
-  def draw(self, request: drawing_lib.Request) -> drawing_lib.Drawing:
-    """Draws what is asked for; nothing is checked."""
-    raise NotImplementedError
-
-  def network_evaluations(self, num_steps: int) -> int:
-    """Forward and backward passes of the network that a drawing of `num_steps` takes."""
-    raise NotImplementedError
-
-
-def weighted_losses(streams: Dict[str, tf.Tensor], logits: Callable) -> tuple:
-  """Cross-entropies of the real and the mixup stream, of a function images -> logits: two scalars."""
-  return tuple(losses.soft_cross_entropy(streams[f"{name}_labels"], logits(streams[f"{name}_images"]))
-               for name in ("real", "mixup"))
-
 
 def _scalar(value, dtype, name: str) -> tf.Variable:
   return tf.Variable(value, dtype=dtype, trainable=False, name=name)
-
-
-def _by_name(variables) -> Dict[str, tf.Variable]:
-  named = {}
-  for variable in variables:
-    name = variable.name.split(":")[0]
-    if name in named:
-      raise ValueError(f"two variables are called {name}")
-    named[name] = variable
-  return named
-
-
-def _flat(groups: Dict[str, Dict[str, tf.Variable]]) -> Dict[str, tf.Variable]:
-  return {f"{group}/{name}": variable for group, named in groups.items() for name, variable in named.items()}
 
 
 def _refuse_batch_statistics(network) -> None:

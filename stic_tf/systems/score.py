@@ -1,4 +1,4 @@
-"""Score-STIC: one network conditioned on a noise level, whose logits are class energies and whose gradient is the score.
+"""Score-STIC: one network conditioned on a noise level, whose logits are class energies.
 
 Each pass ends with fresh fakes from blank canvases, drawn by the averaged network. In the next pass they are noised as
 the real images are, and a head of the network, where it has one, learns the log ratio of the real density to theirs.
@@ -21,6 +21,7 @@ from stic_tf.mcmc import random as random_lib
 from stic_tf.networks import precond
 from stic_tf.preconditioners import build as preconditioners
 from stic_tf.systems import base
+from stic_tf.systems import drawer
 from stic_tf.targets import energies
 from stic_tf.targets import gradient as gradient_lib
 from stic_tf.training import losses
@@ -218,7 +219,7 @@ class ScoreSTIC(base.System):
     return np.concatenate(parts)[:len(images)]
 
 
-class Annealing(base.Drawer):
+class Annealing(drawer.Drawer):
   """Draws down a schedule of noise levels; a step is a level.
 
   Args:

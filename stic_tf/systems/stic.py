@@ -12,6 +12,7 @@ from stic_tf.mcmc import run as run_lib
 from stic_tf.networks import build
 from stic_tf.preconditioners import build as preconditioners
 from stic_tf.systems import base
+from stic_tf.systems import drawer
 from stic_tf.targets import class_grams as class_grams_lib
 from stic_tf.targets import density
 from stic_tf.targets import energies
@@ -158,7 +159,7 @@ class STIC(base.System):
         self.adapt_step_size(logs["acceptance_rate"], _ADAPTATION_GAIN)
 
 
-class WholeImages(base.Drawer):
+class WholeImages(drawer.Drawer):
   """Draws in whole-image steps: burn-in, the chain, one jump.
 
   Args:

@@ -1,4 +1,4 @@
-"""Solvers on a Gaussian, where the way from level to level is known: their order, their cost, and one from elsewhere."""
+"""Solvers on a Gaussian, where the way from level to level is known: their order and cost, and one from elsewhere."""
 
 import numpy as np
 import pytest

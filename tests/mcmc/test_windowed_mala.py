@@ -42,7 +42,8 @@ def test_tiles_are_chosen_with_their_probabilities():
   """50,000 choices; a probability off by 0.02 is found."""
   probabilities = np.array([0.05, 0.5, 0.15, 0.3])
   uniforms = np.random.default_rng(0).uniform(size=50000).astype(np.float32)
-  tiles = windowed_mala.choose_tile(tf.tile(tf.math.log(tf.constant(probabilities[np.newaxis], tf.float32)), [50000, 1]),
+  logarithms = tf.math.log(tf.constant(probabilities[np.newaxis], tf.float32))
+  tiles = windowed_mala.choose_tile(tf.tile(logarithms, [50000, 1]),
                               tf.constant(uniforms)).numpy()
   assert statistical.z_power(0.02 / 0.5, 50000, hypotheses=4) > 0.99
   statistical.assert_plausible(statistical.mean_p_value(np.eye(4)[tiles], probabilities))

@@ -89,7 +89,8 @@ def test_log_density_is_the_formula(variant):
     rows = (images.numpy().reshape(BATCH, -1) - target.preconditioner.mean.numpy()).astype(np.float64)
     factor = target.preconditioner.color(tf.eye(SIZE)).numpy().T.astype(np.float64)
     expected -= 0.5 * np.sum(rows * np.linalg.solve(factor @ factor.T, rows.T).T, axis=1)
-  np.testing.assert_allclose(_log_density(target, whitened, weights, temperature).numpy(), expected, rtol=1e-4, atol=1e-3)
+  np.testing.assert_allclose(_log_density(target, whitened, weights, temperature).numpy(), expected, rtol=1e-4,
+                             atol=1e-3)
 
 
 @VARIANTS
