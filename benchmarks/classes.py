@@ -17,18 +17,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from stic_tf.models import build  # noqa: E402
-from stic_tf.sampler import canvas  # noqa: E402
-from stic_tf.sampler import drawing  # noqa: E402
-from stic_tf.sampler import gram  # noqa: E402
-from stic_tf.sampler import target as target_lib  # noqa: E402
-from stic_tf.self_analysis import recurrence  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
+from stic_tf import drawing as drawing_lib  # noqa: E402
 from stic_tf import drawing_classifier  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
 from stic_tf.datasets import pixel_range  # noqa: E402
+from stic_tf.networks import build as networks  # noqa: E402
+from stic_tf.systems import build  # noqa: E402
 
 CLASSES = (10, 1000, 10000)
 _DATASET = "imagenet_resized/64x64"
@@ -39,26 +36,22 @@ _LIMIT_GIB = 2.0
 class Easel:
   """A canvas for K classes: a network, its class statistics and its strokes."""
 
-  def __init__(self, model: config_lib.ModelConfig, sampler: config_lib.SamplerConfig, num_classes: int, images,
-               batch_size: int, strokes: int):
-    shape = images.shape[1:]
-    network = build.build_network(model, shape, num_classes, seed=0)
-    self.class_grams = recurrence.make_class_grams(network, num_classes, sampler)
+  def __init__(self, config: config_lib.RunConfig, num_classes: int, images, batch_size: int, strokes: int):
+    system = build.build(config, images.shape[1:], [str(label) for label in range(num_classes)], 0,
+                         tf.distribute.get_strategy(), for_training=False)
+    system.adapt(images)
+    system.set_noise_level(_NOISE_LEVEL)
+    self.class_grams = system.class_grams
     # As after training on the real images, one a class as far as they reach.
     labels = tf.constant(np.arange(len(images[:batch_size])) % num_classes, tf.int32)
-    self.class_grams.update(build.logits_and_features(network, images[:batch_size])[1], labels)
-    preconditioner = gram.build_preconditioner(sampler.preconditioner, shape)
-    preconditioner.update(gram.ImageStatistics.fit(images), _NOISE_LEVEL)
-    energy = recurrence.make_energy(network, self.class_grams, sampler.gram_weight)
-    target = target_lib.Target(energy, preconditioner, shape)
-    windows = canvas.Strokes(tf.constant(drawing.tile_windows(shape, model.tile_grid)), sampler.sweep_every)
-    class_weights = tf.one_hot(labels, num_classes)
-    seeds = tf.constant(drawing_classifier.seed_pairs(0, batch_size))
+    self.class_grams.update(networks.logits_and_features(system.average, images[:batch_size])[1], labels)
+    drawer = system.drawer(config)
+    request = drawing_lib.normalise(tf.one_hot(labels, num_classes), drawing_classifier.seed_pairs(0, batch_size),
+                                    strokes, 1.0, _STEP_SIZE)
 
     @tf.function(autograph=False)
     def draw():
-      drawn = canvas.draw(target, class_weights, seeds, strokes, 1.0, _STEP_SIZE, _NOISE_LEVEL, strokes=windows)
-      return tf.reduce_sum(drawn.log_density)
+      return tf.reduce_sum(drawer.draw(request).log_density)
 
     self.contestant = measure.timed(draw)
 
@@ -83,14 +76,13 @@ def _parse():
 
 def _measure(arguments) -> dict:
   """The entries of the JSON. Raises ConfigError where the images are absent or a setting is out of range."""
-  model = config_lib.ModelConfig(model="attentive", width=arguments.width, tile_grid=arguments.tile_grid)
-  sampler = config_lib.SamplerConfig(gram_weight=1.0, gram_rank=arguments.gram_rank)
+  config = config_lib.RunConfig().replace(model="attentive", width=arguments.width, tile_grid=arguments.tile_grid,
+                                          gram_weight=1.0, gram_rank=arguments.gram_rank)
   measure.pin_threads(arguments.threads)
   dataset = dataset_lib.load(_DATASET, arguments.data_dir)
-  config_lib.check_canvas(model, dataset.spec.image_shape)
   images = pixel_range.from_uint8(dataset.arrays("train", limit=1000)[0]).numpy()
   circumstances = measure.circumstances(arguments.threads)
-  easels = {count: Easel(model, sampler, count, images, arguments.batch_size, arguments.strokes) for count in CLASSES}
+  easels = {count: Easel(config, count, images, arguments.batch_size, arguments.strokes) for count in CLASSES}
   times = measure.in_turns({str(count): easel.contestant for count, easel in easels.items()}, arguments.repetitions)
   wall = {count: values[:, 0] / arguments.strokes for count, values in times.items()}
   ratios = {f"stroke_k{count}_over_k10": measure.spread(wall[str(count)] / wall["10"]) for count in CLASSES[1:]}

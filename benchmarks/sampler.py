@@ -17,16 +17,19 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from stic_tf.models import build  # noqa: E402
-from stic_tf.sampler import canvas  # noqa: E402
-from stic_tf.sampler import gram  # noqa: E402
-from stic_tf.sampler import random as random_lib  # noqa: E402
-from stic_tf.sampler import target as target_lib  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
 from benchmarks import torch_child  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
 from stic_tf import drawing_classifier  # noqa: E402
+from stic_tf import registries  # noqa: E402
+from stic_tf.mcmc import random as random_lib  # noqa: E402
+from stic_tf.mcmc import run as run_lib  # noqa: E402
+from stic_tf.networks import build  # noqa: E402
+from stic_tf.preconditioners import build as preconditioners  # noqa: E402
+from stic_tf.preconditioners import statistics as statistics_lib  # noqa: E402
+from stic_tf.targets import density  # noqa: E402
+from stic_tf.targets import energies  # noqa: E402
 
 NUM_CLASSES = 10
 _NOISE_LEVEL = 0.3
@@ -46,29 +49,32 @@ def _smooth_images(count: int, size: int) -> np.ndarray:
 class Contest:
   """The contestants of one network and batch, each a number of steps long."""
 
-  def __init__(self, network_config: config_lib.ModelConfig, batch_size: int, image_size: int, steps: int):
+  def __init__(self, config: config_lib.RunConfig, batch_size: int, image_size: int, steps: int):
     self.shape = (image_size, image_size, 3)
     self.steps = steps
-    self.network = build.build_network(network_config, self.shape, NUM_CLASSES, seed=0)
+    self.network = build.build(config, self.shape, NUM_CLASSES, seed=0)
     for variable in self.network.weights:
       if variable.name.split("/")[-1].startswith("scale"):
         variable.assign(0.5)  # a branch that adds nothing would hide a wrong PyTorch port
     self.labels = np.arange(batch_size) % NUM_CLASSES
     self._class_weights = tf.one_hot(self.labels, NUM_CLASSES)
     self._seeds = tf.constant(drawing_classifier.seed_pairs(0, batch_size))
-    self._statistics = gram.ImageStatistics.fit(_smooth_images(1000, image_size))
+    self._statistics = statistics_lib.ImageStatistics.fit(_smooth_images(1000, image_size))
     self._start = tf.random.stateless_normal([batch_size, int(np.prod(self.shape))], seed=(0, 0))
 
+  def _logits(self, images):
+    return build.logits_and_features(self.network, images)[0]
+
   def _energy(self, images, class_weights):
-    return target_lib.weighted_logit(build.logits(self.network, images), class_weights)
+    return energies.weighted_logit(self._logits(images), class_weights)
 
   def logits_and_gradient(self, images: np.ndarray):
     """Logits [B, K] and the gradient of each image's own class's logit [B, H, W, C]."""
     images = tf.constant(images)
     with tf.GradientTape() as tape:
       tape.watch(images)
-      logits = build.logits(self.network, images)
-      energy = target_lib.weighted_logit(logits, self._class_weights)
+      logits = self._logits(images)
+      energy = energies.weighted_logit(logits, self._class_weights)
     return logits.numpy(), tape.gradient(energy, images).numpy()
 
   def _timed(self, function):
@@ -86,15 +92,18 @@ class Contest:
     return self._timed(run)
 
   def _preconditioner(self, name):
-    preconditioner = gram.build_preconditioner(name, self.shape)
-    preconditioner.update(self._statistics, _NOISE_LEVEL)
+    preconditioner = preconditioners.build(name, self.shape)
+    preconditioner.fit(self._statistics, _NOISE_LEVEL)
     return preconditioner
 
   def _chain(self, preconditioner, sampler="grmala", reference="gaussian"):
-    target = target_lib.Target(self._energy, preconditioner, self.shape, reference)
+    energy = energies.ClassEnergy(lambda images: build.logits_and_features(self.network, images))
+    target = density.Target(energy, preconditioner, self.shape, reference)
 
     def run(rows):
-      result = canvas.run(target, rows, self._class_weights, self._seeds, self.steps, 1.0, _STEP_SIZE, sampler=sampler)
+      evaluate = target.whitened(self._class_weights, tf.ones([len(self.labels)]))
+      kernel = registries.KERNELS.load(sampler)(evaluate, preconditioner.size)
+      result = run_lib.run(kernel, rows, self._seeds, self.steps, _STEP_SIZE)
       return tf.reduce_sum(result.state.position)
 
     return self._timed(run)
@@ -191,9 +200,9 @@ def _parse():
   parser.add_argument("--batch_size", type=int, default=64)
   parser.add_argument("--image_size", type=int, default=32, help="pixels a side")
   parser.add_argument("--network", choices=("wide_resnet", "small"), default="wide_resnet")
-  parser.add_argument("--depth", type=int, default=config_lib.ModelConfig.depth)
-  parser.add_argument("--widen", type=int, default=config_lib.ModelConfig.widen)
-  parser.add_argument("--width", type=int, default=config_lib.ModelConfig.width, help="of the small network")
+  parser.add_argument("--depth", type=int, default=config_lib.NetworkConfig.depth)
+  parser.add_argument("--widen", type=int, default=config_lib.NetworkConfig.widen)
+  parser.add_argument("--width", type=int, default=config_lib.NetworkConfig.width, help="of the small network")
   parser.add_argument("--steps", type=int, default=5, help="steps a repetition")
   parser.add_argument("--repetitions", type=int, default=20)
   parser.add_argument("--threads", type=int, default=2)
@@ -203,8 +212,8 @@ def _parse():
     if getattr(arguments, name) < 1:
       parser.error(f"--{name}={getattr(arguments, name)}: must be at least 1")
   try:
-    arguments.config = config_lib.ModelConfig(network=arguments.network, depth=arguments.depth, widen=arguments.widen,
-                                              width=arguments.width)
+    arguments.config = config_lib.RunConfig().replace(network=arguments.network, depth=arguments.depth,
+                                                      widen=arguments.widen, width=arguments.width)
     config_lib.require(arguments.network == "wide_resnet" or not arguments.compare_torch, "compare_torch", True,
                        "goes with --network=wide_resnet")
   except config_lib.ConfigError as problem:

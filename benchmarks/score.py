@@ -16,61 +16,59 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
-from stic_tf.models import build  # noqa: E402
-from stic_tf.self_analysis import losses  # noqa: E402
-from stic_tf.self_analysis import score_learner  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
+from stic_tf.systems import build  # noqa: E402
+from stic_tf.training import losses  # noqa: E402
+from stic_tf.training import randomness as randomness_lib  # noqa: E402
 
 _CLASSES = 10
 _BFLOAT16 = "auto_mixed_precision_onednn_bfloat16"
 
 
-def _learner(shape, width, blocks):
-  network, average = (build.build_network(config_lib.ModelConfig(model="score", width=width, blocks=blocks), shape,
-                                          _CLASSES, 0) for _ in range(2))
-  learner = score_learner.ScoreLearner(network, average, 1.0, 0.005, 0.999)
-  learner.compile(optimizer=keras.optimizers.Adam(1e-4, jit_compile=False))
-  learner.optimizer.build(network.trainable_variables)
-  return learner
+def _system(shape, width, blocks):
+  config = config_lib.RunConfig().replace(model="score", width=width, blocks=blocks)
+  system = build.build(config, shape, [str(label) for label in range(_CLASSES)], 0, tf.distribute.get_strategy())
+  system.compile(keras.optimizers.Adam(1e-4, jit_compile=False))
+  system.optimizer.build(system.network.trainable_variables)
+  return system
 
 
 def _batch(shape, count):
   rng = np.random.default_rng(0)
-  data = {}
-  for name, labels in (("clean", "clean_labels"), ("mixup", "mixup_labels"), ("fake", "fake_weights")):
+  data = {"fake_levels": np.exp(rng.normal(-1.2, 1.2, count)),
+          "fake_weights": np.eye(_CLASSES)[np.arange(count) % _CLASSES]}
+  for name in ("generative", "mixup", "fake"):
     data[f"{name}_images"] = rng.normal(size=(count, *shape))
-    data[f"{name}_levels"] = np.exp(rng.normal(-1.2, 1.2, count))
-    data[labels] = np.eye(_CLASSES)[np.arange(count) % _CLASSES]
-  data["noise"] = rng.normal(size=(count, *shape))
+    data[f"{name}_labels"] = np.eye(_CLASSES)[np.arange(count) % _CLASSES]
   return {name: tf.constant(value, tf.float32) for name, value in data.items()}
 
 
-def _contestants(learner, data):
-  """Functions that return a small tensor, the leanest first."""
-  network = learner.network
-  level = tf.constant(0.2)
+def _contestants(system, plain, data):
+  """Functions that return a small tensor, the leanest first; `plain` is a system that reads no fakes."""
+  network, images = system.network, data["generative_images"]
+  levels = tf.fill([len(images)], 0.2)
+  randomness = randomness_lib.Randomness(0, tf.constant(0, tf.int64), tf.constant(0, tf.int64))
 
   def classify():
     """Plain classification: cross-entropy of the network at one noise level."""
     with tf.GradientTape() as tape:
-      loss = losses.soft_cross_entropy(data["clean_labels"], build.logits(network, data["clean_images"], level))
+      loss = losses.soft_cross_entropy(data["generative_labels"], network.level_energies(images, levels)[0])
     gradients = tape.gradient(loss, network.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    learner.optimizer.apply_gradients(zip(gradients, network.trainable_variables))
+    system.optimizer.apply_gradients(zip(gradients, network.trainable_variables))
     return loss
 
   def score():
     """One network evaluation of the sampler."""
     with tf.GradientTape(watch_accessed_variables=False) as tape:
-      tape.watch(data["clean_images"])
-      energy = tf.reduce_sum(build.logits(network, data["clean_images"], level)[:, 0])
-    return tape.gradient(energy, data["clean_images"])[0, 0, 0]
+      tape.watch(images)
+      energy = tf.reduce_sum(network.level_energies(images, levels)[0][:, 0])
+    return tape.gradient(energy, images)[0, 0, 0]
 
-  without_fakes = {name: value for name, value in data.items() if not name.startswith("fake")}
   steps = {"score": score, "classification": classify,
-           "update_without_fakes": lambda: learner.train_step(without_fakes)["loss_denoising"],
-           "update": lambda: learner.train_step(data)["loss_denoising"]}
+           "update_without_fakes": lambda: plain.learn(data, randomness)["loss_denoising"],
+           "update": lambda: system.learn(data, randomness)["loss_denoising"]}
   functions = {name: tf.function(step, autograph=False) for name, step in steps.items()}
   functions["without_fakes_bfloat16"] = _in_bfloat16(tf.function(steps["update_without_fakes"], autograph=False))
   return functions
@@ -100,8 +98,9 @@ def main() -> None:
   arguments = parser.parse_args()
   measure.pin_threads(arguments.threads)
   shape = (arguments.side, arguments.side, arguments.channels)
-  learner = _learner(shape, arguments.width, arguments.blocks)
-  functions = _contestants(learner, _batch(shape, arguments.batch_size))
+  system, plain = (_system(shape, arguments.width, arguments.blocks) for _ in range(2))
+  plain.config = plain.config.replace(fakes=False)
+  functions = _contestants(system, plain, _batch(shape, arguments.batch_size))
   peak = {}
   for name, function in functions.items():
     for _ in range(2):
@@ -111,7 +110,7 @@ def main() -> None:
                            arguments.repetitions)
   base = times["classification"]
   report = {"settings": vars(arguments), **measure.circumstances(arguments.threads),
-            "parameters": int(sum(np.prod(variable.shape) for variable in learner.network.trainable_variables)),
+            "parameters": int(sum(np.prod(variable.shape) for variable in system.network.trainable_variables)),
             "ms": {name: measure.spread(1000 * rows[:, 0]) for name, rows in times.items()},
             "cpu_ms": {name: measure.spread(1000 * rows[:, 1]) for name, rows in times.items()},
             "over_classification": {name: measure.spread(rows[:, 1] / base[:, 1]) for name, rows in times.items()},

@@ -1,4 +1,4 @@
-"""The wide residual network of `stic_tf.models.convolutional` in PyTorch, with the same weights.
+"""The wide residual network of `stic_tf.networks.convolutional` in PyTorch, with the same weights.
 
 Imported only in the child process that `benchmarks/torch_sgld.py` is.
 """
