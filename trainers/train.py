@@ -39,6 +39,8 @@ def run(values, config: config_lib.RunConfig) -> None:
   strategy = replicas.make_strategy(values.num_replicas)
   config_lib.require(values.batch_size % strategy.num_replicas_in_sync == 0, "batch_size", values.batch_size,
                      f"must be a multiple of the {strategy.num_replicas_in_sync} GPUs (--num_replicas)")
+  config_lib.require(not config.training.jit or tf.config.list_physical_devices("GPU"), "jit", True,
+                     "needs a GPU: compiled by XLA for a processor, chains take twenty times as long")
   dataset = dataset_lib.load(values.dataset, values.data_dir)
   # Before anything is written, as a wrong --inception_weights shows here; and it can take long.
   evaluator = evaluate.Evaluator(values, dataset)

@@ -194,7 +194,8 @@ class System(state.Stateful, keras.Model):
     """Keras' fit: an epoch is a pass of self-analysis, `steps_per_epoch` its updates.
 
     Args:
-      x: a tf.data.Dataset of (images, labels), see `training.streams`.
+      x: a tf.data.Dataset of (images, labels), see `training.streams`. Unless `adapt` was called before, its first
+        images give the moments; one that shuffles anew each time it is read then begins its second order.
       epochs: passes.
       callbacks: run after the pass itself has begun or ended.
       num_passes: passes of the whole training where this call makes only some of them.

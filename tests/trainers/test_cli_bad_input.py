@@ -219,6 +219,7 @@ def test_a_full_disk_while_drawing(main, trained_run, tmp_path):
     (["--guidance=1"], "--guidance=1.0: is not read by --model=stic; --model=score reads it"),
     (["--model=score", "--noise_start=0.4"],
      "--noise_start=0.4: is not read by --model=score; --model=stic and attentive read it"),
+    (["--jit"], "--jit=True: needs a GPU"),
     (["--updates_per_call=0"], "--updates_per_call=0: must be at least 1"),
     (["--checkpoint_minutes=-1"], "--checkpoint_minutes=-1.0: must be at least 0"),
 ])

@@ -1,0 +1,34 @@
+"""--mixed_precision: layers in bfloat16, weights and energies in float32."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stic_tf import config as config_lib
+from stic_tf.networks import build
+from stic_tf.networks import precond
+
+
+@pytest.mark.parametrize("name", ["small", "wide_resnet", "attentive", "energy"])
+def test_layers_compute_in_bfloat16_and_energies_are_float32(name):
+  shape = (32, 32, 3) if name == "wide_resnet" else (8, 8, 1)
+  images = tf.constant(np.random.default_rng(0).normal(size=(4, *shape)), tf.float32)
+  logits = {}
+  for mixed in (False, True):
+    network = build.build(config_lib.RunConfig().replace(network=name, width=16, mixed_precision=mixed), shape, 10, 0)
+    logits[mixed] = build.logits_and_features(network, images)[0]
+    assert {variable.dtype for variable in network.variables} == {tf.float32}
+    assert logits[mixed].dtype == tf.float32
+    stem = network.get_layer("stem")
+    assert stem.compute_dtype == ("bfloat16" if mixed else "float32")
+  assert keras.mixed_precision.global_policy().name == "float32"  # a network of the user's own is left alone
+  difference = np.abs(logits[True] - logits[False]).max()
+  assert 0 < difference < 0.05 * np.abs(logits[False]).max() + 1e-3
+
+
+def test_a_preconditioned_energy_is_float32():
+  config = config_lib.RunConfig().replace(model="score", network="energy", width=16, mixed_precision=True)
+  network = precond.EnergyPrecond(build.build(config, (8, 8, 1), 10, 0, conditioned=True), (8, 8, 1), 10)
+  energies, evidence = network.level_energies(tf.ones([2, 8, 8, 1]), tf.constant([0.1, 2.0]))
+  assert energies.dtype == evidence.dtype == tf.float32
