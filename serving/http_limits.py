@@ -15,6 +15,8 @@ import h11
 import orjson
 from uvicorn.protocols.http import h11_impl
 
+_DISCARD_PAUSE = 0.05  # seconds
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -66,6 +68,14 @@ class Connection(h11_impl.H11Protocol):
       return
     super().data_received(data)
     self._watch()
+    if self._is_quiet() and self.conn.their_state is h11.SEND_BODY:
+      # The rest of a body that was refused: read, so that the client comes to read its answer, but slowly.
+      self.transport.pause_reading()
+      self.loop.call_later(_DISCARD_PAUSE, self._resume)
+
+  def _resume(self) -> None:
+    if not self.transport.is_closing():
+      self.transport.resume_reading()
 
   def on_response_complete(self) -> None:
     self._waits_since = time.monotonic()

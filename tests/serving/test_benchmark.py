@@ -26,6 +26,22 @@ def test_the_benchmark(tmp_path):
   assert report["threads"] == 1 and report["versions"]["tensorflow"] == tf.__version__ and report["device"]
 
 
+def test_rest_and_the_soak(tmp_path):
+  """Moments of both: too few for the soak to say that nothing fails, as its versions come quicker than they load."""
+  stand_in.save(str(tmp_path / "export" / "1"))
+  for name, more in (("rest", ("--repetitions=1", "--requests=64")), ("soak", ("--minutes=0.05",))):
+    out = tmp_path / f"{name}.json"
+    ended = subprocess.run(
+        [sys.executable, f"benchmarks/{name}.py", f"--export_dir={tmp_path / 'export'}", f"--out={out}", *more],
+        cwd=running_server.ROOT, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+  report = json.loads((tmp_path / "rest.json").read_text())
+  assert not report["failures"] and report["rest_over_grpc"]["median"] > 0 and report["json_ms"] > 0
+  report = json.loads((tmp_path / "soak.json").read_text())
+  assert set(report["memory_mib"]) == {"start", "middle", "start again", "end"}
+  assert min(report["requests"].values()) > 10 and report["failures"]["away"]
+
+
 def test_an_empty_export_folder_is_named(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(sys, "argv", ["serving.py", f"--export_dir={tmp_path}", "--out=x"])
   with pytest.raises(SystemExit) as caught:
