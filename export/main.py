@@ -8,7 +8,8 @@ import pathlib
 import sys
 import warnings
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+if not __package__:  # run as a file of a checkout, which then comes first
+  sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # TensorFlow Addons announces the end of its maintenance at every import.
 warnings.filterwarnings("ignore", category=UserWarning, module="tensorflow_addons")
@@ -41,5 +42,10 @@ def main(argv) -> None:
       command.fail(f"nothing was exported: {problem}", code=1)
 
 
-if __name__ == "__main__":
+def command_line() -> None:
+  """The command `stic-export`."""
   app.run(main, flags_parser=command.parser(flags.FLAGS, flags.Error))
+
+
+if __name__ == "__main__":
+  command_line()

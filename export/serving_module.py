@@ -11,7 +11,7 @@ as one, and one that fails takes the others with it. Shapes are guarded, since a
 - settings: its `defaults` in the metadata are the fields of `Settings`; there is nothing to call it for.
 
 num_steps and temperature have the run's own as `defaults` of one row, which holds for all rows of a request that leaves
-them out. A server that batches takes such a request with one row only.
+them out. tensorflow_model_server takes such a request with one row only when it batches.
 """
 
 import dataclasses

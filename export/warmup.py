@@ -1,7 +1,7 @@
 """Warm-up requests: what a server runs once while it loads a version, so that no user's request is the first.
 
 A server keeps an executor for each signature and output filter, and makes it at the first request. `CLIENT_FILTERS`
-are those that export/serving_client.py uses.
+are those that serving/drawing_client.py uses.
 """
 
 import os

@@ -9,7 +9,8 @@ import pathlib
 import sys
 import warnings
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+if not __package__:  # run as a file of a checkout, which then comes first
+  sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # TensorFlow Addons announces the end of its maintenance at every import.
 warnings.filterwarnings("ignore", category=UserWarning, module="tensorflow_addons")
@@ -43,5 +44,10 @@ def main(argv) -> None:
     sys.exit(1)
 
 
-if __name__ == "__main__":
+def command_line() -> None:
+  """The command `stic-train`."""
   app.run(main, flags_parser=command.parser(flags.FLAGS, flags.Error))
+
+
+if __name__ == "__main__":
+  command_line()
