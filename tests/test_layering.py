@@ -58,7 +58,9 @@ FORBIDDEN = {
     "stic_tf/config.py": ("tensorflow", "keras"),
     "stic_tf/registries.py": ("tensorflow", "keras"),
     "stic_tf/mcmc/": ("keras", "tensorflow.keras", "tensorflow_addons"),
-    "stic_tf/diffusion/": ("keras", "tensorflow.keras", "tensorflow_addons"),
+    # Of targets/ it takes the denoising step alone.
+    "stic_tf/diffusion/": ("keras", "tensorflow.keras", "tensorflow_addons",
+                           *(f"stic_tf.targets.{name}" for name in ("class_grams", "density", "energies"))),
     "stic_tf/targets/": ("keras", "tensorflow.keras", "tensorflow_addons"),
 }
 FORBIDDEN.update({path: ("tensorflow", "tensorflow_serving", "keras", "absl", "tqdm")
@@ -213,6 +215,7 @@ def test_files_keep_the_house_rules():
     ("stic_tf/networks/x.py", "def late():\n  import stic_tf.metrics.frechet", "networks may not import metrics"),
     ("stic_tf/networks/x.py", "importlib.import_module('stic_tf.metrics')", "networks may not import metrics"),
     ("stic_tf/mcmc/x.py", "import stic_tf.networks as networks", "mcmc may not import networks"),
+    ("stic_tf/diffusion/x.py", "from stic_tf.targets import density", "may not use stic_tf.targets.density"),
     ("stic_tf/systems/x.py", "import stic_tf", "systems may not import stic_tf"),
     ("stic_tf/systems/x.py", "from stic_tf.metrics import frechet", "systems may not import metrics"),
     ("stic_tf/metrics/x.py", "from stic_tf import load", "metrics may not import stic_tf"),
@@ -335,56 +338,63 @@ def test_a_wrong_dependency_is_found():
 
 # ---- no dispatch on kind ----
 
-# Where rooms are joined: nothing here asks which part it has. A part is found in a registry and asked by its interface.
-JOINING = ("stic_tf/drawing_classifier.py", "stic_tf/drawing.py", "stic_tf/loading.py", "stic_tf/checkpoint.py",
-           "stic_tf/run_folder.py", "stic_tf/config.py", "stic_tf/systems/base.py", "stic_tf/systems/build.py",
-           "stic_tf/networks/build.py", "stic_tf/mcmc/run.py", "stic_tf/diffusion/predictor_corrector.py",
-           "stic_tf/training/", "trainers/", "export/")
-# JEM's SGLD and its coordinates go together, and GRMALA and strokes: rules about pairs of settings, in the one place
-# where settings are checked.
-PAIRS_OF_SETTINGS = {"stic_tf/config.py": {"jem_sgld", "pixels", "grmala"}}
 PARTS = (registries.SYSTEMS, registries.NETWORKS, registries.KERNELS, registries.SOLVERS)
-OUR_CLASSES = {entry.target.split(":")[1] for registry in PARTS for entry in registry.values()} | {
-    "System", "Kernel", "Solver", "EnergyPrecond", "Strokes", "WholeImages", "Annealing"}
+TARGETS = [entry.target.split(":") for registry in PARTS for entry in registry.values()]
+# A part is found in a registry and asked by its interface, and only its own file may know what it is.
+OWN_FILES = {module.replace(".", "/") + ".py" for module, _ in TARGETS}
+# JEM's SGLD and its coordinates go together, GRMALA and strokes, a corrector and no predictor: rules about pairs of
+# settings, in the one place where settings are checked.
+PAIRS_OF_SETTINGS = {"stic_tf/config.py": {"jem_sgld", "grmala", "none"}}
+OUR_CLASSES = {name for _, name in TARGETS} | {
+    "System", "Kernel", "Solver", "Drawer", "EnergyPrecond", "Strokes", "WholeImages", "Annealing"}
+NAMES = {name for registry in PARTS for name in registry} | OUR_CLASSES
+
+
+def _last_name(node) -> str:
+  return (_dotted(node) or "").split(".")[-1]
 
 
 def dispatch_complaints(path: str, source: str):
   """Where a source of the joining layer asks for the kind of a part: by class, or by comparing with a name of one."""
-  names = {name for registry in PARTS for name in registry} - PAIRS_OF_SETTINGS.get(path, set()) - {"none"}
   found = set()
   for node in ast.walk(ast.parse(source)):
-    if isinstance(node, ast.Call) and _dotted(node.func) in ("isinstance", "issubclass", "type"):
-      kinds = {(_dotted(kind) or "").split(".")[-1] for argument in node.args[1:] for kind in ast.walk(argument)}
-      found.update((node.lineno, f"asks for the class {kind}") for kind in kinds & OUR_CLASSES)
-    literals = []
+    compared, classes = [], []
     if isinstance(node, ast.Compare):
-      literals = [part for side in (node.left, *node.comparators) for part in ast.walk(side)]
-      sides = {(_dotted(side) or "").split(".")[-1] for side in (node.left, *node.comparators)}
-      if sides & {"model", "kind"} and any(isinstance(operator, (ast.Eq, ast.NotEq)) for operator in node.ops):
+      compared = classes = [node.left, *node.comparators]
+      if {"model", "kind"} & {_last_name(side) for side in compared} and not (
+          isinstance(node.ops[0], (ast.Is, ast.IsNot)) or _dotted(compared[-1]) == "registries.SYSTEMS"):
         found.add((node.lineno, "asks which model it is"))
-    elif isinstance(node, ast.Call) and (_dotted(node.func) or "").endswith((".startswith", ".endswith")):
-      literals = [part for argument in node.args for part in ast.walk(argument)]
-    found.update((node.lineno, f"compares with the name {part.value}") for part in literals
-                 if isinstance(part, ast.Constant) and part.value in names)
+    elif isinstance(node, ast.Call) and _last_name(node.func) in ("isinstance", "issubclass"):
+      classes = node.args[1:]
+    elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+      compared = node.args if node.func.attr in ("startswith", "endswith") else [node.func.value]
+    elif isinstance(node, ast.Subscript):
+      compared = [node.value]  # of a dictionary that is written out there
+    found.update((node.lineno, f"compares with the name {part.value}") for side in compared for part in ast.walk(side)
+                 if isinstance(part, ast.Constant) and part.value in NAMES - PAIRS_OF_SETTINGS.get(path, set()))
+    found.update((node.lineno, f"asks for the class {_last_name(part)}") for side in classes for part in ast.walk(side)
+                 if _last_name(part) in OUR_CLASSES)
   return [f"{path}:{line}: {text}" for line, text in sorted(found)]
 
 
 def test_nothing_asks_which_system_it_is():
-  complaints = [text for path in sources() if path.startswith(JOINING)
-                for text in dispatch_complaints(path, (ROOT / path).read_text())]
+  joining = {path for path in sources() if path.startswith(("stic_tf/", "trainers/", "export/"))} - OWN_FILES
+  complaints = [text for path in sorted(joining) for text in dispatch_complaints(path, (ROOT / path).read_text())]
   assert not complaints, "\n".join(complaints)
 
 
 @pytest.mark.parametrize("source", [
     "if isinstance(system, ScoreSTIC): pass", "if isinstance(network, (a.B, precond.EnergyPrecond)): pass",
+    "if type(system) is score.ScoreSTIC: pass", "if type(system).__name__ == 'STIC': pass",
     "if config.model == name: pass", "if self.system.kind != other: pass", "grid = 4 if name == 'attentive' else 0",
-    "if config.model in ('stic', 'attentive'): pass", "if 'heun' == predictor: pass",
-    "if name.startswith('score'): pass",
+    "if config.model in ('stic', 'attentive'): pass", "if 'heun' == predictor: pass", "if model not in kinds: pass",
+    "if predictor != 'none': pass", "if name.startswith('score'): pass", "draw = {'stic': a, 'score': b}[name]",
+    "draw = {'stic': a}.get(name)",
 ])
 def test_a_dispatch_on_kind_is_found(source):
   assert dispatch_complaints("trainers/x.py", source)
 
 
 def test_what_is_no_dispatch_is_not():
-  source = "if isinstance(x, tf.Tensor) and name == 'auto' and part in registries.SYSTEMS: load('score')"
+  source = "if isinstance(x, tf.Tensor) and name == 'auto' and model in registries.SYSTEMS: load('score', {'stic': 1})"
   assert not dispatch_complaints("trainers/x.py", source)
