@@ -74,7 +74,7 @@ def test_another_image_is_refused(model_dir, trained_run, classifier):
   gate.check_images(model_dir, classifier, settings)
   # A canvas that is less than a grey level brighter.
   other = stic_tf.load(trained_run)
-  other.target.preconditioner.mean.assign_add(tf.fill([64], 0.004))
+  other.system.preconditioner.mean.assign_add(tf.fill([64], 0.004))
   with pytest.raises(gate.GateError, match="images of synthesize: the exported model differs"):
     gate.check_images(model_dir, other, settings)
 

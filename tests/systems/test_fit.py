@@ -21,6 +21,7 @@ from stic_tf.mcmc import random as random_lib
 from stic_tf.preconditioners import identity
 from stic_tf.systems import base
 from stic_tf.systems import build
+from stic_tf.systems import drawer
 from stic_tf.training import losses
 from tests.systems import tiny
 
@@ -172,7 +173,7 @@ def test_one_and_two_replicas_train_the_same(kind, trained, on_two_replicas):
 # --- a system from outside ---
 
 
-class _MeanDrawer(base.Drawer):
+class _MeanDrawer(drawer.Drawer):
   """Draws the mean image and some noise."""
 
   can_record = False

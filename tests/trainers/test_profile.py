@@ -12,7 +12,7 @@ from tests import tiny_run
 
 
 def test_the_trace_has_the_steps_asked_for(trained_run):
-  (path,) = glob.glob(os.path.join(trained_run, "tensorboard", "train", "plugins", "profile", "*", "*.xplane.pb"))
+  (path,) = glob.glob(os.path.join(trained_run, "tensorboard", "plugins", "profile", "*", "*.xplane.pb"))
   space = xplane_pb2.XSpace()
   with open(path, "rb") as file:
     space.ParseFromString(file.read())
