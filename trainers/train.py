@@ -131,8 +131,9 @@ class Training:
 
   def _fit(self, first: int, end: int, updates: int) -> None:
     window = trainer_flags.profile_window(self.values)
-    profiler = [keras.callbacks.TensorBoard(self.folder.tensorboard, write_graph=False, profile_batch=window)
-                ] if window else []
+    # Keras begins and ends within the updates that it names: whole are those between.
+    profiler = [keras.callbacks.TensorBoard(self.folder.tensorboard, write_graph=False,
+                                            profile_batch=(max(1, window[0] - 1), window[1] + 1))] if window else []
     self.system.fit(
         self._stream(), initial_epoch=first, epochs=end, steps_per_epoch=updates, verbose=0,
         num_passes=self.config.training.num_passes,
