@@ -209,9 +209,6 @@ def test_dense_is_refused_where_there_is_no_covariance():
     build.build("dense", (64, 64, 3))
 
 
-# ---- many classes ----
-
-
 # ---- every level ----
 
 
