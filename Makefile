@@ -1,7 +1,7 @@
 # Two commands from a fresh clone, each doing its own set-up: `make demo` and `make test`. `make serve` comes after a run.
 #   RUN_DIR=runs/digits                    the run that `make serve` exports and serves
 #   PYTHON=/path/to/python3.10            the interpreter of .venv, otherwise the first of 3.11, 3.10, 3.9 that is found
-#   PYTEST_ARGS="tests/sampler -k target"   which tests, otherwise all
+#   PYTEST_ARGS="tests/mcmc -k target"   which tests, otherwise all
 #   PYTEST_JOBS=0                           how many files of tests run side by side, otherwise 2; 0: one process
 
 PYTHON ?=
