@@ -37,7 +37,7 @@ _FLAGFILES = pathlib.Path(train.__file__).parent / "flagfiles"
 # name: the flags of a training, the images it learns from
 CONTESTS = {
     "digits": ([f"--flagfile={_FLAGFILES / 'digits.flags'}"], lambda: dataset_lib.load("digits")),
-    "colour": (["--dataset=cifar10", "--training_steps=5", "--batch_size=32", "--chains=100", "--pool_capacity=100"],
+    "32x32x3": (["--dataset=cifar10", "--training_steps=5", "--batch_size=32", "--chains=100", "--pool_capacity=100"],
                lambda: _random_images("cifar10"))}
 
 
@@ -132,7 +132,7 @@ def _parse():
 def main() -> None:
   arguments = _parse()
   measure.pin_threads(arguments.threads)
-  report = {"settings": vars(arguments), **measure.circumstances(arguments.threads)}
+  report = {"settings": vars(arguments), **measure.circumstances(arguments.threads), "loop_over_step": {}}
   for name, (its_flags, images) in CONTESTS.items():
     with tempfile.TemporaryDirectory() as folder:
       contest = Contest(its_flags, images(), folder, arguments.updates, arguments.updates_per_call)
@@ -143,6 +143,7 @@ def main() -> None:
                     "updates_per_second": {which: measure.spread(arguments.updates / values[:, 0])
                                            for which, values in times.items()}}
     ratio = report[name]["fit_over_bare"]
+    report["loop_over_step"][name] = ratio["median"]
     print(f"{name}: updates a second of fit over the bare step {ratio['median']:.3f} "
           f"({ratio['quartile_1']:.3f} to {ratio['quartile_3']:.3f}), processor time "
           f"{report[name]['processor']['median']:.3f}", flush=True)
