@@ -47,7 +47,7 @@ def export_run(run_dir: str, export_dir: str, max_steps: int = 0) -> str:
     GateError: the export is not fit to serve.
     OSError: it cannot be written. In each case nothing is left behind.
   """
-  run_dir, export_dir = os.path.expanduser(run_dir), os.path.abspath(os.path.expanduser(export_dir))
+  run_dir = os.path.expanduser(run_dir)
   classifier, folder = loading.load(run_dir), run_folder.RunFolder(run_dir)
   record = {"run_dir": os.path.abspath(run_dir), "checkpoint": os.path.basename(classifier.checkpoint),
             "settings": folder.json("settings.json"), "flags": folder.text("flags.txt"),
@@ -58,6 +58,7 @@ def export_run(run_dir: str, export_dir: str, max_steps: int = 0) -> str:
 def export_classifier(classifier: drawing_lib.DrawingClassifier, export_dir: str, max_steps: int = 0,
                       record: Optional[dict] = None) -> str:
   """`export_run` of a classifier in memory; `record` (JSON-ready) is kept in assets.extra/export.json."""
+  export_dir = os.path.abspath(os.path.expanduser(export_dir))
   own_steps = classifier.config.sampler.num_steps
   max_steps = max_steps or serving_module.default_max_steps(own_steps)
   config_lib.require(own_steps <= max_steps < 2 ** 31, "max_steps", max_steps,
