@@ -26,7 +26,7 @@ serve:
 
 test:
 	@bash tools/set_up.sh requirements-test.txt
-	.venv/bin/python -m pytest -n $(PYTEST_JOBS) --dist loadfile $(PYTEST_ARGS)
+	.venv/bin/python -m pytest -n $(PYTEST_JOBS) --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint:
 	@bash tools/set_up.sh requirements-test.txt

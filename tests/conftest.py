@@ -11,6 +11,14 @@ import pytest
 from tests import tiny_run
 
 
+def pytest_collection_modifyitems(items) -> None:
+  """Of tests side by side, all files that read the tiny run go to one process, and first: it is then made once."""
+  readers = {item.path for item in items if "trained_run" in getattr(item, "fixturenames", ())}
+  for item in items:
+    item.add_marker(pytest.mark.xdist_group("trained_run" if item.path in readers else str(item.path)))
+  items.sort(key=lambda item: item.path not in readers)
+
+
 @pytest.fixture(scope="session")
 def judge_cache(tmp_path_factory) -> str:
   """A folder for judge networks, so that the session trains one and touches no cache of the user's."""

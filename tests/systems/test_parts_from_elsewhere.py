@@ -43,8 +43,7 @@ class Euler(solver_lib.Solver):
 
 
 CASES = {
-    "network, stic": ("stic", "NETWORKS", "network", linear_network),
-    "network, score": ("score", "NETWORKS", "network", linear_network),
+    "network": ("score", "NETWORKS", "network", linear_network),
     "kernel": ("stic", "KERNELS", "sampler", RandomWalk),
     "solver": ("score", "SOLVERS", "predictor", Euler)}
 
