@@ -50,7 +50,8 @@ class NetworkConfig:
   width: int = 64
   depth: int = 10
   widen: int = 2
-  blocks: int = 2
+  blocks: str = "2"
+  attention_side: int = 8
   tile_grid: int = 4
 
   def __post_init__(self):
@@ -58,7 +59,10 @@ class NetworkConfig:
     _at_least("width", self.width, 1)
     require(self.depth >= 10 and (self.depth - 4) % 6 == 0, "depth", self.depth, "must be 6n + 4 (10, 16, 22, 28, …)")
     _at_least("widen", self.widen, 1)
-    _at_least("blocks", self.blocks, 1)
+    numbers = str(self.blocks).split(",")
+    require(all(number.isascii() and number.isdigit() and int(number) for number in numbers), "blocks", self.blocks,
+            "must be a number of at least 1, or one for each resolution: 1,2,2")
+    _at_least("attention_side", self.attention_side, 0)
     _at_least("tile_grid", self.tile_grid, 1)
 
 
@@ -174,7 +178,8 @@ class ScoreConfig:
   """The noise-conditional classifier (model "score"). Raises ConfigError on a value out of range.
 
   Noise levels σ are standard deviations in [-1, 1] pixel units; training draws ln σ ~ N(noise_mean, noise_std²) and
-  keeps it within [sigma_min, sigma_max], so that is the range the network knows.
+  keeps it within [sigma_min, sigma_max], so that is the range the network knows. The mixup stream, which only
+  classifies, has levels about `mixup_noise_mean`. Guidance holds at levels from `guidance_from` to `guidance_to`.
   """
 
   sigma_min: float = 0.02
@@ -183,10 +188,14 @@ class ScoreConfig:
   predictor: str = "heun"
   corrector_steps: int = 0
   guidance: float = 0.0
+  guidance_from: float = 0.0
+  guidance_to: float = 1e6
   correction: float = 0.0
   noise_mean: float = -1.2
   noise_std: float = 1.2
   cross_entropy_weight: float = 0.005
+  mixup_weight: float = 0.005
+  mixup_noise_mean: float = -1.2
   clip_norm: float = 1.0
 
   def __post_init__(self):
@@ -200,10 +209,19 @@ class ScoreConfig:
     require(self.predictor != "none" or self.corrector_steps > 0, "corrector_steps", self.corrector_steps,
             "must be at least 1 with --predictor=none")
     _at_least("guidance", self.guidance, -1)
+    _at_least("guidance_from", self.guidance_from, 0)
+    require(self.guidance_from < self.guidance_to, "guidance_to", self.guidance_to,
+            f"must be above --guidance_from={self.guidance_from:g}")
+    for name in ("guidance_from", "guidance_to"):
+      require(not self.guidance or getattr(self, name) == getattr(ScoreConfig, name)
+              or self.sigma_min <= getattr(self, name) <= self.sigma_max, name, getattr(self, name),
+              f"must lie within the noise levels [{self.sigma_min:g}, {self.sigma_max:g}]")
     _at_least("correction", self.correction, 0)
     require(math.isfinite(self.noise_mean), "noise_mean", self.noise_mean, "must be a finite number")
     _positive("noise_std", self.noise_std)
     _at_least("cross_entropy_weight", self.cross_entropy_weight, 0)
+    _at_least("mixup_weight", self.mixup_weight, 0)
+    require(math.isfinite(self.mixup_noise_mean), "mixup_noise_mean", self.mixup_noise_mean, "must be a finite number")
     _positive("clip_norm", self.clip_norm)
 
 

@@ -44,7 +44,7 @@ NETWORKS = Registry(
     small=Entry("stic_tf.networks.convolutional:small", ("width",)),
     wide_resnet=Entry("stic_tf.networks.convolutional:wide", ("depth", "widen")),
     attentive=Entry("stic_tf.networks.attentive:attentive", ("width", "tile_grid")),
-    energy=Entry("stic_tf.networks.energy:energy", ("width", "blocks")))
+    energy=Entry("stic_tf.networks.energy:energy", ("width", "blocks", "attention_side")))
 
 # image_shape -> preconditioners.base.Preconditioner, fitted to one noise level, or knowing every level.
 PRECONDITIONERS = Registry(

@@ -39,6 +39,11 @@ SMALL = (8, 8, 1)
     (config_lib.TrainingConfig, "chains", 0, "at least 1"),
     (config_lib.TrainingConfig, "divergence_bound", math.nan, "above 0"),
     (config_lib.NetworkConfig, "blocks", 0, "at least 1"),
+    (config_lib.NetworkConfig, "blocks", "1,,2", "one for each resolution"),
+    (config_lib.NetworkConfig, "attention_side", -1, "at least 0"),
+    (config_lib.ScoreConfig, "guidance_to", 0.0, "above --guidance_from"),
+    (config_lib.ScoreConfig, "mixup_weight", -1.0, "at least 0"),
+    (config_lib.ScoreConfig, "mixup_noise_mean", math.inf, "finite"),
     (config_lib.ScoreConfig, "sigma_min", 0.0, "above 0"),
     (config_lib.ScoreConfig, "sigma_max", math.nan, "above 0"),
     (config_lib.ScoreConfig, "sigma_max", 0.01, "the schedule must decrease"),
@@ -177,3 +182,11 @@ def test_a_configuration_does_not_change(part):
 def test_neither_the_package_nor_its_configuration_imports_tensorflow():
   code = "import sys, stic_tf, stic_tf.config; assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
   subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(__file__).parents[1])
+
+
+@pytest.mark.parametrize("interval, flag", [({"guidance_from": 0.01}, "guidance_from"), ({"guidance_to": 30.0},
+                                                                                         "guidance_to")])
+def test_an_interval_of_guidance_outside_the_levels_is_refused(interval, flag):
+  config_lib.ScoreConfig(**interval)  # without guidance nothing reads it
+  with pytest.raises(config_lib.ConfigError, match=rf"^--{flag}=.*: must lie within the noise levels \[0.02, 20\]$"):
+    config_lib.ScoreConfig(guidance=1.0, **interval)

@@ -17,7 +17,8 @@ _HELP = {
     "width": "Channels of the small and the attentive network, and of the first resolution of the energy network.",
     "depth": "Depth of the wide residual network, 6n + 4.",
     "widen": "Width factor of the wide residual network.",
-    "blocks": "energy network: residual blocks a resolution.",
+    "blocks": "energy network: residual blocks a resolution, or those of each resolution: 1,2,2.",
+    "attention_side": "energy network: the widest grid, in positions a side, that attends; 0 for none.",
     "tile_grid": "Tiles a side of an attentive model's canvas; must divide it.",
     "drawing": "How a fresh drawing is made: whole (whole-image steps), strokes (tile by tile, where attention looks) "
                "or auto: strokes for --model=attentive. Training always takes whole-image steps.",
@@ -63,10 +64,14 @@ _HELP = {
                  "(one), or none, which leaves that to the corrector.",
     "corrector_steps": "score: GRMALA steps at each level.",
     "guidance": "score: weight of f_w - log sum exp f in drawing; 0 for none, -1 for the class-free density.",
+    "guidance_from": "score: the least noise level at which guidance holds.",
+    "guidance_to": "score: the largest.",
     "correction": "score: weight of the real/fake head's log density ratio in drawing; 0 for none.",
     "noise_mean": "score: mean of the logarithm of the training noise levels.",
     "noise_std": "score: its standard deviation.",
-    "cross_entropy_weight": "score: weight of the cross-entropies beside the denoising loss.",
+    "cross_entropy_weight": "score: weight of the cross-entropy of the denoised images beside the denoising loss.",
+    "mixup_weight": "score: weight of the cross-entropy of the mixup images, augmented ones.",
+    "mixup_noise_mean": "score: mean of the logarithm of the mixup images' noise levels.",
     "clip_norm": "score: the gradient's largest norm.",
 }
 # What a run is made with: a run folder belongs to one setting of these.
@@ -75,7 +80,8 @@ RUN_FLAGS = ["dataset", "seed", "num_replicas", "augment", "inception_weights", 
 
 # What a drawing can be asked to do otherwise than the run.
 DRAWING_FLAGS = ("num_steps", "temperature", "step_size", "burn_in_fraction", "drawing", "sweep_every", "sigma_min",
-                 "sigma_max", "rho", "predictor", "corrector_steps", "guidance", "correction")
+                 "sigma_max", "rho", "predictor", "corrector_steps", "guidance", "guidance_from",
+                 "guidance_to", "correction")
 
 
 def _define() -> None:

@@ -60,6 +60,12 @@ def mixup(images: tf.Tensor, labels: tf.Tensor, alpha: float, seed: tf.Tensor) -
           label_weights * labels + (1.0 - label_weights) * tf.roll(labels, 1, axis=0))
 
 
+def flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+  """Half of the images mirrored left to right: float32 [B, H, W, C], seed int64 [2]."""
+  mirrored = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], seed, 0, 2, tf.int32) == 1
+  return tf.where(mirrored, images[:, :, ::-1], images)
+
+
 def _shift_and_rotate(images: tf.Tensor, max_shift: float, max_rotation: float, shift_seed: tf.Tensor,
                       rotation_seed: tf.Tensor) -> tf.Tensor:
   """Sub-pixel shift and rotation about the centre; what moves in from outside is background."""

@@ -10,6 +10,7 @@ import tensorflow as tf
 from stic_tf.config import require
 from stic_tf.datasets.augmentation import NUM_KEYS
 from stic_tf.datasets.augmentation import augment as augment_batch
+from stic_tf.datasets.augmentation import flip
 from stic_tf.datasets.augmentation import mixup
 from stic_tf.datasets.dataset import Dataset
 from stic_tf.datasets.dataset import load
@@ -57,7 +58,10 @@ def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment:
 
 
 def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int = 0) -> tf.data.Dataset:
-  """Real images as they are, for the generative streams: never augmented, never mixed, no noise added.
+  """Real images as they are, for the generative streams: never mixed, no noise added, never shifted or rotated.
+
+  Where the dataset says that a mirrored image still shows its class, half of them are mirrored: a photograph's mirror
+  image is as likely as the photograph, so it is a draw from p(x | y) as well.
 
   Args:
     dataset: from `load`; its train split is used.
@@ -72,9 +76,13 @@ def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int =
     ConfigError: batch_size below 1.
   """
   require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
-  (order_key,) = stream_keys(seed, _GENERATION, 1)
-  return _stream(dataset.training_batches(batch_size, order_key, start),
-                 lambda step, images, labels: (from_uint8(images), labels))
+  order_key, flip_key = stream_keys(seed, _GENERATION, 2)
+
+  def finish(step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor):
+    images = from_uint8(images)
+    return flip(images, tf.stack([flip_key, step])) if dataset.spec.flip else images, labels
+
+  return _stream(dataset.training_batches(batch_size, order_key, start), finish)
 
 
 def _stream(batches: tf.data.Dataset, finish) -> tf.data.Dataset:

@@ -6,7 +6,7 @@ energy. Everything is one flat `tf.while_loop`, an evaluation of the network an 
 once, and a loop within the loop meets a fault of Grappler (a TemporaryVariable that is there already).
 """
 
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Optional
 
 import tensorflow as tf
 
@@ -16,6 +16,7 @@ from stic_tf.mcmc import kernel as kernel_lib
 from stic_tf.mcmc import mala
 from stic_tf.mcmc import metropolis
 from stic_tf.mcmc import random as random_lib
+from stic_tf.mcmc import recording
 
 # rows [B, D], σ [B] -> (log density [B], score [B, D])
 Evaluate = Callable[[tf.Tensor, tf.Tensor], tuple]
@@ -46,6 +47,7 @@ class Annealed(NamedTuple):
     score: float32 [B, D], its gradient.
     noise_level: float32 [B], that level.
     acceptance_rate: float32 [B], of the corrector over all levels; 1 where it has no steps.
+    frames: what the recorder kept, [n, B, …]; () where nothing is recorded.
   """
 
   rows: tf.Tensor
@@ -53,6 +55,15 @@ class Annealed(NamedTuple):
   score: tf.Tensor
   noise_level: tf.Tensor
   acceptance_rate: tf.Tensor
+  frames: Any = ()
+
+
+class Level(NamedTuple):
+  """Where samples stand at the end of a level, for a recorder: rows and score float32 [B, D], noise level [B]."""
+
+  rows: tf.Tensor
+  score: tf.Tensor
+  noise_level: tf.Tensor
 
 
 def network_evaluations(num_steps: int, solver: solver_lib.Solver, corrector_steps: int) -> int:
@@ -61,7 +72,7 @@ def network_evaluations(num_steps: int, solver: solver_lib.Solver, corrector_ste
 
 
 def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor, schedule: schedule_lib.Schedule,
-        solver: solver_lib.Solver, corrector: Corrector) -> Annealed:
+        solver: solver_lib.Solver, corrector: Corrector, recorder: Optional[recording.Recorder] = None) -> Annealed:
   """Takes B samples of the first level's density down their schedules.
 
   At its level the corrector is exact with fixed h, so a sample of π(·, σ) stays one. What is approximate is the way
@@ -72,7 +83,8 @@ def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Ten
     rows: float32 [B, D], samples at the first level.
     seeds: int64 [B, 2]; an image depends on its own pair, rows and settings alone.
     num_steps: noise levels, int32 [B]; an image that has done its own stays where it is.
-    schedule, solver, corrector: what they are called.
+    schedule, solver, corrector: what they are called. A solver's memory does not outlive a move of the corrector.
+    recorder: renders a Level after some levels, for the result's `frames`; None keeps none.
 
   Returns:
     An Annealed.
@@ -85,7 +97,7 @@ def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Ten
   kinds = ["trial"] * stages + ["arrival"] + ["proposal"] * (corrections > 0)
   evaluations = stages + 1 + corrections
 
-  def body(number, rows, log_density, score, memory, accepted):
+  def body(number, rows, log_density, score, memory, accepted, frames):
     place, phase = number // evaluations, number % evaluations
     kind = tf.minimum(phase, len(kinds) - 1)
     before, level = (schedule.level(tf.maximum(i, 0), num_steps)[:, tf.newaxis] for i in (place - 1, place))
@@ -121,7 +133,9 @@ def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Ten
 
     def accept_or_reject():
       moved, info = kernel.finish(state, mala.Proposal(point, pulled), evaluation, inputs_of(noise, log_uniform))
-      return (*moved, arrived), info.acceptance_probability
+      left = tf.nest.map_structure(lambda fresh, old: metropolis.choose(info.accepted, fresh, old),
+                                   solver.init(rows), arrived)
+      return (*moved, left), info.acceptance_probability
 
     outcomes = {"trial": advance, "arrival": lambda: ((point, *evaluation, arrived), nothing),
                 "proposal": accept_or_reject}
@@ -129,13 +143,18 @@ def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Ten
     running = place < num_steps
     kept = tf.nest.map_structure(lambda new, old: metropolis.choose(running, new, old), new,
                                  (rows, log_density, score, memory))
-    return (number + 1, *kept, accepted + tf.where(running, probability, 0.0))
+    if recorder is not None:
+      levels_done = tf.where(tf.equal(phase, evaluations - 1), place + 1, 0)
+      frames = recorder.update(frames, Level(kept[0], kept[2], level[:, 0]), levels_done, num_steps)
+    return (number + 1, *kept, accepted + tf.where(running, probability, 0.0), frames)
 
   zeros, many, row_shape = tf.zeros([batch]), tf.TensorShape([None]), tf.TensorShape([None, size])
-  _, rows, log_density, score, _, accepted = tf.while_loop(
+  _, rows, log_density, score, _, accepted, frames = tf.while_loop(
       lambda number, *_: number < evaluations * tf.reduce_max(num_steps), body,
-      [tf.constant(stages), rows, zeros, tf.zeros_like(rows), solver.init(rows), zeros],
-      shape_invariants=[tf.TensorShape([]), row_shape, many, row_shape, solver.state_shape(size), many],
+      [tf.constant(stages), rows, zeros, tf.zeros_like(rows), solver.init(rows), zeros,
+       () if recorder is None else recorder.begin(batch)],
+      shape_invariants=[tf.TensorShape([]), row_shape, many, row_shape, solver.state_shape(size), many,
+                        () if recorder is None else recorder.shape],
       parallel_iterations=1)
   rate = accepted / tf.cast(num_steps * corrections, tf.float32) if corrections else tf.ones([batch])
-  return Annealed(rows, log_density, score, schedule.level(num_steps - 1, num_steps), rate)
+  return Annealed(rows, log_density, score, schedule.level(num_steps - 1, num_steps), rate, frames)

@@ -16,7 +16,7 @@ class Solver:
   stages = 0
 
   def init(self, rows: tf.Tensor) -> tuple:
-    """The state at the first level."""
+    """The state at the first level, and wherever samples have been moved by other means."""
     del rows
     return ()
 

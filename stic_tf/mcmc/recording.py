@@ -33,3 +33,8 @@ class Recorder:
     due = tf.equal(tf.cast(steps_done, tf.int64), checkpoints)
     rows = due[:, :, tf.newaxis, tf.newaxis, tf.newaxis]
     return tf.cond(tf.reduce_any(due), lambda: tf.where(rows, self._render(state), frames), lambda: frames)
+
+
+def batch_first(frames):
+  """Frames [n, B, …] -> [B, n, …]; () stays ()."""
+  return tf.transpose(frames, [1, 0, 2, 3, 4]) if isinstance(frames, tf.Tensor) else frames

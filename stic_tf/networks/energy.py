@@ -8,8 +8,6 @@ from keras import layers
 from stic_tf import config as config_lib
 from stic_tf.networks import layers as shared
 
-# Widest grid, in positions a side, that attends: where attention costs no more than the convolutions around it.
-_ATTENTION_SIDE = 8
 _ATTENTION_FROM = 32
 _BRANCH_START = 0.2
 
@@ -39,7 +37,8 @@ def energy(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_cla
   """Energies are read off every resolution as a sum over its positions, and off the coarsest by a hidden layer.
 
   What makes a stroke a stroke is local, which digit it is part of is not. `config.width` are the channels of the first
-  resolution, doubled with each halving up to four times; `config.blocks` the residual blocks of each.
+  resolution, doubled with each halving up to four times; `config.blocks` the residual blocks of each, and of images
+  from 32 pixels up the grids of at most `config.attention_side` positions a side attend.
 
   Args:
     config: the size.
@@ -48,19 +47,23 @@ def energy(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_cla
     seed: of the initial weights.
     conditioned: whether it takes a noise level.
 
+  Raises:
+    ConfigError: `blocks` names another number of resolutions.
+
   Returns:
     A model (image [B, H, W, C], ln σ / 4 [B]) -> (energies g [B, K], real/fake logits "evidence" [B, K]), or without a
     noise level image -> (energies [B, K], features of each resolution [B, H_l, W_l, C_l], …).
   """
+  blocks = [int(number) for number in str(config.blocks).split(",")]
   image = keras.Input(image_shape, name="scaled_image" if conditioned else "image")
   conditioning = shared.Conditioning(conditioned, seed)
   hidden = shared.convolution(config.width, 1 if image_shape[0] <= 16 else 2, "stem", 1.0, seed + 2)(image)
   readouts, features, stage = [], [], 0
   while True:
-    for block in range(config.blocks):
+    for block in range(blocks[min(stage, len(blocks) - 1)]):
       hidden = _residual_block(hidden, conditioning, f"stage{stage}_block{block}",
                                seed + 100 * (stage + 1) + 10 * block)
-    if image_shape[0] >= _ATTENTION_FROM and hidden.shape[1] <= _ATTENTION_SIDE:
+    if image_shape[0] >= _ATTENTION_FROM and hidden.shape[1] <= config.attention_side:
       hidden = _attention(hidden, f"stage{stage}_attention", seed + 100 * (stage + 1) + 90)
     features.append(hidden)
     read = layers.Activation("swish")(conditioning.film(hidden, f"stage{stage}_read"))
@@ -68,8 +71,12 @@ def energy(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_cla
     if hidden.shape[1] <= 4:
       break
     stage += 1
+    config_lib.require(len(blocks) == 1 or stage < len(blocks), "blocks", config.blocks,
+                       f"has fewer numbers than images of {image_shape[0]} pixels have resolutions")
     hidden = shared.convolution(config.width * min(2 ** stage, 4), 2, f"down{stage}", 1.0, seed + 100 * stage + 50)(
         hidden)
+  config_lib.require(len(blocks) in (1, stage + 1), "blocks", config.blocks,
+                     f"must be one number or {stage + 1}, one for each resolution")
   pooled = layers.GlobalAveragePooling2D()(read)
   summary = layers.Dense(4 * config.width, "swish", kernel_initializer=shared.initializer(2.0, seed + 3),
                          name="hidden")(conditioning.beside(pooled))

@@ -7,6 +7,7 @@ from stic_tf import drawing as drawing_lib
 from stic_tf import sparse_weights
 from stic_tf.datasets import pixel_range
 from stic_tf.mcmc import mala
+from stic_tf.mcmc import recording
 from stic_tf.mcmc import windowed_mala
 from stic_tf.networks import attentive as attentive_lib
 from stic_tf.systems import stic
@@ -70,4 +71,4 @@ class Strokes(stic.WholeImages):
     state = result.state
     return drawing_lib.Drawing(
         render(state), tf.reshape(state.position, [-1, *target.image_shape]), state.log_density, result.acceptance_rate,
-        result.step_size, stic.batch_first(result.frames), state.strokes, tf.exp(state.log_choice))
+        result.step_size, recording.batch_first(result.frames), state.strokes, tf.exp(state.log_choice))

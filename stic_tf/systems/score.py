@@ -4,6 +4,8 @@ Each pass ends with fresh fakes from blank canvases, drawn by the averaged netwo
 the real images are, and a head of the network, where it has one, learns the log ratio of the real density to theirs.
 """
 
+from typing import Optional
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -18,6 +20,7 @@ from stic_tf.diffusion import predictor_corrector
 from stic_tf.diffusion import schedule as schedule_lib
 from stic_tf.mcmc import mala
 from stic_tf.mcmc import random as random_lib
+from stic_tf.mcmc import recording
 from stic_tf.networks import precond
 from stic_tf.preconditioners import build as preconditioners
 from stic_tf.systems import base
@@ -113,10 +116,11 @@ class ScoreSTIC(base.System):
     noisy, levels = self._noisy(images, randomness, randomness_lib.FAKE_LEVELS, randomness_lib.FAKE_NOISE)
     return {"fake_images": noisy, "fake_levels": levels, "fake_weights": weights}, None, {}
 
-  def _noisy(self, images, randomness, level_use: int, noise_use: int):
+  def _noisy(self, images, randomness, level_use: int, noise_use: int, noise_mean: Optional[float] = None):
     """(images + σ·noise, σ [B]) of one replica's images: ln σ normal, within the schedule's range."""
     score, count = self.config.score, tf.shape(images)[0] * self.num_replicas
-    levels = tf.exp(score.noise_mean + score.noise_std * randomness.normal(level_use, [count]))
+    noise_mean = score.noise_mean if noise_mean is None else noise_mean
+    levels = tf.exp(noise_mean + score.noise_std * randomness.normal(level_use, [count]))
     levels = randomness_lib.replica_rows(tf.clip_by_value(levels, score.sigma_min, score.sigma_max))
     noise = randomness_lib.replica_rows(randomness.normal(noise_use, tf.concat([[count], self.image_shape], 0)))
     return images + levels[:, tf.newaxis, tf.newaxis, tf.newaxis] * noise, levels
@@ -130,7 +134,7 @@ class ScoreSTIC(base.System):
     clean, labels, logs = streams["generative_images"], streams["generative_labels"], {}
     noisy, levels = self._noisy(clean, randomness, randomness_lib.LEVELS, randomness_lib.NOISE)
     mixup, mixup_levels = self._noisy(streams["mixup_images"], randomness, randomness_lib.MIXUP_LEVELS,
-                                      randomness_lib.MIXUP_NOISE)
+                                      randomness_lib.MIXUP_NOISE, self.config.score.mixup_noise_mean)
     variance = tf.square(levels)[:, tf.newaxis, tf.newaxis, tf.newaxis]
     with tf.GradientTape(persistent=True) as tape:
 
@@ -144,8 +148,8 @@ class ScoreSTIC(base.System):
       logs["loss_classification"] = losses.soft_cross_entropy(labels, class_energies)
       mixed, _ = self.network.level_energies(mixup, mixup_levels)
       logs["loss_mixup"] = losses.soft_cross_entropy(streams["mixup_labels"], mixed)
-      cross_entropies = logs["loss_classification"] + logs["loss_mixup"]
-      loss = (logs["loss_denoising"] + self.config.score.cross_entropy_weight * cross_entropies) * self.replica_share
+      loss = (logs["loss_denoising"] + self.config.score.cross_entropy_weight * logs["loss_classification"]
+              + self.config.score.mixup_weight * logs["loss_mixup"]) * self.replica_share
       if self._learns_evidence:
         _, fake_evidence = self.network.level_energies(streams["fake_images"], streams["fake_levels"])
         generative = losses.logistic(energies.weighted_logit(evidence, labels),
@@ -230,8 +234,6 @@ class Annealing(drawer.Drawer):
     ConfigError: a schedule that leaves the noise levels at which the system was trained, or a correction without head.
   """
 
-  can_record = False
-
   def __init__(self, system: ScoreSTIC, config: config_lib.RunConfig):
     trained, score = system.config.score, config.score
     for name in ("sigma_min", "sigma_max"):
@@ -248,12 +250,17 @@ class Annealing(drawer.Drawer):
     """f_w + γ (f_w - log Σ_k exp f_k) + c r_w: [B, H, W, C], σ [B], [B, K] -> [B].
 
     γ is --guidance: 0 draws from the density of the class, more from its more typical part (Dhariwal & Nichol 2021),
-    and -1 from the class-free density. c is --correction, r the real/fake logits.
+    and -1 from the class-free density. It is 0 at noise levels outside --guidance_from and --guidance_to (Kynkäänniemi
+    et al. 2024). c is --correction, r the real/fake logits.
     """
-    guidance, correction = self.config.score.guidance, self.config.score.correction
+    score, correction = self.config.score, self.config.score.correction
+    guidance = score.guidance
     class_energies, evidence = self.system.average.level_energies(images, noise_level)
+    if guidance and (score.guidance_from > score.sigma_min or score.guidance_to < score.sigma_max):
+      within = tf.logical_and(noise_level >= score.guidance_from, noise_level <= score.guidance_to)
+      guidance = tf.where(within, guidance, 0.0)
     total = (1.0 + guidance) * energies.weighted_logit(class_energies, class_weights)
-    if guidance:
+    if score.guidance:
       total -= guidance * tf.reduce_logsumexp(class_energies, axis=1)
     if correction:
       total += correction * energies.weighted_logit(evidence, class_weights)
@@ -286,9 +293,16 @@ class Annealing(drawer.Drawer):
     corrector = predictor_corrector.Corrector(
         lambda factor: self._kernel(None, size, factor=mala.Factor(*factor)), preconditioner.color,
         score.corrector_steps, request.step_size)
+
+    def render(level):
+      variance = tf.square(level.noise_level) * request.temperature
+      return pixel_range.to_uint8(tf.reshape(gradient_lib.denoise(level.rows, level.score, variance[:, tf.newaxis]),
+                                             shape))
+
+    recorder = (recording.Recorder(render, request.num_frames, preconditioner.image_shape)
+                if request.num_frames else None)
     end = predictor_corrector.run(evaluate, rows, request.seeds, request.num_steps,
-                                  schedule_lib.Schedule(score.sigma_min, sigma_max, score.rho), self._solver, corrector)
-    variance = tf.square(end.noise_level) * request.temperature
-    clean = gradient_lib.denoise(end.rows, end.score, variance[:, tf.newaxis])
-    return drawing_lib.Drawing(pixel_range.to_uint8(tf.reshape(clean, shape)), tf.reshape(end.rows, shape),
-                               end.log_density, end.acceptance_rate, request.step_size)
+                                  schedule_lib.Schedule(score.sigma_min, sigma_max, score.rho), self._solver, corrector,
+                                  recorder)
+    return drawing_lib.Drawing(render(end), tf.reshape(end.rows, shape), end.log_density, end.acceptance_rate,
+                               request.step_size, recording.batch_first(end.frames))

@@ -185,7 +185,7 @@ class WholeImages(drawer.Drawer):
     result = self.run(kernel, self.start(kernel, request), request, render)
     state = result.state
     return drawing_lib.Drawing(render(state), self.target.to_images(state.position), state.log_density,
-                               result.acceptance_rate, result.step_size, batch_first(result.frames))
+                               result.acceptance_rate, result.step_size, recording.batch_first(result.frames))
 
   def start(self, kernel, request: drawing_lib.Request) -> tf.Tensor:
     """Where the chains begin, whitened [B, D]: a draw from the reference measure, never a data image; or a canvas.
@@ -204,10 +204,3 @@ class WholeImages(drawer.Drawer):
     recorder = (recording.Recorder(render, request.num_frames, self.target.image_shape) if request.num_frames else None)
     return run_lib.run(kernel, position, request.seeds, request.num_steps, request.step_size, burn_in,
                        self.config.sampler.target_acceptance, recorder=recorder)
-
-
-def batch_first(frames):
-  """Frames [n, B, …] -> [B, n, …]; () stays ()."""
-  return tf.transpose(frames, [1, 0, 2, 3, 4]) if isinstance(frames, tf.Tensor) else frames
-
-

@@ -9,6 +9,7 @@ from stic_tf.diffusion import predictor_corrector
 from stic_tf.diffusion import schedule
 from stic_tf.diffusion import solver as solver_lib
 from stic_tf.mcmc import mala
+from stic_tf.mcmc import recording
 
 COUNT, SIZE, SPREAD = 40, 3, 0.5
 SCHEDULE = schedule.Schedule(sigma_min=0.05, sigma_max=5.0, rho=7.0)
@@ -20,14 +21,14 @@ def _evaluate(rows, level):
   return -0.5 * tf.reduce_sum(tf.square(rows) / variance, axis=1), -rows / variance
 
 
-def _run(solver, num_steps, steps=0, rows=None):
+def _run(solver, num_steps, steps=0, rows=None, step_size=0.3, recorder=None):
   rows = tf.constant(np.random.default_rng(0).normal(size=(COUNT, SIZE)) * 5.0, tf.float32) if rows is None else rows
   seeds = tf.constant([[0, row] for row in range(COUNT)], tf.int64)
   corrector = predictor_corrector.Corrector(lambda factor: mala.Mala(None, SIZE, factor),
                                             lambda values, level: values * level[:, tf.newaxis], steps,
-                                            tf.fill([COUNT], 0.3))
+                                            tf.fill([COUNT], step_size))
   run = tf.function(lambda: predictor_corrector.run(
-      _evaluate, rows, seeds, tf.fill([COUNT], num_steps), SCHEDULE, solver, corrector), autograph=False)
+      _evaluate, rows, seeds, tf.fill([COUNT], num_steps), SCHEDULE, solver, corrector, recorder), autograph=False)
   return rows.numpy(), run()
 
 
@@ -65,6 +66,49 @@ def test_one_that_stays_leaves_the_movement_to_the_corrector():
   np.testing.assert_array_equal(end.rows.numpy(), rows)
   _, moved = _run(registries.SOLVERS.load("none")(), 5, steps=3)
   assert (moved.rows.numpy() != rows).any() and 0.3 < moved.acceptance_rate.numpy().mean() <= 1.0
+
+
+class _Memory(solver_lib.Solver):
+  """Stays, and counts the levels since it last began."""
+
+  def init(self, rows):
+    return (tf.zeros_like(rows[:, :1]),)
+
+  def state_shape(self, size):
+    return (tf.TensorShape([None, 1]),)
+
+  def advance(self, state, rows, score, trial_score, before, level):
+    return rows + 1000.0 * state[0], (state[0] + 1.0,)
+
+
+def test_memory_does_not_outlive_a_move_of_the_corrector():
+  """Without a corrector the third level finds what the second left; with one it does only where nothing was accepted.
+
+  At such a step size about half of the single moves are accepted, so both are seen.
+  """
+  start, without = _run(_Memory(), 3)
+  np.testing.assert_allclose(without.rows.numpy() - start, 1000.0, rtol=1e-3)
+  _, with_moves = _run(_Memory(), 3, steps=1, step_size=2.8)
+  kept = np.abs(with_moves.rows.numpy() - start).max(1) > 500
+  assert 3 < kept.sum() < COUNT - 3
+
+
+@pytest.mark.parametrize("name, steps", [("heun", 0), ("dpm_solver_pp", 1)])
+def test_frames_are_levels_and_change_nothing(name, steps):
+  solver = registries.SOLVERS.load(name)
+
+  def render(level):
+    return tf.cast(100.0 + 20.0 * tf.reshape(level.rows, [-1, 1, 1, SIZE]), tf.uint8)
+
+  recorder = recording.Recorder(render, 4, (1, 1, SIZE))
+  _, plain = _run(solver(), 8, steps)
+  _, recorded = _run(solver(), 8, steps, recorder=recorder)
+  for one, other in zip(plain[:-1], recorded[:-1]):
+    np.testing.assert_array_equal(one.numpy(), other.numpy())
+  frames = recorded.frames.numpy()
+  assert frames.shape == (4, COUNT, 1, 1, SIZE)
+  np.testing.assert_array_equal(frames[-1].reshape(COUNT, SIZE), (100.0 + 20.0 * plain.rows.numpy()).astype(np.uint8))
+  assert (frames[0] != frames[1]).any() and (frames[2] != frames[3]).any()
 
 
 def test_a_solver_from_elsewhere(monkeypatch):

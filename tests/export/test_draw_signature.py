@@ -1,4 +1,4 @@
-"""The draw signature of a model that draws in strokes: the canvas at checkpoints, the same bytes as live."""
+"""The draw signature: the canvas at checkpoints, the same bytes as live."""
 
 import numpy as np
 import pytest
@@ -10,9 +10,9 @@ from tests import untrained_classifiers
 COUNT = 3
 
 
-@pytest.fixture(scope="module")
-def classifier():
-  return untrained_classifiers.attentive()
+@pytest.fixture(scope="module", params=["attentive", "score"])
+def classifier(request):
+  return getattr(untrained_classifiers, request.param)()
 
 
 @pytest.fixture(scope="module")

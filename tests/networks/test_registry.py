@@ -80,3 +80,19 @@ def test_a_name_that_nothing_has_is_refused():
   assert "toy" not in registries.NETWORKS
   with pytest.raises(config_lib.ConfigError, match="--network=toy: must be one of auto, small, wide_resnet"):
     _build("toy", conditioned=False)
+
+
+def test_blocks_of_each_resolution():
+  names = {layer.name for layer in _build("energy", True, "score", blocks="1,2,3").layers}
+  assert {f"stage{stage}_block{block}_scale" for stage, blocks in enumerate((1, 2, 3)) for block in range(blocks)} == {
+      name for name in names if name.endswith("_scale") and "block" in name}
+  for blocks in ("1,2", "1,2,1,2"):
+    with pytest.raises(config_lib.ConfigError, match=f"--blocks={blocks}: "):
+      _build("energy", True, "score", blocks=blocks)
+
+
+@pytest.mark.parametrize("side, attending", [(0, set()), (4, {"stage2_attention"}),
+                                             (8, {"stage1_attention", "stage2_attention"})])
+def test_grids_that_attend(side, attending):
+  network = _build("energy", True, "score", attention_side=side)
+  assert {layer.name for layer in network.layers if layer.name.endswith("_attention")} == attending
