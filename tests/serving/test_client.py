@@ -201,15 +201,15 @@ def test_another_model(server):
 
 
 @pytest.mark.parametrize("settings, message", [
-    ({"class_weights": [10]}, "--classes=10"), ({"class_weights": ["three"]}, "--classes=three"),
-    ({"seeds": 2 ** 63}, "--seeds=9223372036854775808: must be integers of 64 bits"), ({"seeds": 0.5}, "--seeds=0.5"),
-    ({"seeds": np.uint64([[0, 2 ** 63]])}, "--seeds=9223372036854775808"),
-    ({"class_weights": [[0.1] * 9]}, "--class_weights"),
-    ({"class_weights": [[np.nan] * 10]}, "--class_weights"), ({"seeds": [[1, 2], [3, 4]]}, "--seeds"),
-    ({"num_steps": 51}, r"--num_steps=51: must lie in 1\.\.50, the export's limit"), ({"num_steps": -1}, "--num_steps"),
-    ({"temperature": 1e-9}, "--temperature"), ({"temperature": np.nan}, "--temperature"),
-    ({"batch_size": 0}, "--batch_size"), ({"canvas_images": np.zeros([1, 9, 8, 1], np.uint8)}, "--images"),
-    ({"canvas_images": np.zeros([2, 8, 8, 1], np.uint8)}, "--canvas_images")], ids=str)
+    ({"class_weights": [10]}, "class_weights=10"), ({"class_weights": ["three"]}, "class_weights=three"),
+    ({"seeds": 2 ** 63}, "seeds=9223372036854775808: must be integers of 64 bits"), ({"seeds": 0.5}, "seeds=0.5"),
+    ({"seeds": np.uint64([[0, 2 ** 63]])}, "seeds=9223372036854775808"),
+    ({"class_weights": [[0.1] * 9]}, "class_weights"),
+    ({"class_weights": [[np.nan] * 10]}, "class_weights"), ({"seeds": [[1, 2], [3, 4]]}, "seeds"),
+    ({"num_steps": 51}, r"num_steps=51: must lie in 1\.\.50, the export's limit"), ({"num_steps": -1}, "num_steps"),
+    ({"temperature": 1e-9}, "temperature"), ({"temperature": np.nan}, "temperature"),
+    ({"batch_size": 0}, "batch_size"), ({"canvas_images": np.zeros([1, 9, 8, 1], np.uint8)}, "images"),
+    ({"canvas_images": np.zeros([2, 8, 8, 1], np.uint8)}, "canvas_images")], ids=str)
 def test_wrong_input_is_never_sent(client, server, settings, message):
   with pytest.raises(config_lib.ConfigError, match=message):
     client.draw(**{"class_weights": [3], **settings})
@@ -217,9 +217,9 @@ def test_wrong_input_is_never_sent(client, server, settings, message):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    ({"server": "localhost"}, "--server=localhost: must be HOST:PORT"), ({"server": "host:port"}, "--server"),
-    ({"timeout": 0.0}, "--timeout"), ({"timeout": np.nan}, "--timeout"), ({"retries": 5}, r"0\.\.4"),
-    ({"retries": -1}, "--retries")], ids=str)
+    ({"server": "localhost"}, "server=localhost: must be HOST:PORT"), ({"server": "host:port"}, "server"),
+    ({"timeout": 0.0}, "timeout"), ({"timeout": np.nan}, "timeout"), ({"retries": 5}, r"0\.\.4"),
+    ({"retries": -1}, "retries")], ids=str)
 def test_wrong_arguments(arguments, message):
   with pytest.raises(config_lib.ConfigError, match=message):
     drawing_client.Client(**{"server": "localhost:8500", **arguments})
@@ -297,13 +297,13 @@ def test_a_larger_scale(server, tmp_path):
 
 
 @pytest.mark.parametrize("changes, message", [
-    ({"out": "x.jpg"}, "--out=x.jpg: must end in"), ({"num_images": 0}, "--num_images=0"), ({"seed": -1}, "--seed=-1"),
-    ({"classes": "12"}, "--classes=12"), ({"soft": "3:0.5"}, "--soft=3:0.5: weights"),
-    ({"soft": "3:1", "classes": "3"}, "--soft=3:1: cannot be given together"),
-    ({"classify": "absent.png"}, "--classify=absent.png: cannot be read"), ({"tls_ca": "absent.pem"}, "--tls_ca"),
-    ({"scale": 65}, "--scale=65"), ({"classify": "bomb.png"}, "--classify=bomb.png: cannot be read as an image"),
-    ({"classify": "cut.png"}, "--classify=cut.png: cannot be read as an image"),
-    ({"canvas": "large.png", "no_resize": True}, "--canvas=.*is 10×9 pixels, must be 8×8")], ids=str)
+    ({"out": "x.jpg"}, "out=x.jpg: must end in"), ({"num_images": 0}, "num_images=0"), ({"seed": -1}, "seed=-1"),
+    ({"classes": "12"}, "classes=12"), ({"soft": "3:0.5"}, "soft=3:0.5: weights"),
+    ({"soft": "3:1", "classes": "3"}, "soft=3:1: cannot be given together"),
+    ({"classify": "absent.png"}, "classify=absent.png: cannot be read"), ({"tls_ca": "absent.pem"}, "tls_ca"),
+    ({"scale": 65}, "scale=65"), ({"classify": "bomb.png"}, "classify=bomb.png: cannot be read as an image"),
+    ({"classify": "cut.png"}, "classify=cut.png: cannot be read as an image"),
+    ({"canvas": "large.png", "no_resize": True}, "canvas=.*is 10×9 pixels, must be 8×8")], ids=str)
 def test_what_the_command_refuses(server, tmp_path, monkeypatch, changes, message):
   monkeypatch.chdir(tmp_path)
   PIL.Image.fromarray(np.zeros([9, 10], np.uint8)).save("large.png")

@@ -148,7 +148,8 @@ def test_a_run_has_a_time_limit(tmp_path, version_folder):
   """A server of its own: on a busy machine a limit that is short enough to wait for refuses what is right too."""
   small_models.copy(version_folder, str(tmp_path / "1"))
   body = {"signature_name": "loop", "instances": [small_models.FOREVER]}
-  with running_server.in_process("--model_name=m", f"--model_base_path={tmp_path}", "--rest_api_timeout_in_ms=300") as own:
+  flags = "--model_name=m", f"--model_base_path={tmp_path}", "--rest_api_timeout_in_ms=300"
+  with running_server.in_process(*flags) as own:
     assert _predict(own, body) == (504, {"error": "Timed out waiting for notification"})
 
 
