@@ -18,7 +18,7 @@ from trainers import flags as trainer_flags  # noqa: E402
 
 flags.adopt_module_key_flags(trainer_flags)
 _INTERRUPTED = {"train": "interrupted; the same command resumes from the last checkpoint",
-                "evaluate": "interrupted; the run folder is as it was",
+                "evaluate": "interrupted; the same command starts over",
                 "sample": "interrupted; nothing was written"}
 
 

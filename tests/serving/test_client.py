@@ -39,7 +39,7 @@ class Live:
     outputs = self._loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
     return {name: value.numpy() for name, value in outputs.items()}
 
-  def draw(self, weights, seeds, num_steps=stand_in.OWN_STEPS, temperature=1.0) -> drawing_client.Drawings:
+  def draw(self, weights, seeds=0, num_steps=stand_in.OWN_STEPS, temperature=1.0) -> drawing_client.Drawings:
     weights = np.eye(10)[weights] if np.ndim(weights) == 1 else weights
     weights, count = np.asarray(weights, np.float32), len(weights)
     seeds = np.int64([(seeds, number) for number in range(count)] if np.ndim(seeds) == 0 else seeds)
@@ -291,9 +291,12 @@ def test_what_is_transparent_is_white(tmp_path):
   assert pixels.shape == (8, 8, 3) and (pixels == 255).all()
 
 
-def test_a_larger_scale(server, tmp_path):
-  client_lib.run(_values(server, classes="3", num_images=1, scale=16, out=str(tmp_path / "x.png")))
-  assert PIL.Image.open(tmp_path / "x.png").size == (130, 130)
+@pytest.mark.parametrize("scale", [1, 3, 16])
+def test_another_scale(server, classifier, tmp_path, scale):
+  client_lib.run(_values(server, classes="3", num_images=1, scale=scale, out=str(tmp_path / "x.png")))
+  picture = np.asarray(PIL.Image.open(tmp_path / "x.png"))
+  assert picture.shape == (8 * scale + 2, 8 * scale + 2)
+  np.testing.assert_array_equal(picture[1:-1:scale, 1:-1:scale], classifier.draw([3]).images[0, :, :, 0])
 
 
 @pytest.mark.parametrize("changes, message", [
