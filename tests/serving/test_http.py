@@ -1,5 +1,6 @@
 """REST as HTTP: connections, chunks, gzip, CORS, and the limits that slow, silent and greedy clients meet."""
 
+import gc
 import gzip
 import http.client
 import json
@@ -8,6 +9,7 @@ import socket
 import threading
 import time
 import tracemalloc
+import weakref
 from concurrent import futures
 
 import numpy as np
@@ -246,6 +248,29 @@ def test_a_client_that_leaves_is_not_answered(limited, held, monkeypatch):
     assert [future.result()[0] for future in busy] == [200, 200]
   assert _post(_connection(limited))[0] == 200
   assert bodies == [_BODY] * 3
+
+
+@pytest.mark.parametrize("body, status", [(_BODY, 200), (b'{"inputs": "a"}', 400)])
+def test_a_request_leaves_nothing_behind(limited, monkeypatch, body, status):
+  """What it held is free with its answer, not when Python next looks for rings."""
+  class Document(dict):
+    __hash__ = object.__hash__  # for the set
+
+  documents, parse = weakref.WeakSet(), rest_json.parse
+
+  def noted(body):
+    document = Document(parse(body))
+    documents.add(document)
+    return document
+
+  monkeypatch.setattr(rest_json, "parse", noted)
+  gc.collect()
+  gc.disable()
+  try:
+    assert _post(_connection(limited), body)[0] == status
+    running_server.wait_until(lambda: not documents, "its end", patience=10)
+  finally:
+    gc.enable()
 
 
 def test_a_number_costs_little():
