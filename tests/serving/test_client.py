@@ -299,6 +299,16 @@ def test_another_scale(server, classifier, tmp_path, scale):
   np.testing.assert_array_equal(picture[1:-1:scale, 1:-1:scale], classifier.draw([3]).images[0, :, :, 0])
 
 
+@pytest.fixture(scope="module")
+def wrong_pictures(tmp_path_factory):
+  """A folder with one that is too large, one that fills the memory and one that is cut off."""
+  folder = tmp_path_factory.mktemp("pictures")
+  PIL.Image.fromarray(np.zeros([9, 10], np.uint8)).save(folder / "large.png")
+  PIL.Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")
+  (folder / "cut.png").write_bytes((folder / "large.png").read_bytes()[:45])
+  return folder
+
+
 @pytest.mark.parametrize("changes, message", [
     ({"out": "x.jpg"}, "out=x.jpg: must end in"), ({"num_images": 0}, "num_images=0"), ({"seed": -1}, "seed=-1"),
     ({"classes": "12"}, "classes=12"), ({"soft": "3:0.5"}, "soft=3:0.5: weights"),
@@ -307,11 +317,8 @@ def test_another_scale(server, classifier, tmp_path, scale):
     ({"scale": 65}, "scale=65"), ({"classify": "bomb.png"}, "classify=bomb.png: cannot be read as an image"),
     ({"classify": "cut.png"}, "classify=cut.png: cannot be read as an image"),
     ({"canvas": "large.png", "no_resize": True}, "canvas=.*is 10×9 pixels, must be 8×8")], ids=str)
-def test_what_the_command_refuses(server, tmp_path, monkeypatch, changes, message):
-  monkeypatch.chdir(tmp_path)
-  PIL.Image.fromarray(np.zeros([9, 10], np.uint8)).save("large.png")
-  PIL.Image.new("1", (20_000, 20_000)).save("bomb.png")
-  (tmp_path / "cut.png").write_bytes((tmp_path / "large.png").read_bytes()[:45])
+def test_what_the_command_refuses(server, wrong_pictures, monkeypatch, changes, message):
+  monkeypatch.chdir(wrong_pictures)
   with pytest.raises(config_lib.ConfigError, match=message):
     client_lib.run(_values(server, **{"out": "x.npz", **changes}))
   assert sorted(os.listdir()) == ["bomb.png", "cut.png", "large.png"] and not server.requests

@@ -78,6 +78,18 @@ def test_hot_swap_under_load_fails_no_request(base, client, other_version_folder
   assert error.details() == "Servable not found for request: Specific(m, 1)"
 
 
+def test_a_version_whose_folder_is_gone_serves_until_the_next_one_does(base, client, other_version_folder):
+  """Who removes the old folder as soon as the new one is there fails no request."""
+  os.mkdir(base / "2")
+  shutil.rmtree(base / "1")
+  running_server.wait_until(lambda: 2 in client.states(), "a look at the folder")
+  assert _answer(client) == (2.0, 1) and client.states()[2][0] == _START
+  os.rmdir(base / "2")
+  small_models.copy(other_version_folder, str(base / "3"))
+  running_server.wait_until(lambda: client.states().get(1, [0])[0] == _END, "the swap")
+  assert _answer(client) == (101.0, 3)
+
+
 def test_a_run_under_way_outlives_its_version(base, client, other_version_folder):
   rounds = small_models.predict_request("loop", n=np.int32([400_000]))
   answer = client.prediction.Predict.future(rounds)
