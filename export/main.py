@@ -3,16 +3,11 @@
     python export/main.py --run_dir=runs/digits --export_dir=models/stic     # models/stic/1, then models/stic/2, …
 """
 
-import os
 import pathlib
 import sys
-import warnings
 
 if not __package__:  # run as a file of a checkout, which then comes first
   sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# TensorFlow Addons announces the end of its maintenance at every import.
-warnings.filterwarnings("ignore", category=UserWarning, module="tensorflow_addons")
 
 from absl import app  # noqa: E402
 from absl import flags  # noqa: E402

@@ -10,7 +10,6 @@ The same from Python: `Client` of drawing_client.py.
 """
 
 import argparse
-import dataclasses
 import os
 import pathlib
 import sys
@@ -49,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
   add("--canvas", help="a picture to draw on from, instead of a blank canvas")
   add("--classify", help="a picture to classify; nothing is drawn")
   add("--no_resize", action="store_true", help="refuse a picture of another size than the model's")
-  add("--scale", type=int, default=0, help="pixels of the PNG a side of a drawing's pixel; 0 for the least that shows")
+  add("--scale", type=int, default=0, help="pixels of the PNG a side of a drawing's pixel; 0 for as many as show it")
   add("--num_images", type=int, default=16, help="how many drawings")
   add("--seed", type=int, default=0, help="drawing i has the seed pair (--seed, i)")
   add("--num_steps", type=int, help="steps of a drawing; the run's own if not given")
@@ -75,9 +74,7 @@ def _draw(client, values) -> None:
     canvas = np.stack([_read(values.canvas, model, "canvas", values.no_resize)] * values.num_images)
   drawings = client.draw(weights, values.seed, values.num_steps, values.temperature, canvas, values.batch_size,
                          on_batch=lambda done: _show_progress(done, len(weights)), model=model)
-  if values.scale and values.out.endswith(".png"):
-    drawings = dataclasses.replace(drawings, images=drawings.images.repeat(values.scale, 1).repeat(values.scale, 2))
-  drawing_file.write(values.out, drawings)
+  drawing_file.write(values.out, drawings, values.scale)
   print(f"{len(weights)} drawings, acceptance {drawings.acceptance_rate.mean():.3f}: {os.path.abspath(values.out)}")
 
 
@@ -105,9 +102,8 @@ def run(values) -> None:
     OSError: --out cannot be written.
   """
   config_lib.require(0 <= values.seed < 2 ** 31, "seed", values.seed, "must lie in [0, 2^31)")
-  config_lib.require(0 <= values.scale <= 64, "scale", values.scale, "must lie in 0..64")
   if not values.classify:
-    drawing_file.check_request(values.out or "", values.num_images)
+    drawing_file.check_request(values.out or "", values.num_images, values.scale)
   certificates = None
   if values.tls_ca:
     try:

@@ -175,11 +175,11 @@ class Client:
       ServingError: a request failed, or the server went over to another version in between.
     """
     model = model or self.describe()
-    weights = _check_class_weights(class_weights, model.class_names)
+    weights = class_choice.class_weights(class_weights, model.class_names)
     count = len(weights)
-    config_lib.require(count > 0, "num_images", 0, "must be at least 1")
+    config_lib.require(count > 0, "class_weights", "[]", "must ask for at least one drawing")
     config_lib.require(batch_size > 0, "batch_size", batch_size, "must be at least 1")
-    seeds = _seed_pairs(seeds, count)
+    seeds = class_choice.seed_pairs(seeds, count)
     num_steps = model.num_steps if num_steps is None else num_steps
     config_lib.require(1 <= num_steps <= model.max_steps, "num_steps", num_steps,
                        f"must lie in 1..{model.max_steps}, the export's limit")
@@ -243,35 +243,6 @@ class Client:
       hint = " (a longer --timeout or a smaller --batch_size may help)" * (
           problem.code() == grpc.StatusCode.DEADLINE_EXCEEDED)
       raise ServingError(f"{problem.code().name}: {problem.details()}{hint}", problem.code()) from problem
-
-
-def _seed_pairs(seeds, count: int) -> np.ndarray:
-  """int64 [count, 2]: `seeds` itself, or the pairs (seeds, 0), (seeds, 1), … of an integer."""
-  if np.ndim(seeds) == 0:
-    seeds = [(seeds, number) for number in range(count)]
-  pairs = np.array(seeds, object)  # whose integers have no limit to wrap around at
-  config_lib.require(pairs.shape == (count, 2), "seeds", list(pairs.shape), f"must have the shape [{count}, 2]")
-  for seed in pairs.flat:
-    is_whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-    config_lib.require(is_whole and -2 ** 63 <= seed < 2 ** 63, "seeds", seed, "must be integers of 64 bits")
-  return pairs.astype(np.int64)
-
-
-def _check_class_weights(class_weights, class_names: Sequence[str]) -> np.ndarray:
-  """Class weights as float32 [N, K]; integers or names [N] stand for hard classes."""
-  weights, num_classes = np.asarray(class_weights), len(class_names)
-  if weights.ndim == 1 and weights.dtype.kind == "U":
-    return class_choice.requested(len(weights), class_names, ",".join(weights), None, "")
-  if weights.ndim == 1 and np.issubdtype(weights.dtype, np.integer):
-    for label in weights:
-      config_lib.require(0 <= label < num_classes, "classes", label, f"must lie in 0..{num_classes - 1}")
-    return np.eye(num_classes, dtype=np.float32)[weights]
-  weights = weights.astype(np.float32)
-  config_lib.require(weights.ndim == 2 and weights.shape[1] == num_classes, "class_weights", list(weights.shape),
-                     f"must have the shape [N, {num_classes}]")
-  on_simplex = np.isfinite(weights).all() and (weights >= 0).all() and np.allclose(weights.sum(1), 1.0, atol=1e-4)
-  config_lib.require(bool(on_simplex), "class_weights", "…", "each row must be non-negative and sum to 1")
-  return weights
 
 
 def _check_images(images: np.ndarray, model: ServedModel) -> np.ndarray:

@@ -18,6 +18,7 @@ from tensorflow_serving.apis import model_management_pb2
 from tensorflow_serving.apis import predict_pb2
 from tensorflow_serving.apis import regression_pb2
 
+from serving import admission
 from serving import deadline as deadline_lib
 from serving import flag_error
 from serving import model_api
@@ -28,6 +29,11 @@ _LOG = logging.getLogger(__name__)
 # Beyond this, gRPC's time_remaining stands for "no deadline".
 _LONGEST_DEADLINE = 1e8
 _SERVICES = ("PredictionService", "ModelService")
+# What is answered while the queue is full, and how many of these, refusals included, may be there at a time.
+_QUICK_METHODS = ("/tensorflow.serving.PredictionService/GetModelMetadata",
+                  "/tensorflow.serving.ModelService/GetModelStatus", "/grpc.health.v1.Health/Check",
+                  "/grpc.health.v1.Health/Watch")
+_MOST_QUICK = 256
 
 
 def deadline_of(context) -> deadline_lib.Deadline:
@@ -103,9 +109,10 @@ class GrpcServer:
     quick = futures.ThreadPoolExecutor(4, thread_name_prefix="status")
     self._settings = settings
     self._health = _Health(quick)
+    pool = admission.CountedPool(settings.threads, settings.max_queued_requests)
     self._server = grpc.server(
-        futures.ThreadPoolExecutor(settings.threads, thread_name_prefix="request"),
-        maximum_concurrent_rpcs=settings.threads + settings.max_queued_requests,
+        pool, interceptors=[admission.Admission(pool, quick, _QUICK_METHODS)],
+        maximum_concurrent_rpcs=settings.threads + settings.max_queued_requests + _MOST_QUICK,
         # Without the last one two servers would share a port and each get some of the calls.
         options=[("grpc.max_receive_message_length", settings.max_message_bytes),
                  ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)])

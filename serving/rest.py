@@ -144,6 +144,8 @@ class RestApp:
       if not run.done():
         deadline.end()
         run.cancel()
+      # An error holds this frame, which must not hold the error: a ring keeps the whole request until it is collected.
+      del future, run
 
   def _predict(self, spec: model_pb2.ModelSpec, body: bytearray, deadline: deadline_lib.Deadline) -> bytes:
     is_by_row = False

@@ -66,6 +66,7 @@ class BodyReader:
       if len(body) + len(part) > self._max_bytes:
         raise HttpError(413, f"at most {self._max_bytes} bytes")
       if self.held_bytes + len(part) > self._max_held_bytes:
+        self.release(body)  # now, or others that are read meanwhile would be refused too
         raise HttpError(503, "the bodies of other requests fill the memory; try again")
       commas += part.count(b",")
       if commas > self._max_values:

@@ -276,8 +276,8 @@ class VersionManager:
     else:
       return
     self._forget_unasked(name, ready)
-    # With nothing to take its place, what serves goes on serving, unless its own folder is gone.
-    if wanted or not any(version in found for version in loaded):
+    # With nothing to take its place yet, what serves goes on serving, its own folder there or not.
+    if wanted:
       self._unload_all_but(name, wanted)
 
   def _is_ready(self, name: str, version: int, path: str) -> bool:

@@ -8,16 +8,24 @@
     model.compile(keras.optimizers.Adam())
     model.fit(dataset, epochs=10, steps_per_epoch=200)    # of (images, labels)
 
-Importing the package imports neither TensorFlow nor the network.
+Importing the package imports neither TensorFlow nor the network. When they are, it is without TensorFlow's notes about
+the machine; TF_CPP_MIN_LOG_LEVEL=0 brings them back.
 """
 
 import importlib
+import os
+import warnings
 
 __version__ = "0.1.0"
 
 _HOMES = {"load": "loading", "wrap": "loading", "DrawingClassifier": "drawing_classifier",
           "Drawings": "drawing_classifier", "STIC": "systems.stic", "AttentiveSTIC": "systems.attentive",
           "ScoreSTIC": "systems.score", "ConfigError": "config"}
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow Addons announces the end of its maintenance at every import.
+warnings.filterwarnings("ignore", category=UserWarning, module="tensorflow_addons")
 
 
 def __getattr__(name):

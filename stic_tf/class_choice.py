@@ -1,4 +1,4 @@
-"""Which classes a command draws, as class weights. No TensorFlow."""
+"""Which classes to draw, as class weights, and the seeds of the drawings. No TensorFlow."""
 
 from typing import Optional, Sequence
 
@@ -57,9 +57,57 @@ def requested(count: int, class_names: Sequence[str], classes: Optional[str], so
   return np.eye(len(class_names), dtype=np.float32)[labels[np.arange(count) % len(labels)]]
 
 
-def _class_number(text: str, class_names: Sequence[str]) -> int:
+def class_weights(given, class_names: Sequence[str]) -> np.ndarray:
+  """Class weights from Python as float32 [N, K].
+
+  Args:
+    given: float [N, K] on the simplex (soft classes), or N integers or class names (hard classes).
+    class_names: K names.
+
+  Raises:
+    ConfigError: a class that does not exist, or weights off the simplex.
+  """
+  num_classes = len(class_names)
+  try:
+    weights = np.asarray(given)
+  except ValueError:  # rows of several lengths
+    weights = np.array(given, object)
+  if weights.ndim == 1 and np.issubdtype(weights.dtype, np.str_):
+    labels = [_class_number(str(name), class_names, "class_weights") for name in weights]
+    return np.eye(num_classes, dtype=np.float32)[labels]
+  if weights.ndim == 1 and np.issubdtype(weights.dtype, np.integer):
+    for label in weights:
+      config_lib.require(0 <= label < num_classes, "class_weights", label,
+                         f"classes are numbers in 0..{num_classes - 1} or class names")
+    return np.eye(num_classes, dtype=np.float32)[weights]
+  is_numeric = np.issubdtype(weights.dtype, np.number)
+  config_lib.require(is_numeric and weights.ndim == 2 and weights.shape[1] == num_classes, "class_weights",
+                     list(weights.shape), f"must be [N, {num_classes}], or N numbers or names of classes")
+  weights = weights.astype(np.float32)
+  on_simplex = np.isfinite(weights).all() and (weights >= 0).all() and np.allclose(weights.sum(1), 1.0, atol=1e-4)
+  config_lib.require(bool(on_simplex), "class_weights", "…", "each row must be non-negative and sum to 1")
+  return weights
+
+
+def seed_pairs(seeds, count: int) -> np.ndarray:
+  """int64 [count, 2]: `seeds` itself, or the pairs (seeds, 0), (seeds, 1), … of an integer.
+
+  Raises:
+    ConfigError: another shape, or what is no integer of 64 bits.
+  """
+  pairs = np.array(seeds, object)  # whose integers have no limit to wrap around at
+  if pairs.ndim == 0:
+    pairs = np.array([(seeds, number) for number in range(count)], object)
+  config_lib.require(pairs.shape == (count, 2), "seeds", list(pairs.shape), f"must have the shape [{count}, 2]")
+  for seed in pairs.flat:
+    is_whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    config_lib.require(is_whole and -2 ** 63 <= seed < 2 ** 63, "seeds", seed, "must be integers of 64 bits")
+  return pairs.astype(np.int64)
+
+
+def _class_number(text: str, class_names: Sequence[str], flag: str = "classes") -> int:
   if text in class_names:
     return list(class_names).index(text)
   known = text.isascii() and text.isdigit() and int(text) < len(class_names)
-  config_lib.require(known, "classes", text, f"must be numbers in 0..{len(class_names) - 1} or class names")
+  config_lib.require(known, flag, text, f"must be numbers in 0..{len(class_names) - 1} or class names")
   return int(text)

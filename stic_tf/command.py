@@ -10,7 +10,8 @@ from stic_tf.config import ConfigError
 
 def fail(message, code: int = 2) -> NoReturn:
   """Prints "error: message" in one line and exits; code 2 says that the user's input is wrong."""
-  print("error: " + " ".join(str(message).split()), file=sys.stderr)
+  text = message.as_flags if isinstance(message, ConfigError) else str(message)
+  print("error: " + " ".join(text.split()), file=sys.stderr)
   sys.exit(code)
 
 

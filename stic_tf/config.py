@@ -6,7 +6,9 @@ refuses what the chosen ones do not read.
 """
 
 import dataclasses
+import difflib
 import math
+import re
 from typing import Any, Dict, Iterable, Mapping, Sequence
 
 from stic_tf import registries
@@ -16,8 +18,22 @@ REFERENCES = ("gaussian", "flat")
 DRAWINGS = ("auto", "whole", "strokes")
 
 
+_FLAG = re.compile(r"(?<![^\s(])--(?=[a-z])")
+
+
 class ConfigError(ValueError):
-  """The user's input is wrong; the message is one line that names the flag and what is allowed."""
+  """The user's input is wrong; the message is one line that names the setting and what is allowed.
+
+  Attributes:
+    as_flags: that line as a command says it, with settings as --flags; `str` has them as the arguments of Python.
+  """
+
+  @property
+  def as_flags(self) -> str:
+    return self.args[0]
+
+  def __str__(self):
+    return _FLAG.sub("", self.as_flags)
 
 
 def require(condition: bool, flag: str, value: Any, allowed: str) -> None:
@@ -268,7 +284,8 @@ class RunConfig:
       ConfigError: a value out of its range, or a name that is no setting.
     """
     for name, value in settings.items():
-      require(name in self.flat(), name, value, "is no setting")
+      near = difflib.get_close_matches(name, self.flat(), 1)
+      require(name in self.flat(), name, value, "is no setting" + (f"; --{near[0]} is" if near else ""))
     return RunConfig.of({**self.flat(), **settings})
 
   def network_name(self, image_shape: Sequence[int]) -> str:

@@ -6,6 +6,7 @@ from typing import Callable, Dict, Optional
 import numpy as np
 import tensorflow as tf
 
+from stic_tf import class_choice
 from stic_tf import config as config_lib
 from stic_tf import drawing as drawing_lib
 from stic_tf import replicas
@@ -54,30 +55,6 @@ class Drawings:
   frames: Optional[np.ndarray] = None
   strokes: Optional[np.ndarray] = None
   attention: Optional[np.ndarray] = None
-
-
-def seed_pairs(seed: int, count: int) -> np.ndarray:
-  """The seed pairs (seed, 0), (seed, 1), … of a command with `--seed`: int64 [count, 2]."""
-  return np.stack([np.full(count, seed, np.int64), np.arange(count, dtype=np.int64)], axis=1)
-
-
-def check_class_weights(class_weights, num_classes: int) -> np.ndarray:
-  """Class weights as float32 [N, K]; a list of integers stands for hard classes.
-
-  Raises:
-    ConfigError: a class that does not exist, or weights off the simplex.
-  """
-  weights = np.asarray(class_weights)
-  if weights.ndim == 1 and np.issubdtype(weights.dtype, np.integer):
-    for label in weights:
-      config_lib.require(0 <= label < num_classes, "classes", label, f"must lie in 0..{num_classes - 1}")
-    return np.eye(num_classes, dtype=np.float32)[weights]
-  weights = weights.astype(np.float32)
-  config_lib.require(weights.ndim == 2 and weights.shape[1] == num_classes, "class_weights", list(weights.shape),
-                     f"must have the shape [N, {num_classes}]")
-  on_simplex = np.isfinite(weights).all() and (weights >= 0).all() and np.allclose(weights.sum(1), 1.0, atol=1e-4)
-  config_lib.require(bool(on_simplex), "class_weights", "…", "each row must be non-negative and sum to 1")
-  return weights
 
 
 class DrawingClassifier:
@@ -237,7 +214,7 @@ class DrawingClassifier:
     if class_weights is None:
       return self._in_batches(lambda rows, temperature: self._log_density(rows, None, temperature),
                               [images, temperatures], batch_size, [])
-    weights = check_class_weights(class_weights, self.num_classes)
+    weights = class_choice.class_weights(class_weights, self.class_names)
     config_lib.require(len(weights) == len(images), "class_weights", list(weights.shape),
                        f"must have the shape [{len(images)}, {self.num_classes}]")
     return self._in_batches(self._log_density, [images, weights, temperatures], batch_size, [])
@@ -271,7 +248,7 @@ class DrawingClassifier:
     """Draws one image a row of `class_weights` from a blank canvas.
 
     Args:
-      class_weights: float [N, K] on the simplex (soft classes), or N integers (hard classes).
+      class_weights: float [N, K] on the simplex (soft classes), or N integers or class names (hard classes).
       seeds: int64 [N, 2], or an integer S for the pairs (S, 0) … (S, N - 1). An image depends on its own pair, its
         weights and the settings below alone, never on the batch.
       num_steps: steps of the chain, burn-in included, or noise levels; None for the run's own.
@@ -286,16 +263,14 @@ class DrawingClassifier:
 
     Raises:
       ConfigError: weights off the simplex or of more classes than can be mixed, a non-positive number, or seeds of
-        another shape.
+        another shape or beyond 64 bits.
     """
-    weights = check_class_weights(class_weights, self.num_classes)
+    weights = class_choice.class_weights(class_weights, self.class_names)
     self._check_mixture(weights)
     config_lib.require(num_frames == 0 or num_frames > 0 and self.can_record,
                        "num_frames", num_frames, "must be at least 0, and 0 where drawings cannot be recorded")
-    seeds = seed_pairs(int(seeds), len(weights)) if np.ndim(seeds) == 0 else np.asarray(seeds, np.int64)
-    config_lib.require(seeds.shape == (len(weights), 2), "seeds", list(seeds.shape),
-                       f"must have the shape [{len(weights)}, 2]")
-    config_lib.require(len(weights) > 0, "num_images", 0, "must be at least 1")
+    config_lib.require(len(weights) > 0, "class_weights", "[]", "must ask for at least one drawing")
+    seeds = class_choice.seed_pairs(seeds, len(weights))
     own = self.config.sampler
     settings = dataclasses.replace(own, num_steps=own.num_steps if num_steps is None else num_steps,
                                    temperature=self._temperature(temperature),

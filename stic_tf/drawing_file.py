@@ -8,16 +8,20 @@ from stic_tf import grid
 
 _ARRAYS = ("images", "class_weights", "seeds", "log_density", "probabilities")
 MAX_IMAGES = 1_000_000
+MAX_SCALE = 64
 
 
-def check_request(out: str, num_images: int) -> None:
-  """Raises ConfigError for an --out of another ending than .png and .npz, or an --num_images out of range."""
+def check_request(out: str, num_images: int, scale: int) -> None:
+  """Raises ConfigError for an --out of another ending than .png and .npz, --num_images or --scale out of range."""
   config_lib.require(out.endswith((".png", ".npz")), "out", out, "must end in .png or .npz")
   config_lib.require(1 <= num_images <= MAX_IMAGES, "num_images", num_images, f"must lie in 1..{MAX_IMAGES}")
+  config_lib.require(0 <= scale <= MAX_SCALE, "scale", scale, f"must lie in 0..{MAX_SCALE}")
 
 
-def write(out: str, drawings) -> None:
+def write(out: str, drawings, scale: int = 0) -> None:
   """Writes `drawing_classifier.Drawings` to FILE.npz, each array under its name, or FILE.png, a row a class.
+
+  `scale` is that of `grid.make_grid`.
 
   Raises:
     OSError: it could not be written; what was at `out` is untouched.
@@ -26,13 +30,13 @@ def write(out: str, drawings) -> None:
     atomic_file.write_npz(out, {name: getattr(drawings, name) for name in _ARRAYS})
     return
   order, columns = _arrangement(drawings)
-  grid.write_png(out, grid.make_grid(drawings.images[order], columns))
+  grid.write_png(out, grid.make_grid(drawings.images[order], columns, scale))
 
 
-def write_frames(out: str, drawings) -> None:
+def write_frames(out: str, drawings, scale: int = 0) -> None:
   """Writes the frames of `Drawings` to FILE.gif, arranged as in the PNG."""
   order, columns = _arrangement(drawings)
-  grid.write_gif(out, [grid.make_grid(frame, columns) for frame in drawings.frames[order].swapaxes(0, 1)])
+  grid.write_gif(out, [grid.make_grid(frame, columns, scale) for frame in drawings.frames[order].swapaxes(0, 1)])
 
 
 def _arrangement(drawings):

@@ -11,19 +11,20 @@ from stic_tf import atomic_file
 _SMALLEST_CELL = 32  # pixels; smaller images are enlarged by a whole factor
 
 
-def make_grid(images: np.ndarray, columns: int) -> np.ndarray:
+def make_grid(images: np.ndarray, columns: int, scale: int = 0) -> np.ndarray:
   """Images row by row, enlarged where small, with a line between cells.
 
   Args:
     images: uint8 [N, H, W, C], C 1 or 3.
     columns: images a row; the last row may be left short.
+    scale: pixels a side for each pixel of an image; 0 for as many as show it.
 
   Returns:
     uint8 [height, width, C].
   """
   count, height, width, channels = images.shape
   rows = -(-count // columns)
-  scale = max(1, _SMALLEST_CELL // height)
+  scale = scale or max(1, _SMALLEST_CELL // height)
   cell_height, cell_width = height * scale + 2, width * scale + 2
   grid = np.full([rows * cell_height, columns * cell_width, channels], 96, np.uint8)
   for i, image in enumerate(images):

@@ -7,9 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from stic_tf import checkpoint
+from stic_tf import classifier_check
 from stic_tf import config as config_lib
 from stic_tf import run_folder
+from stic_tf.datasets import pixel_range
 from stic_tf.drawing_classifier import DrawingClassifier
+from stic_tf.networks import build as build_networks
 from stic_tf.systems import build
 from stic_tf.systems import stic
 
@@ -71,10 +74,15 @@ def wrap(classifier: Callable, images: np.ndarray, class_names: Sequence[str],
     noise_level: s, the noise in which the chain walks and which the jump removes, in [-1, 1] pixel units.
     **settings: those of a drawing, for example num_steps, temperature, step_size.
 
+  Warns:
+    UserWarning: the classifier seems to give probabilities.
+
   Raises:
-    ConfigError: a setting out of range.
+    ConfigError: a setting that does not exist or is out of range, images of another type or shape, another number of
+      names than of logits, or a classifier that fails on the images, is not differentiable or gives what is not finite.
   """
   config_lib.require(noise_level > 0, "noise_level", noise_level, "must be above 0")
+  images = classifier_check.check_images(images)
   config = config_lib.RunConfig().replace(**settings)
   config.check_read(settings, images.shape[1:])
   config_lib.require(config.walk.gram_weight == 0, "gram_weight", config.walk.gram_weight, "must be 0 here")
@@ -82,6 +90,9 @@ def wrap(classifier: Callable, images: np.ndarray, class_names: Sequence[str],
   def logits(drawn):
     return classifier(preprocess(drawn))
 
+  some = tf.convert_to_tensor(images[:classifier_check.TRIED])
+  classifier_check.check(lambda drawn: build_networks.logits_and_features(logits, drawn)[0],
+                         pixel_range.from_uint8(some).numpy(), class_names)
   system = stic.STIC(logits, len(class_names), config, class_names, average=logits, image_shape=images.shape[1:])
   system.adapt(images)
   system.set_noise_level(noise_level)

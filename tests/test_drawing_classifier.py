@@ -1,6 +1,11 @@
 """What a user does from Python: wrap a Keras classifier of their own, draw, classify; and what wrong input says."""
 
+import os
+import pathlib
 import re
+import subprocess
+import sys
+import warnings
 
 import keras
 import numpy as np
@@ -8,11 +13,12 @@ import pytest
 import tensorflow as tf
 
 import stic_tf
+from stic_tf import class_choice
 from stic_tf import config as config_lib
-from stic_tf import drawing_classifier
 
 NAMES = ("zero", "one", "two")
 IMAGE_SHAPE = (6, 6, 1)
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def _images(count=60):
@@ -134,8 +140,8 @@ def test_colour_images_and_a_plain_function():
 # ---- what wrong input says ----
 
 def _says(flag, *words):
-  """A pattern of one line: --flag=…: with these words."""
-  return re.compile(rf"^--{flag}=.*: .*" + ".*".join(words) + r".*$")
+  """A pattern of one line: name=…: with these words."""
+  return re.compile(rf"^{flag}=.*: .*" + ".*".join(words) + r".*$")
 
 
 @pytest.mark.parametrize("weights, message", [
@@ -145,9 +151,12 @@ def _says(flag, *words):
     ([[np.inf, 0.0, 0.0]], _says("class_weights", "sum to 1")),
     ([[0.5, 0.5]], _says("class_weights", r"\[N, 3\]")),
     ([0.5, 0.5, 0.0], _says("class_weights", r"\[N, 3\]")),
-    ([0, 3], _says("classes", r"0\.\.2")),
-    ([-1], _says("classes", r"0\.\.2")),
-    (np.zeros(0, np.int64), _says("num_images", "at least 1")),
+    ([0, 3], _says("class_weights", r"0\.\.2")),
+    ([-1], _says("class_weights", r"0\.\.2")),
+    (["three"], _says("class_weights", r"0\.\.2 or class names")),
+    ([["zero", "one", "two"]], _says("class_weights", r"\[N, 3\]")),
+    ("zero", _says("class_weights", r"\[N, 3\]")),
+    (np.zeros(0, np.int64), _says("class_weights", "at least one")),
 ])
 def test_wrong_class_weights(classifier, weights, message):
   with pytest.raises(config_lib.ConfigError, match=message):
@@ -158,6 +167,19 @@ def test_wrong_class_weights(classifier, weights, message):
 def test_wrong_seeds(classifier, seeds):
   with pytest.raises(config_lib.ConfigError, match=_says("seeds", r"\[2, 2\]")):
     classifier.draw([0, 1], seeds=seeds)
+
+
+@pytest.mark.parametrize("seeds", [2 ** 63, -2 ** 63 - 1, 0.5, np.uint64([[0, 2 ** 63]]), [[0, 1.5]], "one"], ids=str)
+def test_seeds_that_would_wrap_around_are_refused(classifier, seeds):
+  with pytest.raises(config_lib.ConfigError, match=_says("seeds", "integers of 64 bits")):
+    classifier.draw([0], seeds=seeds)
+
+
+def test_classes_by_name(classifier):
+  drawings = classifier.draw(["two", "1"], seeds=3, num_steps=2)
+  np.testing.assert_array_equal(drawings.images, classifier.draw([2, 1], seeds=3, num_steps=2).images)
+  np.testing.assert_array_equal(classifier.log_density(drawings.images, ["two", "one"]),
+                                classifier.log_density(drawings.images, [2, 1]))
 
 
 @pytest.mark.parametrize("settings, message", [
@@ -187,6 +209,51 @@ def test_wrong_settings_of_a_wrapped_classifier(model, settings, message):
     _wrap(model, **settings)
 
 
+def _in_numpy(images):
+  return np.mean(images, axis=(1, 2))
+
+
+@pytest.mark.parametrize("changes, message", [
+    ({"class_names": ("zero", "one")}, _says("class_names", "must be 3, one for each logit")),
+    ({"images": _images()[0] / 255.0}, _says("images", "must be uint8", r"np.uint8\(255 \* images\)")),
+    ({"images": _images()[0][..., 0]}, _says("images", r"\[N, H, W, C\] .*newaxis")),
+    ({"images": _images()[0][:0]}, _says("images", r"\[N, H, W, C\]")),
+    ({"classifier": _in_numpy}, _says("classifier", "fails on TensorFlow tensors", "not NumPy's")),
+    ({"classifier": lambda images: tf.stop_gradient(tf.ones([1, 3]) * tf.reduce_mean(images, [1, 2]))},
+     _says("classifier", "must be differentiable")),
+    ({"classifier": lambda images: tf.reduce_mean(images, [1, 2, 3])},
+     _says("classifier", r"must give logits \[16, K\]")),
+    ({"classifier": lambda images: tf.math.log(images[:, 0, 0] - 1e6 * tf.ones([1, 3]))},
+     re.compile("^classifier=logits that are not finite: must be")),
+    ({"classifier": lambda images: tf.sqrt(images[:, 0, 0] * tf.zeros([1, 3]))},
+     re.compile("^classifier=a gradient that is not finite: must be")),
+    ({"preprocess": lambda images: images[:, :4]}, _says("classifier", "fails on TensorFlow tensors", "preprocess")),
+    ({"num_stps": 3}, _says("num_stps", "is no setting; num_steps is")),
+], ids=["names", "floats", "no channel", "no image", "numpy", "no gradient", "no classes", "nan", "steep", "preprocess",
+        "setting"])
+def test_a_classifier_that_cannot_be_drawn_from_is_refused(model, changes, message):
+  given = {"classifier": model, "images": _images()[0], "class_names": NAMES, "num_steps": 2, **changes}
+  with pytest.raises(stic_tf.ConfigError, match=message):
+    stic_tf.wrap(**given)
+
+
+def test_probabilities_in_the_place_of_logits_are_warned_of(model):
+  with pytest.warns(UserWarning, match="gives probabilities, it seems, and not logits") as caught:
+    stic_tf.wrap(lambda images: tf.nn.softmax(model(images)), _images()[0], NAMES, num_steps=2)
+  assert caught[0].filename == __file__
+  with warnings.catch_warnings():
+    warnings.simplefilter("error")
+    stic_tf.wrap(model, _images()[0], NAMES, num_steps=2)
+
+
+@pytest.mark.parametrize("name", ["load", "wrap", "STIC"])
+def test_the_import_is_quiet(name):
+  environment = {key: value for key, value in os.environ.items() if not key.startswith("TF_")}
+  ended = subprocess.run([sys.executable, "-c", f"import stic_tf; stic_tf.{name}"], env=environment, cwd=_ROOT,
+                         capture_output=True, text=True, timeout=120)
+  assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("images", [
     np.zeros((2, *IMAGE_SHAPE), np.float32), np.zeros((2, 6, 6), np.uint8), np.zeros(IMAGE_SHAPE, np.uint8),
     np.zeros((2, 8, 8, 1), np.uint8)], ids=lambda images: f"{images.dtype}{images.shape}")
@@ -196,10 +263,11 @@ def test_wrong_images(classifier, images):
 
 
 def test_a_run_folder_that_is_none(tmp_path):
-  with pytest.raises(config_lib.ConfigError, match="--run_dir="):
+  with pytest.raises(config_lib.ConfigError, match="run_dir="):
     stic_tf.load(str(tmp_path / "nowhere"))
 
 
 def test_seed_pairs():
-  np.testing.assert_array_equal(drawing_classifier.seed_pairs(-7, 3), [[-7, 0], [-7, 1], [-7, 2]])
-  assert drawing_classifier.seed_pairs(2 ** 40, 2).dtype == np.int64
+  np.testing.assert_array_equal(class_choice.seed_pairs(-7, 3), [[-7, 0], [-7, 1], [-7, 2]])
+  assert class_choice.seed_pairs(2 ** 40, 2).dtype == np.int64
+  assert class_choice.seed_pairs(np.uint8(3), 300)[299].tolist() == [3, 299]

@@ -9,6 +9,7 @@ from typing import Callable, Optional
 
 import numpy as np
 
+from stic_tf import class_choice
 from stic_tf import config as config_lib
 from stic_tf import drawing_classifier as drawing_lib
 from stic_tf import grid
@@ -76,7 +77,7 @@ class Evaluator:
            on_batch: Callable[[int], None] = lambda done: None):
     """`count` fresh drawings, classes in turn: (Drawings, labels int [count])."""
     labels = np.arange(count) % self.num_classes
-    seeds = drawing_lib.seed_pairs(self.seed + _EVALUATION_SEED, count)
+    seeds = class_choice.seed_pairs(self.seed + _EVALUATION_SEED, count)
     return classifier.draw(labels, seeds, num_steps=num_steps, on_batch=on_batch), labels
 
   def score(self, classifier: drawing_lib.DrawingClassifier, count: int, num_steps: Optional[int] = None,
@@ -129,7 +130,7 @@ def write_watched_drawing(folder: run_folder_lib.RunFolder, classifier: drawing_
   A row of attention.png: the first drawing, how many strokes were taken in each tile, and where the next would go.
   """
   labels = np.repeat(classes_shown(classifier.num_classes), _DRAWINGS_A_CLASS)
-  seeds = drawing_lib.seed_pairs(seed + 3 * _EVALUATION_SEED, len(labels))
+  seeds = class_choice.seed_pairs(seed + 3 * _EVALUATION_SEED, len(labels))
   drawings = classifier.draw(labels, seeds, num_frames=FRAMES)
   grid.write_gif(folder.file("drawing.gif"),
                  [grid.make_grid(drawings.frames[:, number], _DRAWINGS_A_CLASS) for number in range(FRAMES)])
@@ -145,7 +146,7 @@ def beside_real(classifier: drawing_lib.DrawingClassifier, images: np.ndarray, l
   """A picture with a row a class shown: its name, a real image of it, drawings."""
   shown = np.intersect1d(classes_shown(classifier.num_classes), labels)
   drawings = classifier.draw(np.repeat(shown, _DRAWINGS_A_CLASS),
-                             drawing_lib.seed_pairs(seed + 4 * _EVALUATION_SEED, len(shown) * _DRAWINGS_A_CLASS))
+                             class_choice.seed_pairs(seed + 4 * _EVALUATION_SEED, len(shown) * _DRAWINGS_A_CLASS))
   rows = [np.concatenate([images[labels == label][:1], drawn]) for label, drawn in
           zip(shown, drawings.images.reshape(len(shown), _DRAWINGS_A_CLASS, *classifier.image_shape))]
   picture = grid.make_grid(np.concatenate(rows), 1 + _DRAWINGS_A_CLASS)

@@ -110,6 +110,7 @@ def _define() -> None:
   flags.DEFINE_string("class_weights", None, "sample: a soft class, as 0:0.5,8:0.5.")
   flags.DEFINE_integer("num_images", 16, "sample: how many drawings.")
   flags.DEFINE_string("out", None, "sample: FILE.png or FILE.npz.")
+  flags.DEFINE_integer("scale", 0, "sample: pixels a side for each of a drawing; 0 for as many as show it.")
   flags.DEFINE_string("record_drawing", None, "sample: FILE.gif that shows how the drawings came about.")
 
 

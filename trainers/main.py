@@ -4,16 +4,11 @@
     python trainers/main.py --mode=sample --run_dir=runs/digits --classes=3,7 --num_images=16 --out=drawings.png
 """
 
-import os
 import pathlib
 import sys
-import warnings
 
 if not __package__:  # run as a file of a checkout, which then comes first
   sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-# TensorFlow Addons announces the end of its maintenance at every import.
-warnings.filterwarnings("ignore", category=UserWarning, module="tensorflow_addons")
 
 from absl import app  # noqa: E402
 from absl import flags  # noqa: E402
@@ -22,6 +17,9 @@ from stic_tf import command  # noqa: E402
 from trainers import flags as trainer_flags  # noqa: E402
 
 flags.adopt_module_key_flags(trainer_flags)
+_INTERRUPTED = {"train": "interrupted; the same command resumes from the last checkpoint",
+                "evaluate": "interrupted; the same command starts over",
+                "sample": "interrupted; nothing was written"}
 
 
 def main(argv) -> None:
@@ -40,8 +38,7 @@ def main(argv) -> None:
         from trainers import train
         train.run(values, config)
   except KeyboardInterrupt:
-    print("interrupted; the same command resumes from the last checkpoint", file=sys.stderr)
-    sys.exit(1)
+    command.fail(_INTERRUPTED[values.mode], code=1)
 
 
 def command_line() -> None:

@@ -20,7 +20,7 @@ def run(values) -> None:
     ConfigError: no such run, class or file ending.
   """
   out = values.out or ""
-  drawing_file.check_request(out, values.num_images)
+  drawing_file.check_request(out, values.num_images, values.scale)
   gif = values.record_drawing
   config_lib.require(gif is None or gif.endswith(".gif"), "record_drawing", gif, "must end in .gif")
   config_lib.require(gif is None or values.num_images <= _MAX_IMAGES_RECORDED, "num_images", values.num_images,
@@ -31,7 +31,7 @@ def run(values) -> None:
   with tqdm.tqdm(total=len(weights), unit="image", disable=not sys.stderr.isatty()) as bar:
     drawings = classifier.draw(weights, values.seed, on_batch=lambda done: bar.update(done - bar.n),
                                num_frames=evaluate.FRAMES if gif else 0)
-  drawing_file.write(out, drawings)
+  drawing_file.write(out, drawings, values.scale)
   if gif:
-    drawing_file.write_frames(gif, drawings)
+    drawing_file.write_frames(gif, drawings, values.scale)
   print(f"{len(weights)} drawings, acceptance {drawings.acceptance_rate.mean():.3f}: {os.path.abspath(out)}")

@@ -41,7 +41,7 @@ def test_an_unknown_dataset_names_the_flag_and_all_that_is_allowed(name):
   with pytest.raises(ConfigError) as error:
     lookup(name)
   message = str(error.value)
-  assert message.startswith(f"--dataset={name}: must be one of ") and "\n" not in message
+  assert message.startswith(f"dataset={name}: must be one of ") and "\n" not in message
   assert all(known in message for known in NAMES)
 
 
@@ -59,7 +59,7 @@ def test_an_unknown_class_names_the_flag_and_what_is_allowed(dataset, text):
   with pytest.raises(ConfigError) as error:
     parse_class(lookup(dataset), text)
   message = str(error.value)
-  assert message.startswith(f"--classes={text}: must be a class of {dataset}: 0") and "\n" not in message
+  assert message.startswith(f"classes={text}: must be a class of {dataset}: 0") and "\n" not in message
 
 
 def test_the_error_lists_class_names_but_not_a_thousand():
@@ -73,5 +73,5 @@ def test_the_error_lists_class_names_but_not_a_thousand():
 
 
 def test_the_flag_in_the_error_can_be_another():
-  with pytest.raises(ConfigError, match="^--class_weights=12: "):
+  with pytest.raises(ConfigError, match="^class_weights=12: "):
     parse_class(lookup("mnist"), "12", flag="class_weights")

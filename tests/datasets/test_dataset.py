@@ -111,7 +111,7 @@ def test_class_names_come_from_the_prepared_data(prepare, tmp_path):
 def test_absent_and_unreachable_data_says_where_it_looked_and_how_to_get_it(name, folder, tmp_path, monkeypatch):
   monkeypatch.setattr(source, "unreachable_reason", lambda url, timeout_seconds: "no answer in 1 s")
   message = one_line_error(name, tmp_path / "data")
-  assert message.startswith(f"--data_dir={tmp_path / 'data'}: {name} is not prepared")
+  assert message.startswith(f"data_dir={tmp_path / 'data'}: {name} is not prepared")
   assert str(tmp_path / "data" / folder) in message
   assert f"tfds.load('{folder}', data_dir='{tmp_path / 'data'}')" in message
   assert "cannot be reached: no answer in 1 s" in message

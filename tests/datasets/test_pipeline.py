@@ -161,7 +161,7 @@ def test_a_batch_may_be_larger_than_the_dataset(mnist):
     ({"batch_size": 0}, "batch_size"), ({"mixup_alpha": -0.1}, "mixup_alpha"),
     ({"mixup_alpha": float("nan")}, "mixup_alpha")])
 def test_settings_out_of_range_name_their_flag(digits, settings, flag):
-  with pytest.raises(ConfigError, match=f"^--{flag}="):
+  with pytest.raises(ConfigError, match=f"^{flag}="):
     pipeline.classification_stream(digits, **{"batch_size": 4, "seed": 1, **settings})
 
 

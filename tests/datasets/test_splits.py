@@ -61,7 +61,7 @@ def test_one_image_a_class_is_shared_by_all_splits_and_says_so():
 
 @pytest.mark.parametrize("sizes", [{}, {"test": 10}, {"train": 1, "test": 10}])
 def test_too_little_data_is_refused(sizes):
-  with pytest.raises(ConfigError, match="^--dataset=mnist: "):
+  with pytest.raises(ConfigError, match="^dataset=mnist: "):
     tfds_slices(lookup("mnist"), sizes)
 
 

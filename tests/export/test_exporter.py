@@ -57,13 +57,13 @@ def test_the_next_version(tmp_path, names, version):
 
 
 def test_a_limit_below_the_runs_own_steps(trained_run, tmp_path):
-  with pytest.raises(config_lib.ConfigError, match="--max_steps=5: must lie between the run's own 6 steps"):
+  with pytest.raises(config_lib.ConfigError, match="max_steps=5: must lie between the run's own 6 steps"):
     exporter.export_run(trained_run, str(tmp_path / "model"), max_steps=5)
   assert not list(tmp_path.iterdir())
 
 
 def test_a_run_that_is_not_there(tmp_path):
-  with pytest.raises(config_lib.ConfigError, match="--run_dir="):
+  with pytest.raises(config_lib.ConfigError, match="run_dir="):
     exporter.export_run(str(tmp_path / "absent"), str(tmp_path / "model"))
   assert not list(tmp_path.iterdir())
 

@@ -96,6 +96,6 @@ def test_a_version_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypat
   monkeypatch.setattr(gate, "check_graph", lambda folder: (tmp_path / "1").mkdir())
   monkeypatch.setattr(gate, "check_images", lambda *unused: None)
   monkeypatch.setattr(exporter, "next_version", lambda unused: 1)
-  with pytest.raises(config_lib.ConfigError, match="--export_dir=.*already there"):
+  with pytest.raises(config_lib.ConfigError, match="export_dir=.*already there"):
     exporter.export_classifier(_wrap(_logits), str(tmp_path))
   assert os.listdir(tmp_path) == ["1"] and not os.listdir(tmp_path / "1")

@@ -181,7 +181,7 @@ def test_bad_training_data_is_refused(images, labels, message):
 
 
 def test_one_class_has_no_judge():
-  with pytest.raises(ConfigError, match="--dataset=lsun/church: .*--inception_weights"):
+  with pytest.raises(ConfigError, match="dataset=lsun/church: .*inception_weights"):
     features.train_judge(np.zeros((4, 8, 8, 1), np.uint8), [0] * 4, 1, dataset_name="lsun/church")
 
 
@@ -214,6 +214,6 @@ def test_files_that_are_no_inception_weights(inception, tmp_path, monkeypatch):
     file.write("weights")
   keras.Sequential([keras.layers.Dense(2, input_shape=(3,))]).save_weights(other)
   for path in (str(tmp_path / "missing.h5"), text, other):
-    with pytest.raises(ConfigError, match="^--inception_weights=.*include_top=True") as error:
+    with pytest.raises(ConfigError, match="^inception_weights=.*include_top=True") as error:
       features.InceptionNetwork(path)
     assert "\n" not in str(error.value)

@@ -79,7 +79,7 @@ def test_every_tile_knows_the_whole_canvas():
 
 
 def test_a_grid_that_does_not_divide_the_canvas_is_refused():
-  with pytest.raises(config_lib.ConfigError, match="--tile_grid=3: must divide the canvas of 8x8 pixels"):
+  with pytest.raises(config_lib.ConfigError, match="tile_grid=3: must divide the canvas of 8x8 pixels"):
     _network(tile_grid=3)
 
 

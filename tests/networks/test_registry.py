@@ -72,13 +72,13 @@ def test_a_network_from_outside_is_built_by_its_name(toy, model):
   # Its settings are checked as those of any other.
   config = config_lib.RunConfig.of({"model": model, "network": toy})
   config.check_read(["width"], SHAPE)
-  with pytest.raises(config_lib.ConfigError, match="--depth=16: is not read by --network=toy; --network=wide_resnet"):
+  with pytest.raises(config_lib.ConfigError, match="depth=16: is not read by network=toy; network=wide_resnet"):
     config.replace(depth=16).check_read(["depth"], SHAPE)
 
 
 def test_a_name_that_nothing_has_is_refused():
   assert "toy" not in registries.NETWORKS
-  with pytest.raises(config_lib.ConfigError, match="--network=toy: must be one of auto, small, wide_resnet"):
+  with pytest.raises(config_lib.ConfigError, match="network=toy: must be one of auto, small, wide_resnet"):
     _build("toy", conditioned=False)
 
 

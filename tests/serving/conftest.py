@@ -29,5 +29,5 @@ def served(tmp_path_factory, version_folder):
   monitoring = base / "monitoring.txt"
   monitoring.write_text("prometheus_config { enable: true }")
   with running_server.in_process("--model_name=m", f"--model_base_path={base / 'm'}", "--max_message_bytes=1000000",
-                                 "--rest_api_timeout_in_ms=300", f"--monitoring_config_file={monitoring}") as client:
+                                 f"--monitoring_config_file={monitoring}") as client:
     yield client

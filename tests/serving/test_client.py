@@ -39,7 +39,7 @@ class Live:
     outputs = self._loaded.signatures[signature](**{name: tf.constant(value) for name, value in inputs.items()})
     return {name: value.numpy() for name, value in outputs.items()}
 
-  def draw(self, weights, seeds, num_steps=stand_in.OWN_STEPS, temperature=1.0) -> drawing_client.Drawings:
+  def draw(self, weights, seeds=0, num_steps=stand_in.OWN_STEPS, temperature=1.0) -> drawing_client.Drawings:
     weights = np.eye(10)[weights] if np.ndim(weights) == 1 else weights
     weights, count = np.asarray(weights, np.float32), len(weights)
     seeds = np.int64([(seeds, number) for number in range(count)] if np.ndim(seeds) == 0 else seeds)
@@ -201,15 +201,15 @@ def test_another_model(server):
 
 
 @pytest.mark.parametrize("settings, message", [
-    ({"class_weights": [10]}, "--classes=10"), ({"class_weights": ["three"]}, "--classes=three"),
-    ({"seeds": 2 ** 63}, "--seeds=9223372036854775808: must be integers of 64 bits"), ({"seeds": 0.5}, "--seeds=0.5"),
-    ({"seeds": np.uint64([[0, 2 ** 63]])}, "--seeds=9223372036854775808"),
-    ({"class_weights": [[0.1] * 9]}, "--class_weights"),
-    ({"class_weights": [[np.nan] * 10]}, "--class_weights"), ({"seeds": [[1, 2], [3, 4]]}, "--seeds"),
-    ({"num_steps": 51}, r"--num_steps=51: must lie in 1\.\.50, the export's limit"), ({"num_steps": -1}, "--num_steps"),
-    ({"temperature": 1e-9}, "--temperature"), ({"temperature": np.nan}, "--temperature"),
-    ({"batch_size": 0}, "--batch_size"), ({"canvas_images": np.zeros([1, 9, 8, 1], np.uint8)}, "--images"),
-    ({"canvas_images": np.zeros([2, 8, 8, 1], np.uint8)}, "--canvas_images")], ids=str)
+    ({"class_weights": [10]}, "class_weights=10"), ({"class_weights": ["three"]}, "class_weights=three"),
+    ({"seeds": 2 ** 63}, "seeds=9223372036854775808: must be integers of 64 bits"), ({"seeds": 0.5}, "seeds=0.5"),
+    ({"seeds": np.uint64([[0, 2 ** 63]])}, "seeds=9223372036854775808"),
+    ({"class_weights": [[0.1] * 9]}, "class_weights"),
+    ({"class_weights": [[np.nan] * 10]}, "class_weights"), ({"seeds": [[1, 2], [3, 4]]}, "seeds"),
+    ({"num_steps": 51}, r"num_steps=51: must lie in 1\.\.50, the export's limit"), ({"num_steps": -1}, "num_steps"),
+    ({"temperature": 1e-9}, "temperature"), ({"temperature": np.nan}, "temperature"),
+    ({"batch_size": 0}, "batch_size"), ({"canvas_images": np.zeros([1, 9, 8, 1], np.uint8)}, "images"),
+    ({"canvas_images": np.zeros([2, 8, 8, 1], np.uint8)}, "canvas_images")], ids=str)
 def test_wrong_input_is_never_sent(client, server, settings, message):
   with pytest.raises(config_lib.ConfigError, match=message):
     client.draw(**{"class_weights": [3], **settings})
@@ -217,9 +217,9 @@ def test_wrong_input_is_never_sent(client, server, settings, message):
 
 
 @pytest.mark.parametrize("arguments, message", [
-    ({"server": "localhost"}, "--server=localhost: must be HOST:PORT"), ({"server": "host:port"}, "--server"),
-    ({"timeout": 0.0}, "--timeout"), ({"timeout": np.nan}, "--timeout"), ({"retries": 5}, r"0\.\.4"),
-    ({"retries": -1}, "--retries")], ids=str)
+    ({"server": "localhost"}, "server=localhost: must be HOST:PORT"), ({"server": "host:port"}, "server"),
+    ({"timeout": 0.0}, "timeout"), ({"timeout": np.nan}, "timeout"), ({"retries": 5}, r"0\.\.4"),
+    ({"retries": -1}, "retries")], ids=str)
 def test_wrong_arguments(arguments, message):
   with pytest.raises(config_lib.ConfigError, match=message):
     drawing_client.Client(**{"server": "localhost:8500", **arguments})
@@ -291,24 +291,34 @@ def test_what_is_transparent_is_white(tmp_path):
   assert pixels.shape == (8, 8, 3) and (pixels == 255).all()
 
 
-def test_a_larger_scale(server, tmp_path):
-  client_lib.run(_values(server, classes="3", num_images=1, scale=16, out=str(tmp_path / "x.png")))
-  assert PIL.Image.open(tmp_path / "x.png").size == (130, 130)
+@pytest.mark.parametrize("scale", [1, 3, 16])
+def test_another_scale(server, classifier, tmp_path, scale):
+  client_lib.run(_values(server, classes="3", num_images=1, scale=scale, out=str(tmp_path / "x.png")))
+  picture = np.asarray(PIL.Image.open(tmp_path / "x.png"))
+  assert picture.shape == (8 * scale + 2, 8 * scale + 2)
+  np.testing.assert_array_equal(picture[1:-1:scale, 1:-1:scale], classifier.draw([3]).images[0, :, :, 0])
+
+
+@pytest.fixture(scope="module")
+def wrong_pictures(tmp_path_factory):
+  """A folder with one that is too large, one that fills the memory and one that is cut off."""
+  folder = tmp_path_factory.mktemp("pictures")
+  PIL.Image.fromarray(np.zeros([9, 10], np.uint8)).save(folder / "large.png")
+  PIL.Image.new("1", (20_000, 20_000)).save(folder / "bomb.png")
+  (folder / "cut.png").write_bytes((folder / "large.png").read_bytes()[:45])
+  return folder
 
 
 @pytest.mark.parametrize("changes, message", [
-    ({"out": "x.jpg"}, "--out=x.jpg: must end in"), ({"num_images": 0}, "--num_images=0"), ({"seed": -1}, "--seed=-1"),
-    ({"classes": "12"}, "--classes=12"), ({"soft": "3:0.5"}, "--soft=3:0.5: weights"),
-    ({"soft": "3:1", "classes": "3"}, "--soft=3:1: cannot be given together"),
-    ({"classify": "absent.png"}, "--classify=absent.png: cannot be read"), ({"tls_ca": "absent.pem"}, "--tls_ca"),
-    ({"scale": 65}, "--scale=65"), ({"classify": "bomb.png"}, "--classify=bomb.png: cannot be read as an image"),
-    ({"classify": "cut.png"}, "--classify=cut.png: cannot be read as an image"),
-    ({"canvas": "large.png", "no_resize": True}, "--canvas=.*is 10×9 pixels, must be 8×8")], ids=str)
-def test_what_the_command_refuses(server, tmp_path, monkeypatch, changes, message):
-  monkeypatch.chdir(tmp_path)
-  PIL.Image.fromarray(np.zeros([9, 10], np.uint8)).save("large.png")
-  PIL.Image.new("1", (20_000, 20_000)).save("bomb.png")
-  (tmp_path / "cut.png").write_bytes((tmp_path / "large.png").read_bytes()[:45])
+    ({"out": "x.jpg"}, "out=x.jpg: must end in"), ({"num_images": 0}, "num_images=0"), ({"seed": -1}, "seed=-1"),
+    ({"classes": "12"}, "classes=12"), ({"soft": "3:0.5"}, "soft=3:0.5: weights"),
+    ({"soft": "3:1", "classes": "3"}, "soft=3:1: cannot be given together"),
+    ({"classify": "absent.png"}, "classify=absent.png: cannot be read"), ({"tls_ca": "absent.pem"}, "tls_ca"),
+    ({"scale": 65}, "scale=65"), ({"classify": "bomb.png"}, "classify=bomb.png: cannot be read as an image"),
+    ({"classify": "cut.png"}, "classify=cut.png: cannot be read as an image"),
+    ({"canvas": "large.png", "no_resize": True}, "canvas=.*is 10×9 pixels, must be 8×8")], ids=str)
+def test_what_the_command_refuses(server, wrong_pictures, monkeypatch, changes, message):
+  monkeypatch.chdir(wrong_pictures)
   with pytest.raises(config_lib.ConfigError, match=message):
     client_lib.run(_values(server, **{"out": "x.npz", **changes}))
   assert sorted(os.listdir()) == ["bomb.png", "cut.png", "large.png"] and not server.requests

@@ -1,7 +1,11 @@
 """Flags and text files: what they mean and what is refused."""
 
+import inspect
+
 import pytest
 
+from serving import client
+from serving import drawing_client
 from serving import flag_error
 from serving import server_config
 from tests.serving import running_server
@@ -21,6 +25,13 @@ def test_defaults():
   settings = _of()
   assert (settings.host, settings.port, settings.rest_port, settings.batching) == ("127.0.0.1", 8500, None, None)
   assert [(one.name, one.base_path) for one in settings.models] == [("stic", "/m")]
+
+
+def test_what_server_and_client_take_for_granted_is_the_same():
+  settings, values = _of(), client._parser().parse_args([])
+  assert values.model_name == settings.models[0].name
+  assert values.model_name == inspect.signature(drawing_client.Client).parameters["model_name"].default
+  assert values.server == f"localhost:{settings.port}"
 
 
 def test_a_relative_base_path_is_that_of_the_working_folder(tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2_grpc
 from tensorflow_serving.apis import model_management_pb2
 
 from serving import flag_error
+from serving import model_api
 from serving import server
 from serving import server_config
 from serving import versions
@@ -75,6 +76,18 @@ def test_hot_swap_under_load_fails_no_request(base, client, other_version_folder
   assert client.states() == {1: (_END, 0, ""), 2: (_AVAILABLE, 0, "")}
   error = running_server.error_of(client.prediction.Predict, _request(version=1))
   assert error.details() == "Servable not found for request: Specific(m, 1)"
+
+
+def test_a_version_whose_folder_is_gone_serves_until_the_next_one_does(base, client, other_version_folder):
+  """Who removes the old folder as soon as the new one is there fails no request."""
+  os.mkdir(base / "2")
+  shutil.rmtree(base / "1")
+  running_server.wait_until(lambda: 2 in client.states(), "a look at the folder")
+  assert _answer(client) == (2.0, 1) and client.states()[2][0] == _START
+  os.rmdir(base / "2")
+  small_models.copy(other_version_folder, str(base / "3"))
+  running_server.wait_until(lambda: client.states().get(1, [0])[0] == _END, "the swap")
+  assert _answer(client) == (101.0, 3)
 
 
 def test_a_run_under_way_outlives_its_version(base, client, other_version_folder):
@@ -235,21 +248,28 @@ def test_a_server_that_still_waits_can_be_stopped(tmp_path):
   assert not thread.is_alive()
 
 
-def test_a_busy_server_still_says_how_it_is_and_refuses_what_is_too_much(base):
-  """One request runs, one waits; health and status answer all the same, and beyond the limit is refused at once."""
+def test_a_busy_server_still_says_how_it_is_and_refuses_what_is_too_much(base, monkeypatch):
+  """One request runs, seven wait; health and status answer all the same, and beyond the limit is refused at once."""
+  running, go_on, run = [], threading.Event(), model_api.run_alone
+
+  def wait(*given):
+    running.append(given)
+    assert go_on.wait(60)
+    return run(*given)
+
+  monkeypatch.setattr(model_api, "run_alone", wait)
   flags = "--grpc_max_threads=1", "--max_queued_requests=7"
   with running_server.in_process("--model_name=m", f"--model_base_path={base}", *flags) as one:
-    endless = small_models.predict_request("loop", n=np.int32([small_models.FOREVER]))
-    busy = [one.prediction.Predict.future(endless, timeout=2) for _ in range(2)]
-    running_server.wait_until(lambda: all(call.running() for call in busy), "the requests")
-    health = health_pb2_grpc.HealthStub(one.channel).Check(health_pb2.HealthCheckRequest(), timeout=1)
+    calls = [one.prediction.Predict.future(_request(), timeout=60)]
+    running_server.wait_until(lambda: running, "the first request")
+    calls += [one.prediction.Predict.future(_request(), timeout=60) for _ in range(9)]
+    running_server.wait_until(lambda: sum(call.done() for call in calls) == 2, "refusals")
+    assert [call.code() for call in calls if call.done()] == 2 * [grpc.StatusCode.RESOURCE_EXHAUSTED]
+    health = health_pb2_grpc.HealthStub(one.channel).Check(health_pb2.HealthCheckRequest(), timeout=60)
     assert health.status == health_pb2.HealthCheckResponse.SERVING
-    assert one.states()[1][0] == _AVAILABLE
-    busy += [one.prediction.Predict.future(endless, timeout=2) for _ in range(8)]
-    codes = [call.code() for call in busy]
-    assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) in (2, 3)  # a call counts until shortly after its answer
-    assert set(codes) == {grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED}
-    assert codes[:2] == 2 * [grpc.StatusCode.DEADLINE_EXCEEDED]
+    assert one.states()[1][0] == _AVAILABLE and len(running) == 1
+    go_on.set()
+    assert [call.code() for call in calls].count(grpc.StatusCode.OK) == 8
     running_server.wait_until(lambda: one.prediction.Predict.future(_request()).code() == grpc.StatusCode.OK, "calm")
 
 

@@ -251,5 +251,5 @@ def test_a_system_from_outside_is_built_trained_and_drawn_from(toy):
 
 
 def test_the_name_is_gone_afterwards():
-  with pytest.raises(config_lib.ConfigError, match="--model=toy: must be one of stic, attentive, score"):
+  with pytest.raises(config_lib.ConfigError, match="model=toy: must be one of stic, attentive, score"):
     config_lib.RunConfig(model="toy")

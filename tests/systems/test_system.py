@@ -183,19 +183,19 @@ def test_a_network_with_batch_statistics_is_refused():
   network = keras.Model(image, keras.layers.Dense(NUM_CLASSES)(hidden))
   inner = keras.Input(SHAPE)
   for each in (network, keras.Model(inner, network(inner))):
-    with pytest.raises(config_lib.ConfigError, match="^--network=norm: must not have batch statistics; .*$"):
+    with pytest.raises(config_lib.ConfigError, match="^network=norm: must not have batch statistics; .*$"):
       stic_tf.STIC(each, NUM_CLASSES)
 
 
 @pytest.mark.parametrize("make, settings, says", [
     ("ScoreSTIC", {"noise_start": 0.3},
-     "--noise_start=0.3: is not read by --model=score; --model=stic and attentive read it"),
-    ("STIC", {"sigma_max": 3.0}, "--sigma_max=3.0: is not read by --model=stic; --model=score reads it"),
-    ("STIC", {"drawing": "strokes"}, "--drawing=strokes: is not read by --model=stic; --model=attentive reads it"),
-    ("STIC", {"chain": 3}, "--chain=3: is no setting"),
-    ("STIC", {"pool_capacity": 2}, "--pool_capacity=2: must be at least 3, a fake a class"),
-    ("ScoreSTIC", {"correction": 1.0}, "--correction=1.0: must be 0 with a network without real/fake logits"),
-    ("AttentiveSTIC", {}, "--network=small: must end in a square grid of features [B, T, T, C], a position a tile, or "
+     "noise_start=0.3: is not read by --model=score; --model=stic and attentive read it"),
+    ("STIC", {"sigma_max": 3.0}, "sigma_max=3.0: is not read by --model=stic; --model=score reads it"),
+    ("STIC", {"drawing": "strokes"}, "drawing=strokes: is not read by --model=stic; --model=attentive reads it"),
+    ("STIC", {"chain": 3}, "chain=3: is no setting"),
+    ("STIC", {"pool_capacity": 2}, "pool_capacity=2: must be at least 3, a fake a class"),
+    ("ScoreSTIC", {"correction": 1.0}, "correction=1.0: must be 0 with a network without real/fake logits"),
+    ("AttentiveSTIC", {}, "network=small: must end in a square grid of features [B, T, T, C], a position a tile, or "
                           "in class queries")])
 def test_a_setting_that_does_not_go_is_refused_in_one_line(make, settings, says):
   with pytest.raises(config_lib.ConfigError) as error:

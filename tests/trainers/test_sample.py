@@ -1,6 +1,9 @@
 """--mode=sample: what is in the files, and that an image depends on its seed and class alone."""
 
 import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import PIL.Image
@@ -9,6 +12,7 @@ import pytest
 import stic_tf
 from stic_tf import checkpoint
 
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
 LABELS = [3, 7, 3, 7, 3, 7]
 
 
@@ -113,6 +117,34 @@ def test_a_picture_has_a_row_a_class(main, trained_run, tmp_path, drawn):
   picture = np.asarray(PIL.Image.open(tmp_path / "new" / "x.png"))
   assert picture.shape == (2 * 34, 3 * 34)
   np.testing.assert_array_equal(picture[1:33:4, 35:67:4], drawn["images"][2, :, :, 0])
+
+
+def test_a_picture_of_another_scale(main, trained_run, tmp_path, drawn):
+  outcome = main("--mode=sample", f"--run_dir={trained_run}", f"--out={tmp_path / 'x.png'}", "--classes=3,7",
+                 "--num_images=6", "--seed=5", "--scale=2")
+  assert outcome.code == 0, outcome.stderr
+  picture = np.asarray(PIL.Image.open(tmp_path / "x.png"))
+  assert picture.shape == (2 * 18, 3 * 18)
+  np.testing.assert_array_equal(picture[1:17:2, 19:35:2], drawn["images"][2, :, :, 0])
+  assert "--scale=65: must lie in 0..64" in main("--mode=sample", "--out=x.png", "--scale=65").error()
+
+
+@pytest.mark.parametrize("mode, says", [
+    ("train", "the same command resumes from the last checkpoint"), ("evaluate", "the same command starts over"),
+    ("sample", "nothing was written")])
+def test_what_an_interrupted_command_says(tmp_path, mode, says):
+  """Each mode its own: there is no checkpoint in the making where drawings are."""
+  code = """
+import sys, types
+def interrupted(*unused):
+  raise KeyboardInterrupt
+sys.modules["trainers." + sys.argv[1][7:]] = types.SimpleNamespace(run=interrupted)
+from trainers import main
+main.command_line()
+"""
+  ended = subprocess.run([sys.executable, "-c", code, f"--mode={mode}", f"--run_dir={tmp_path}"], cwd=_ROOT,
+                         capture_output=True, text=True, timeout=120)
+  assert (ended.returncode, ended.stderr) == (1, f"error: interrupted; {says}\n")
 
 
 def test_classes_by_name(main, trained_run, tmp_path):

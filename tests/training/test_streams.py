@@ -75,6 +75,6 @@ def test_a_dictionary_is_taken_as_it_is():
      "lacks mixup_images, mixup_labels, generative_images, generative_labels"), ({}, "lacks real_images")],
                          ids=["images alone", "a tuple of one", "weights too", "one stream", "nothing"])
 def test_data_of_another_form(data, says):
-  with pytest.raises(config_lib.ConfigError, match=f"^--dataset=.*{says}") as error:
+  with pytest.raises(config_lib.ConfigError, match=f"^dataset=.*{says}") as error:
     _of(data)
   assert "\n" not in str(error.value)
