@@ -11,6 +11,7 @@ import pytest
 from tests import tiny_run
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook too
 def pytest_collection_modifyitems(items) -> None:
   """Of tests side by side, all files that read the tiny run go to one process, and first: it is then made once."""
   readers = {item.path for item in items if "trained_run" in getattr(item, "fixturenames", ())}
