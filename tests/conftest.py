@@ -16,7 +16,7 @@ def pytest_collection_modifyitems(items) -> None:
   """Of tests side by side, all files that read the tiny run go to one process, and first: it is then made once."""
   readers = {item.path for item in items if "trained_run" in getattr(item, "fixturenames", ())}
   for item in items:
-    item.add_marker(pytest.mark.xdist_group("trained_run" if item.path in readers else str(item.path)))
+    item.add_marker(pytest.mark.xdist_group("trained_run" if item.path in readers else item.nodeid.split("::")[0]))
   items.sort(key=lambda item: item.path not in readers)
 
 
