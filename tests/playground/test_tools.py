@@ -163,9 +163,9 @@ def _saved(page, name, press):
 def test_path_by_keyboard_and_its_files(page):
   page.open("model=score&tool=path&from=1&to=7&n=5&seed=2")
   page.drawn("#pathFrame", "1|7|5|2|")
-  assert page.js("$('strip').children.length") == 5 and page.js("$('pathCaption').textContent") == "100 % 1, 0 % 7"
+  assert page.js("$('strip').children.length") == 5 and page.js("$('pathCaption').textContent") == "100 % “1”, 0 % “7”"
   page.keys("#pathFrame", END)
-  assert page.js("$('pathCaption').textContent") == "0 % 1, 100 % 7"
+  assert page.js("$('pathCaption').textContent") == "0 % “1”, 100 % “7”"
   strip = _saved(page, "score_1_to_7_seed_2.png", lambda: page.keys("#savePng", ENTER))
   film = _saved(page, "score_1_to_7_seed_2.gif", lambda: page.keys("#saveGif", ENTER))
   assert strip.size == (5 * 224, 224) and film.size == (224, 224) and film.n_frames == 8 and film.info["loop"] == 0
