@@ -1,5 +1,6 @@
-# Two commands from a fresh clone, each doing its own set-up: `make demo` and `make test`. `make serve` comes after a run.
-#   RUN_DIR=runs/digits                    the run that `make serve` exports and serves
+# Commands from a fresh clone, each doing its own set-up: `make demo` and `make test`. `make serve` and, where there is no
+# zoo/, `make play` come after a run.
+#   RUN_DIR=runs/digits                    the run that they export and serve
 #   PYTHON=/path/to/python3.10            the interpreter of .venv, otherwise the first of 3.11, 3.10, 3.9 that is found
 #   PYTEST_ARGS="tests/mcmc -k target"   which tests, otherwise all
 #   PYTEST_JOBS=0                           how many files of tests run side by side, otherwise 2; 0: one process
@@ -11,7 +12,7 @@ RUN_DIR ?= runs/digits
 TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHON TF_CPP_MIN_LOG_LEVEL
 
-.PHONY: demo serve test lint bazel-test clean
+.PHONY: demo serve play test lint bazel-test clean
 
 demo:
 	@bash tools/set_up.sh requirements.txt
@@ -23,6 +24,11 @@ serve:
 	.venv/bin/python serving/server.py --model_name=stic --model_base_path=$(CURDIR)/models/stic --port=8500 --rest_port=8501 \
 	  --enable_batching --batching_parameters_file=serving/config/batching_parameters.txt \
 	  --monitoring_config_file=serving/config/monitoring_config.txt
+
+# Export of zoo/*, or of RUN_DIR, one server, and a page to draw with at http://127.0.0.1:8501/.
+play:
+	@bash tools/set_up.sh requirements.txt
+	@bash tools/play.sh "$(RUN_DIR)"
 
 test:
 	@bash tools/set_up.sh requirements-test.txt

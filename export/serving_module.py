@@ -8,6 +8,7 @@ as one, and one that fails takes the others with it. Shapes are guarded, since a
 - synthesize: class_weights float32 [B, K], seed int64 [B, 2], num_steps int32 [B], temperature float32 [B] -> images
   uint8 [B, H, W, C], probabilities float32 [B, K], log_density and acceptance_rate float32 [B].
 - refine: the same, and images uint8 [B, H, W, C] to draw on from -> the same.
+- synthesize_png, refine_png, draw_png: drawings as PNG bytes (png_signatures.py); of models of 1 or 3 channels.
 - settings: its `defaults` in the metadata are the fields of `Settings`; there is nothing to call it for.
 
 num_steps and temperature have the run's own as `defaults` of one row, which holds for all rows of a request that leaves
@@ -19,12 +20,15 @@ from typing import Dict, Sequence
 
 import tensorflow as tf
 
+from export import png_signatures
 from stic_tf import drawing_classifier as drawing_lib
 
 # A row of weights this near to the simplex is taken as it stands, as `DrawingClassifier.draw` takes it: to divide by a
 # sum of 0.9999999 would turn a last bit, and with it, now and then, a pixel.
 _SIMPLEX_TOLERANCE = 2e-4
 _TEMPERATURE_RANGE = (0.01, 100.0)
+# -1 draws from the class-free density; by 8 drawings have long been all alike.
+_GUIDANCE_RANGE = (-1.0, 8.0)
 _DEFAULT_LIMIT_FACTOR = 4
 # Checkpoints of a drawing that the signature `draw` gives.
 FRAMES = 16
@@ -40,6 +44,11 @@ class Settings:
     max_steps: requests of more are cut to this many.
     temperature_range: (least, most) a request can have.
     class_names: K names.
+    image_shape: (H, W, C).
+    num_frames: checkpoints of a drawing that `draw` gives; 0 where there is no `draw`.
+    tile_grid: tiles a side of a model that draws in strokes, else 0.
+    guidance_range: (least, most) a request can have; empty where the model has no guidance.
+    canvas_noise_range: (least, most) of refine_png; empty where it cannot be chosen.
   """
 
   num_steps: int
@@ -47,6 +56,11 @@ class Settings:
   max_steps: int
   temperature_range: Sequence[float]
   class_names: Sequence[str]
+  image_shape: Sequence[int]
+  num_frames: int
+  tile_grid: int
+  guidance_range: Sequence[float]
+  canvas_noise_range: Sequence[float]
 
 
 def default_max_steps(num_steps: int) -> int:
@@ -68,10 +82,13 @@ def clip_class_weights(weights: tf.Tensor) -> tf.Tensor:
   return tf.where(kept[:, tf.newaxis], weights, scaled / tf.reduce_sum(scaled, axis=1, keepdims=True))
 
 
-def clip_temperature(temperature: tf.Tensor, settings: Settings) -> tf.Tensor:
-  """Into `settings.temperature_range`; NaN becomes the run's own."""
-  own = tf.where(tf.math.is_nan(temperature), settings.temperature, temperature)
-  return tf.clip_by_value(own, *settings.temperature_range)
+def clip(values: tf.Tensor, own: float, allowed: Sequence[float]) -> tf.Tensor:
+  """Into the range (least, most); NaN becomes the run's own."""
+  return tf.clip_by_value(tf.where(tf.math.is_nan(values), own, values), *allowed)
+
+
+def _with(own: float, allowed: Sequence[float]) -> Sequence[float]:
+  return min(own, allowed[0]), max(own, allowed[1])
 
 
 def _at_least_one_row(tensor: tf.Tensor) -> tf.Operation:
@@ -94,7 +111,10 @@ class ServingModule(tf.Module):
     own = classifier.config.sampler
     least, most = _TEMPERATURE_RANGE
     self.settings = Settings(own.num_steps, own.temperature, max_steps,
-                             (min(least, own.temperature), max(most, own.temperature)), classifier.class_names)
+                             (min(least, own.temperature), max(most, own.temperature)), classifier.class_names,
+                             classifier.image_shape, FRAMES if classifier.can_record else 0, classifier.tile_grid,
+                             () if classifier.guidance is None else _with(classifier.guidance, _GUIDANCE_RANGE),
+                             () if classifier.canvas_noise is None else classifier.canvas_noise[::2])
     self.functions = self._make_functions()
     # A SavedModel holds the variables that hang on the module; a network is whatever the classifier has made of it.
     used = {id(variable): variable for function in self.functions.values()
@@ -110,6 +130,7 @@ class ServingModule(tf.Module):
     # Tensors as default values become `defaults` of the SignatureDef: a request may leave these inputs out.
     num_steps_default = tf.constant([self.settings.num_steps])
     temperature_default = tf.constant([self.settings.temperature])
+    defaults = {"num_steps": num_steps_default, "temperature": temperature_default}
 
     @tf.function(input_signature=[images_spec], autograph=False)
     def classify(images):
@@ -130,30 +151,40 @@ class ServingModule(tf.Module):
 
     @tf.function(input_signature=[images_spec, *specs], autograph=False)
     def refine(images, class_weights, seed, num_steps=num_steps_default, temperature=temperature_default):
-      return self._draw(class_weights, seed, num_steps, temperature, tf.ensure_shape(images, images_spec.shape))
+      return self._draw(class_weights, seed, num_steps, temperature, images)
 
     functions = {"serving_default": classify, "classify": classify, "synthesize": synthesize,
                  "refine": refine, "settings": self._make_settings_function()}
     if self._classifier.can_record:
       functions["draw"] = draw
+    if image_shape[-1] in png_signatures.CHANNELS:
+      functions.update(self._make_png_functions([images_spec, *specs], defaults))
     return functions
+
+  def _make_png_functions(self, specs, defaults) -> Dict[str, tf.types.experimental.GenericFunction]:
+    own, noise = {"guidance": self._classifier.guidance}, self._classifier.canvas_noise
+    own = {name: value for name, value in {**own, "canvas_noise": noise and noise[1]}.items() if value is not None}
+    specs = [*specs, *(tf.TensorSpec([None], tf.float32, name) for name in own)]
+    defaults = {**defaults, **{name: tf.constant([value]) for name, value in own.items()}}
+    return png_signatures.make(lambda inputs, num_frames=0: self._draw_tensors(num_frames=num_frames, **inputs),
+                               {spec.name: spec for spec in specs}, defaults, self.settings.num_frames)
 
   def _make_settings_function(self) -> tf.types.experimental.GenericFunction:
     """A signature for its defaults' sake: what a client must know stands in the metadata, and no call is needed."""
     values = {name: tf.constant(list(value) if isinstance(value, (tuple, list)) else [value])
               for name, value in dataclasses.asdict(self.settings).items()}
-    specs = [tf.TensorSpec([None], value.dtype, name) for name, value in values.items()]
-
-    @tf.function(input_signature=specs, autograph=False)
-    def settings(num_steps=values["num_steps"], temperature=values["temperature"], max_steps=values["max_steps"],
-                 temperature_range=values["temperature_range"], class_names=values["class_names"]):
-      return {"num_steps": num_steps, "temperature": temperature, "max_steps": max_steps,
-              "temperature_range": temperature_range, "class_names": class_names}
-
-    return settings
+    return png_signatures.function_of(
+        lambda inputs: inputs, [tf.TensorSpec([None], value.dtype, name) for name, value in values.items()], values)
 
   def _draw(self, class_weights, seed, num_steps, temperature, images=None, num_frames=0) -> Dict[str, tf.Tensor]:
+    drawn = self._draw_tensors(class_weights, seed, num_steps, temperature, images, num_frames)
+    names = ("images", "probabilities", "log_density", "acceptance_rate", *(["frames"] if num_frames else []))
+    return {name: drawn[name] for name in names}
+
+  def _draw_tensors(self, class_weights, seed, num_steps, temperature, images=None, num_frames=0, guidance=None,
+                    canvas_noise=None) -> Dict[str, tf.Tensor]:
     class_weights = tf.ensure_shape(class_weights, [None, self._classifier.num_classes])
+    images = None if images is None else tf.ensure_shape(images, [None, *self._classifier.image_shape])
     seed = tf.ensure_shape(seed, [None, 2])
     count = tf.shape(seed)[0]
     # The defaults are one row. Anything else that is not `count` rows fails here: rows are filled up to whole blocks
@@ -164,12 +195,18 @@ class ServingModule(tf.Module):
     checks = [_at_least_one_row(seed)] + [
         tf.debugging.assert_equal(tf.shape(tensor)[0], count, message="Incompatible shapes: each input must have as "
                                   "many rows as seed") for tensor in others]
+    further = {}
+    if guidance is not None:
+      further["guidance"] = tf.broadcast_to(
+          clip(tf.ensure_shape(guidance, [None]), self._classifier.guidance, self.settings.guidance_range), [count])
+    if canvas_noise is not None:
+      further["canvas_noise"] = tf.broadcast_to(
+          clip(tf.ensure_shape(canvas_noise, [None]), self._classifier.canvas_noise[1],
+               self.settings.canvas_noise_range), [count])
     with tf.control_dependencies(checks):
       class_weights, seed = tf.identity(class_weights), tf.identity(seed)
       images = None if images is None else tf.identity(images)
-    drawn = self._classifier.draw_tensors(
-        clip_class_weights(class_weights), seed,
-        tf.clip_by_value(num_steps, 1, self.settings.max_steps), clip_temperature(temperature, self.settings),
-        canvas_images=images, num_frames=num_frames)
-    names = ("images", "probabilities", "log_density", "acceptance_rate", *(["frames"] if num_frames else []))
-    return {name: drawn[name] for name in names}
+    return self._classifier.draw_tensors(
+        clip_class_weights(class_weights), seed, tf.clip_by_value(num_steps, 1, self.settings.max_steps),
+        clip(temperature, self.settings.temperature, self.settings.temperature_range),
+        canvas_images=images, num_frames=num_frames, **further)

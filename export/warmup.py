@@ -15,7 +15,8 @@ from tensorflow_serving.apis import prediction_log_pb2
 from export import serving_module
 
 # Signature -> its output filters; an empty one asks for every output.
-CLIENT_FILTERS = {"serving_default": ((),), "classify": ((),), "synthesize": ((),), "draw": ((),), "refine": ((),)}
+CLIENT_FILTERS = {name: ((),) for name in ("serving_default", "classify", "synthesize", "draw", "refine",
+                                           "synthesize_png", "draw_png", "refine_png")}
 
 
 def requests(model_name: str, module: serving_module.ServingModule,
@@ -27,6 +28,8 @@ def requests(model_name: str, module: serving_module.ServingModule,
   images = {"images": np.zeros([1, *image_shape], np.uint8)}
   inputs: Dict[str, Dict[str, np.ndarray]] = {
       "serving_default": images, "classify": images, "synthesize": rows, "draw": rows, "refine": {**images, **rows}}
+  # What they have beside their siblings, guidance and the like, has defaults.
+  inputs.update({f"{name}_png": inputs[name] for name in ("synthesize", "draw", "refine")})
   for signature in (name for name in CLIENT_FILTERS if name in module.functions):
     for output_filter in CLIENT_FILTERS[signature]:
       request = predict_pb2.PredictRequest()

@@ -21,6 +21,7 @@ from serving import deadline as deadline_lib
 from serving import http_limits
 from serving import metrics
 from serving import model_api
+from serving import playground
 from serving import rest_answer
 from serving import rest_body
 from serving import rest_json
@@ -75,6 +76,7 @@ class RestApp:
     self._timeout_seconds = settings.rest_timeout_seconds
     self._prometheus_path = settings.prometheus_path
     self._has_cors = settings.has_cors
+    self._page = playground.Page() if settings.has_playground else None
     self._bodies = rest_body.BodyReader(settings.max_message_bytes, settings.max_values, settings.max_held_bytes)
     self._pool = futures.ThreadPoolExecutor(settings.threads, thread_name_prefix="rest")
     self._quick = futures.ThreadPoolExecutor(2, thread_name_prefix="rest-status")
@@ -104,6 +106,11 @@ class RestApp:
       return responses.Response()
     if request.method == "GET" and path == self._prometheus_path:
       return responses.Response(await self._quickly(lambda: metrics.text().encode()), media_type="text/plain")
+    if self._page and request.method == "GET":
+      if path == playground.PAGE_PATH:
+        return responses.Response(self._page.body, media_type="text/html", headers=self._page.headers)
+      if path == playground.MODELS_PATH:
+        return _json(orjson.dumps({"models": self._api.manager.names()}))
     if not path.lower().startswith("/v1/"):
       raise rest_body.HttpError(404, "Not Found")
     match = (_PREDICTION if request.method == "POST" else _STATUS).fullmatch(path)

@@ -131,6 +131,7 @@ class ServerConfig:
   max_held_bytes: int
   http_limits: http_limits.Limits
   has_cors: bool
+  has_playground: bool
   intra_op_threads: int
   inter_op_threads: int
   poll_seconds: float
@@ -174,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
   add("--max_queued_requests", type=int, default=256, help="requests that may wait for one of these threads")
   add("--max_request_rows", type=int, default=1024, help="rows of a request, batched or not")
   add("--rest_api_enable_cors_support", type=_boolean, nargs="?", const=True, default=False)
+  add("--playground", type=_boolean, nargs="?", const=True, default=False, help="a page to draw with, at / of REST")
   add("--rest_api_max_values", type=int, default=1_000_000, help="values in the JSON of a request")
   add("--rest_api_max_held_bytes", type=int, default=256 << 20, help="bytes of all bodies that wait for their answers")
   add("--rest_api_max_connections", type=int, default=512)
@@ -253,6 +255,8 @@ def from_flags(arguments: Sequence[str]) -> ServerConfig:
   _check_numbers(values)
   flag_error.require(values.enable_batching or not values.batching_parameters_file, "batching_parameters_file",
                      values.batching_parameters_file, "goes with --enable_batching")
+  flag_error.require(values.rest_port is not None or not values.playground, "playground", values.playground,
+                     "needs --rest_port, where the page is")
   batching = None
   if values.enable_batching:
     batching = (read_batching(values.batching_parameters_file) if values.batching_parameters_file
@@ -284,6 +288,7 @@ def from_flags(arguments: Sequence[str]) -> ServerConfig:
       http_limits=http_limits.Limits(
           connections=values.rest_api_max_connections, header_seconds=values.rest_api_header_seconds,
           idle_seconds=values.rest_api_idle_seconds),
-      has_cors=values.rest_api_enable_cors_support, intra_op_threads=values.tensorflow_intra_op_parallelism,
+      has_cors=values.rest_api_enable_cors_support, has_playground=values.playground,
+      intra_op_threads=values.tensorflow_intra_op_parallelism,
       inter_op_threads=values.tensorflow_inter_op_parallelism, poll_seconds=values.file_system_poll_wait_seconds,
       drain_seconds=values.drain_seconds, has_health_service=values.enable_grpc_healthcheck_service)

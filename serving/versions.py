@@ -124,6 +124,10 @@ class VersionManager:
   def is_configured(self, name: str) -> bool:
     return name in self._configs
 
+  def names(self) -> List[str]:
+    """Of the models that are configured, in their order."""
+    return list(self._configs)
+
   def base_path(self, name: str) -> Optional[str]:
     """Where the versions of a model are looked for; None for an unknown model."""
     config = self._configs.get(name)

@@ -16,6 +16,8 @@ class Request(NamedTuple):
     step_size: h to begin with, float32 [B].
     canvas: uint8 [B, H, W, C], what to draw on; None for a blank canvas.
     num_frames: n, how many checkpoints of the drawing to give, a number.
+    guidance: γ, float32 [B]; None for the drawer's own. Only where it has one.
+    canvas_noise: standard deviation of the noise in which a canvas is drowned, float32 [B]; None for the drawer's own.
   """
 
   class_weights: tf.Tensor
@@ -25,6 +27,8 @@ class Request(NamedTuple):
   step_size: tf.Tensor
   canvas: Optional[tf.Tensor] = None
   num_frames: int = 0
+  guidance: Optional[tf.Tensor] = None
+  canvas_noise: Optional[tf.Tensor] = None
 
   def rows(self, gather) -> "Request":
     """The request with `gather` applied to each tensor of rows."""
@@ -32,7 +36,8 @@ class Request(NamedTuple):
 
 
 def normalise(class_weights: tf.Tensor, seeds: tf.Tensor, num_steps, temperature, step_size,
-              canvas: Optional[tf.Tensor] = None, num_frames: int = 0) -> Request:
+              canvas: Optional[tf.Tensor] = None, num_frames: int = 0, guidance: Optional[tf.Tensor] = None,
+              canvas_noise: Optional[tf.Tensor] = None) -> Request:
   """A Request of what may be scalars: a number for each row, in its type."""
   count = tf.shape(seeds)[0]
 
@@ -41,7 +46,7 @@ def normalise(class_weights: tf.Tensor, seeds: tf.Tensor, num_steps, temperature
 
   return Request(tf.convert_to_tensor(class_weights), tf.convert_to_tensor(seeds), a_row_each(num_steps, tf.int32),
                  a_row_each(temperature, tf.float32),
-                 a_row_each(step_size, tf.float32), canvas, num_frames)
+                 a_row_each(step_size, tf.float32), canvas, num_frames, guidance, canvas_noise)
 
 
 class Drawing(NamedTuple):

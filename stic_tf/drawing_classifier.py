@@ -1,7 +1,7 @@
 """The object a user holds: a classifier that answers and draws."""
 
 import dataclasses
-from typing import Callable, Dict, Optional
+from typing import Callable, Dict, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -102,6 +102,16 @@ class DrawingClassifier:
     return self._drawer.tile_grid
 
   @property
+  def guidance(self) -> Optional[float]:
+    """γ of its drawings, where a request of `draw_tensors` may have another; else None."""
+    return self._drawer.guidance
+
+  @property
+  def canvas_noise(self) -> Optional[Tuple[float, float, float]]:
+    """(least, its own, most) noise in which a canvas is drowned, where a request may choose; else None."""
+    return self._drawer.canvas_noise
+
+  @property
   def step_size(self) -> float:
     """h that a drawing begins with: what training arrived at, unless the settings say another."""
     own, given = self.system.config.sampler.step_size, self.config.sampler.step_size
@@ -127,7 +137,9 @@ class DrawingClassifier:
 
   def draw_tensors(self, class_weights: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor, temperature: tf.Tensor,
                    step_size: Optional[tf.Tensor] = None,
-                   canvas_images: Optional[tf.Tensor] = None, num_frames: int = 0) -> Dict[str, tf.Tensor]:
+                   canvas_images: Optional[tf.Tensor] = None, num_frames: int = 0,
+                   guidance: Optional[tf.Tensor] = None,
+                   canvas_noise: Optional[tf.Tensor] = None) -> Dict[str, tf.Tensor]:
     """`draw` for a graph of the caller's, such as an exported signature: nothing is checked.
 
     It gives the same bytes as `draw` where the number of rows is unknown to the graph, as under [None, …].
@@ -140,6 +152,9 @@ class DrawingClassifier:
       step_size: h at the start of burn-in, float32 [B] or scalar; None for the run's own.
       canvas_images: uint8 [B, H, W, C], what the chains start from, smoothing noise added; None for a blank canvas.
       num_frames: n, how many checkpoints of the drawing to give; 0 for none. Only where `can_record`.
+      guidance: γ, float32 [B]; None for its own. Only where `guidance` is a number.
+      canvas_noise: standard deviation of the noise in which a canvas is drowned, float32 [B]; None for its own. Only
+        where `canvas_noise` gives a range.
 
     Returns:
       images uint8 [B, H, W, C], log_density, acceptance_rate and step_size float32 [B], probabilities float32 [B, K];
@@ -148,7 +163,8 @@ class DrawingClassifier:
     """
     count = tf.shape(seeds)[0]
     step_size = tf.constant(self.step_size) if step_size is None else step_size
-    request = drawing_lib.normalise(class_weights, seeds, num_steps, temperature, step_size, canvas_images, num_frames)
+    request = drawing_lib.normalise(class_weights, seeds, num_steps, temperature, step_size, canvas_images, num_frames,
+                                    guidance, canvas_noise)
     drawing = self._drawer.draw(request.rows(_fill(count)))
     drawn = {"images": drawing.images, "log_density": drawing.log_density,
              "probabilities": tf.nn.softmax(self.system.logits(pixel_range.from_uint8(drawing.images))),

@@ -9,7 +9,7 @@ class Schedule(NamedTuple):
   """σ_i = (σ_max^(1/ρ) + i/(N-1) (σ_min^(1/ρ) - σ_max^(1/ρ)))^ρ, and σ_min beyond its end.
 
   Attributes:
-    sigma_min, sigma_max: last and first level, standard deviations in [-1, 1] pixel units.
+    sigma_min, sigma_max: last and first level, standard deviations in [-1, 1] pixel units; the first may be [B].
     rho: larger puts more levels low.
   """
 

@@ -1,6 +1,6 @@
 """What a drawer is: one way of drawing of a system, under one set of settings."""
 
-from typing import Optional
+from typing import Optional, Tuple
 
 from stic_tf import drawing as drawing_lib
 
@@ -12,11 +12,15 @@ class Drawer:
     can_record: whether a drawing can be given with frames.
     tile_grid: tiles a side of one that draws in strokes, else 0.
     most_classes: how many classes it can mix.
+    guidance: γ of its own, where a request may have another; else None.
+    canvas_noise: (least, its own, most) noise in which it drowns a canvas, where a request may choose; else None.
   """
 
   can_record = True
   tile_grid = 0
   most_classes: Optional[int] = None
+  guidance: Optional[float] = None
+  canvas_noise: Optional[Tuple[float, float, float]] = None
 
   def draw(self, request: drawing_lib.Request) -> drawing_lib.Drawing:
     """Draws what is asked for; nothing is checked."""

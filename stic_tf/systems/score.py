@@ -240,27 +240,31 @@ class Annealing(drawer.Drawer):
       config_lib.require(trained.sigma_min <= getattr(score, name) <= trained.sigma_max, name, getattr(score, name),
                          f"must lie in the trained range [{trained.sigma_min:g}, {trained.sigma_max:g}]")
     self.system, self.config = system, config
+    self.guidance = score.guidance
+    least = min(2.0 * score.sigma_min, score.sigma_max)
+    self.canvas_noise = (least, min(score.sigma_max, max(_REFINED_FROM, least)), score.sigma_max)
     self._solver = registries.SOLVERS.load(score.predictor)()
     self._kernel = registries.KERNELS.load(config.sampler.sampler)
 
   def network_evaluations(self, num_steps):
     return predictor_corrector.network_evaluations(num_steps, self._solver, self.config.score.corrector_steps)
 
-  def energy(self, images, noise_level, class_weights):
+  def energy(self, images, noise_level, class_weights, guidance=None):
     """f_w + γ (f_w - log Σ_k exp f_k) + c r_w: [B, H, W, C], σ [B], [B, K] -> [B].
 
     γ is --guidance: 0 draws from the density of the class, more from its more typical part (Dhariwal & Nichol 2021),
-    and -1 from the class-free density. It is 0 at noise levels outside --guidance_from and --guidance_to (Kynkäänniemi
-    et al. 2024). c is --correction, r the real/fake logits.
+    and -1 from the class-free density; [B] instead of the drawer's own where given. It is 0 at noise levels outside
+    --guidance_from and --guidance_to (Kynkäänniemi et al. 2024). c is --correction, r the real/fake logits.
     """
     score, correction = self.config.score, self.config.score.correction
-    guidance = score.guidance
+    guidance = self.guidance if guidance is None else guidance
+    is_guided = isinstance(guidance, tf.Tensor) or bool(guidance)
     class_energies, evidence = self.system.average.level_energies(images, noise_level)
-    if guidance and (score.guidance_from > score.sigma_min or score.guidance_to < score.sigma_max):
+    if is_guided and (score.guidance_from > score.sigma_min or score.guidance_to < score.sigma_max):
       within = tf.logical_and(noise_level >= score.guidance_from, noise_level <= score.guidance_to)
       guidance = tf.where(within, guidance, 0.0)
     total = (1.0 + guidance) * energies.weighted_logit(class_energies, class_weights)
-    if score.guidance:
+    if is_guided:
       total -= guidance * tf.reduce_logsumexp(class_energies, axis=1)
     if correction:
       total += correction * energies.weighted_logit(evidence, class_weights)
@@ -277,19 +281,21 @@ class Annealing(drawer.Drawer):
     size, shape = preconditioner.size, [-1, *preconditioner.image_shape]
     sigma_max = score.sigma_max
     if request.canvas is not None:
-      sigma_max = min(sigma_max, max(_REFINED_FROM, 2.0 * score.sigma_min))
+      sigma_max = self.canvas_noise[1] if request.canvas_noise is None else request.canvas_noise
 
     def evaluate(rows, level):
-      log_density, _, gradient = gradient_lib.energy_and_gradient(
-          lambda images: (self.energy(images, level, request.class_weights) / request.temperature, ()),
-          tf.reshape(rows, shape))
+      def energy_of(images):
+        return self.energy(images, level, request.class_weights, request.guidance) / request.temperature, ()
+
+      log_density, _, gradient = gradient_lib.energy_and_gradient(energy_of, tf.reshape(rows, shape))
       return log_density, tf.reshape(gradient, [-1, size])
 
     noise = random_lib.normals(request.seeds, random_lib.CANVAS_STREAM, size)
     if request.canvas is None:
       rows = preconditioner.mean + preconditioner.color(noise, tf.fill([tf.shape(noise)[0]], sigma_max))
     else:
-      rows = tf.reshape(pixel_range.from_uint8(request.canvas), [-1, size]) + sigma_max * noise
+      rows = (tf.reshape(pixel_range.from_uint8(request.canvas), [-1, size])
+              + tf.reshape(sigma_max, [-1, 1]) * noise)
     corrector = predictor_corrector.Corrector(
         lambda factor: self._kernel(None, size, factor=mala.Factor(*factor)), preconditioner.color,
         score.corrector_steps, request.step_size)

@@ -27,7 +27,8 @@ def test_the_folder(model_dir, trained_run):
   assert os.stat(model_dir).st_mode & 0o777 == 0o755
   record = json.loads(pathlib.Path(model_dir, "assets.extra", "export.json").read_text())
   assert record["serving"] == {"num_steps": 6, "temperature": 1.0, "max_steps": 50, "temperature_range": [0.01, 100.0],
-                               "class_names": [str(label) for label in range(10)]}
+                               "class_names": [str(label) for label in range(10)], "image_shape": [8, 8, 1],
+                               "num_frames": 16, "tile_grid": 0, "guidance_range": [], "canvas_noise_range": []}
   assert record["git_commit"] and record["versions"]["tensorflow"] == tf.__version__
   assert record["summary"] == json.loads(pathlib.Path(trained_run, "summary.json").read_text())
   assert record["last_pass"]["pass"] == 2 and record["settings"]["dataset"] == "digits"
@@ -40,7 +41,8 @@ def test_warm_up_replays(model_dir, signatures):
   requests = [log.predict_log.request for log in logs]
   assert [(request.model_spec.signature_name, tuple(request.output_filter)) for request in requests] == [
       (name, filtered) for name, filters in warmup.CLIENT_FILTERS.items() for filtered in filters]
-  assert {"serving_default", "classify", "synthesize", "draw", "refine"} == set(warmup.CLIENT_FILTERS)
+  drawing = {"synthesize", "draw", "refine"}
+  assert {"serving_default", "classify", *drawing, *(f"{name}_png" for name in drawing)} == set(warmup.CLIENT_FILTERS)
   for request in requests:
     assert request.model_spec.name == "stic"
     inputs = {name: tf.make_ndarray(value) for name, value in request.inputs.items()}

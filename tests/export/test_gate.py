@@ -70,7 +70,7 @@ def test_a_custom_operation_in_a_function_is_refused(model_dir, tmp_path):
 
 
 def test_another_image_is_refused(model_dir, trained_run, classifier):
-  settings = serving_module.Settings(6, 1.0, 50, (0.01, 100.0), classifier.class_names)
+  settings = serving_module.Settings(6, 1.0, 50, (0.01, 100.0), classifier.class_names, (8, 8, 1), 16, 0, (), ())
   gate.check_images(model_dir, classifier, settings)
   # A canvas that is less than a grey level brighter.
   other = stic_tf.load(trained_run)

@@ -203,7 +203,8 @@ def test_the_metadata_states_limits_and_defaults(model_dir, classifier):
   stated = {name: tf.make_ndarray(value).tolist() for name, value in defs["settings"].defaults.items()}
   assert stated == {"num_steps": [6], "temperature": [1.0], "max_steps": [50],
                     "temperature_range": pytest.approx([0.01, 100.0]),
-                    "class_names": [name.encode() for name in classifier.class_names]}
+                    "class_names": [name.encode() for name in classifier.class_names], "image_shape": [8, 8, 1],
+                    "num_frames": [16], "tile_grid": [0], "guidance_range": [], "canvas_noise_range": []}
   for name in ("synthesize", "refine"):
     assert {key: tf.make_ndarray(value).tolist() for key, value in defs[name].defaults.items()} == {
         "num_steps": [6], "temperature": [1.0]}

@@ -87,7 +87,7 @@ def test_blocks_of_each_resolution():
   assert {f"stage{stage}_block{block}_scale" for stage, blocks in enumerate((1, 2, 3)) for block in range(blocks)} == {
       name for name in names if name.endswith("_scale") and "block" in name}
   for blocks in ("1,2", "1,2,1,2"):
-    with pytest.raises(config_lib.ConfigError, match=f"--blocks={blocks}: "):
+    with pytest.raises(config_lib.ConfigError, match=f"^blocks={blocks}: "):
       _build("energy", True, "score", blocks=blocks)
 
 

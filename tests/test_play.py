@@ -1,0 +1,67 @@
+"""tools/play.sh, behind `make play`: what it exports, how often, and what it serves."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+
+import pytest
+
+# resolve(): under Bazel this file is a link into the checkout, and the script is what this is about.
+SCRIPT = pathlib.Path(__file__).resolve().parents[1] / "tools" / "play.sh"
+# In place of Python: notes what it was asked, and makes a version folder where it is to export.
+_PYTHON = """#!/bin/bash
+echo "$*" >>asked
+for one in "$@"; do case $one in --export_dir=*) mkdir -p "${one#*=}/1" ;; esac; done
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path):
+  """A folder that looks like a checkout with its .venv, and runs the script."""
+  for folder in ("tools", "export", "stic_tf", ".venv/bin", "runs/digits"):
+    (tmp_path / folder).mkdir(parents=True)
+  shutil.copy(SCRIPT, tmp_path / "tools")
+  (tmp_path / "runs/digits/flags.txt").write_text("")
+  python = tmp_path / ".venv/bin/python"
+  python.write_text(_PYTHON)
+  python.chmod(0o755)
+
+  def play(run_dir="runs/digits"):
+    """The commands that were run, and how it ended."""
+    (tmp_path / "asked").write_text("")
+    ended = subprocess.run(["bash", "tools/play.sh", run_dir], cwd=tmp_path, capture_output=True, text=True,
+                           check=False)
+    return (tmp_path / "asked").read_text().splitlines(), ended
+
+  return tmp_path, play
+
+
+def test_a_run_is_exported_once_and_served(checkout):
+  folder, play = checkout
+  first, ended = play()
+  assert ended.returncode == 0, ended.stderr
+  assert first[0] == f"export/main.py --run_dir=runs/digits/ --export_dir={folder}/models/playground/digits"
+  assert first[1].startswith("serving/server.py ") and first[1].endswith("--rest_port=8501 --playground")
+  config = (folder / "models/playground/models.config").read_text()
+  assert f'name: "digits" base_path: "{folder}/models/playground/digits"' in config
+  assert len(play()[0]) == 1
+  newer = os.stat(folder / "models/playground/digits.exported").st_mtime + 5
+  os.utime(folder / "runs/digits/flags.txt", (newer, newer))
+  assert len(play()[0]) == 2
+
+
+def test_all_of_the_zoo_is_served_instead(checkout):
+  folder, play = checkout
+  for name in ("mnist_score", "digits_score"):
+    (folder / "zoo" / name).mkdir(parents=True)
+  commands, _ = play()
+  assert [command.split("/")[-1] for command in commands[:2]] == ["digits_score", "mnist_score"] and len(commands) == 3
+  assert (folder / "models/playground/models.config").read_text().count("name:") == 2
+
+
+def test_nothing_to_play_with_is_one_line(checkout):
+  commands, ended = checkout[1]("runs/none")
+  assert ended.returncode == 2 and not commands
+  assert ended.stderr == ("Nothing to play with: runs/none is no run folder. `make demo` trains one, RUN_DIR=… names "
+                          "another.\n")

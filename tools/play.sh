@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Exports what there is to play with, unless that was done since it last changed, and serves it with the playground:
+# tools/play.sh RUN_DIR. That is every model of zoo/, or the run of RUN_DIR where there is no zoo.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+shopt -s nullglob
+
+base=$PWD/models/playground
+runs=(zoo/*/)
+if [ ${#runs[@]} -eq 0 ]; then
+  if [ ! -e "$1/flags.txt" ]; then
+    echo "Nothing to play with: $1 is no run folder. \`make demo\` trains one, RUN_DIR=… names another." >&2
+    exit 2
+  fi
+  runs=("$1/")
+fi
+
+mkdir -p "$base"
+config=$base/models.config
+models=""
+for run in "${runs[@]}"; do
+  name=$(basename "$run")
+  stamp=$base/$name.exported
+  if [ ! -e "$stamp" ] || [ ! -d "$base/$name" ] || [ -n "$(find -L "$run" export stic_tf -newer "$stamp" -type f -not -name '*.pyc' -print -quit)" ]; then
+    echo "Exporting $name."
+    touch "$stamp.tmp"
+    .venv/bin/python export/main.py --run_dir="$run" --export_dir="$base/$name" >/dev/null
+    mv "$stamp.tmp" "$stamp"
+  fi
+  models+="  config { name: \"$name\" base_path: \"$base/$name\" model_platform: \"tensorflow\" }"$'\n'
+done
+printf 'model_config_list {\n%s}\n' "$models" >"$config"
+
+echo "The playground will be at http://127.0.0.1:8501/ as soon as the server says that it runs."
+exec .venv/bin/python serving/server.py --model_config_file="$config" --port=8500 --rest_port=8501 --playground
