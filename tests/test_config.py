@@ -42,7 +42,7 @@ SMALL = (8, 8, 1)
     (config_lib.NetworkConfig, "blocks", 0, "at least 1"),
     (config_lib.NetworkConfig, "blocks", "1,,2", "one for each resolution"),
     (config_lib.NetworkConfig, "attention_side", -1, "at least 0"),
-    (config_lib.ScoreConfig, "guidance_to", 0.0, "above --guidance_from"),
+    (config_lib.ScoreConfig, "guidance_to", 0.0, "above guidance_from"),
     (config_lib.ScoreConfig, "mixup_weight", -1.0, "at least 0"),
     (config_lib.ScoreConfig, "mixup_noise_mean", math.inf, "finite"),
     (config_lib.ScoreConfig, "sigma_min", 0.0, "above 0"),
@@ -189,5 +189,5 @@ def test_neither_the_package_nor_its_configuration_imports_tensorflow():
                                                                                          "guidance_to")])
 def test_an_interval_of_guidance_outside_the_levels_is_refused(interval, flag):
   config_lib.ScoreConfig(**interval)  # without guidance nothing reads it
-  with pytest.raises(config_lib.ConfigError, match=rf"^--{flag}=.*: must lie within the noise levels \[0.02, 20\]$"):
+  with pytest.raises(config_lib.ConfigError, match=rf"^{flag}=.*: must lie within the noise levels \[0.02, 20\]$"):
     config_lib.ScoreConfig(guidance=1.0, **interval)
