@@ -31,13 +31,14 @@ def next_version(export_dir: str) -> int:
   return 1 + max((int(name) for name in names if _VERSION.fullmatch(name)), default=0)
 
 
-def export_run(run_dir: str, export_dir: str, max_steps: int = 0) -> str:
+def export_run(run_dir: str, export_dir: str, max_steps: int = 0, png: bool = True) -> str:
   """Exports the newest checkpoint of a run as the next version.
 
   Args:
     run_dir: folder of the run.
     export_dir: folder of the model, made if need be.
     max_steps: the most steps a request gets; 0 for four times the run's own.
+    png: whether there are the playground's signatures, drawings as PNG bytes.
 
   Returns:
     The path of the version folder.
@@ -52,18 +53,18 @@ def export_run(run_dir: str, export_dir: str, max_steps: int = 0) -> str:
   record = {"run_dir": os.path.abspath(run_dir), "checkpoint": os.path.basename(classifier.checkpoint),
             "settings": folder.json("settings.json"), "flags": folder.text("flags.txt"),
             "summary": folder.json("summary.json"), "last_pass": folder.last_row()}
-  return export_classifier(classifier, export_dir, max_steps, record)
+  return export_classifier(classifier, export_dir, max_steps, record, png)
 
 
 def export_classifier(classifier: drawing_lib.DrawingClassifier, export_dir: str, max_steps: int = 0,
-                      record: Optional[dict] = None) -> str:
+                      record: Optional[dict] = None, png: bool = True) -> str:
   """`export_run` of a classifier in memory; `record` (JSON-ready) is kept in assets.extra/export.json."""
   export_dir = os.path.abspath(os.path.expanduser(export_dir))
   own_steps = classifier.config.sampler.num_steps
   max_steps = max_steps or serving_module.default_max_steps(own_steps)
   config_lib.require(own_steps <= max_steps < 2 ** 31, "max_steps", max_steps,
                      f"must lie between the run's own {own_steps} steps and 2^31")
-  module = serving_module.ServingModule(classifier, max_steps)
+  module = serving_module.ServingModule(classifier, max_steps, png)
   with _aside(export_dir) as folder:
     extra = os.path.join(folder, "assets.extra")
     try:

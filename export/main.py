@@ -19,6 +19,7 @@ from stic_tf.config import require  # noqa: E402
 flags.DEFINE_string("run_dir", "", "Folder of the run to export.")
 flags.DEFINE_string("export_dir", "", "Folder of the model; its name is the one that clients ask for by default.")
 flags.DEFINE_integer("max_steps", 0, "The most steps a request gets; 0 for four times the run's own --num_steps.")
+flags.DEFINE_bool("png", True, "Whether there are the playground's signatures, drawings as PNG bytes.")
 
 
 def main(argv) -> None:
@@ -32,7 +33,7 @@ def main(argv) -> None:
     from export import exporter
     from export import gate
     try:
-      print(exporter.export_run(values.run_dir, values.export_dir, values.max_steps))
+      print(exporter.export_run(values.run_dir, values.export_dir, values.max_steps, values.png))
     except gate.GateError as problem:
       command.fail(f"nothing was exported: {problem}", code=1)
 

@@ -103,11 +103,12 @@ class ServingModule(tf.Module):
   Args:
     classifier: whose `draw_tensors` and `classify_tensors` they run.
     max_steps: the most steps a request gets.
+    png: whether there are signatures with PNG bytes.
   """
 
-  def __init__(self, classifier: drawing_lib.DrawingClassifier, max_steps: int):
+  def __init__(self, classifier: drawing_lib.DrawingClassifier, max_steps: int, png: bool = True):
     super().__init__(name="stic")
-    self._classifier = classifier
+    self._classifier, self._png = classifier, png and classifier.image_shape[-1] in png_signatures.CHANNELS
     own = classifier.config.sampler
     least, most = _TEMPERATURE_RANGE
     self.settings = Settings(own.num_steps, own.temperature, max_steps,
@@ -157,7 +158,7 @@ class ServingModule(tf.Module):
                  "refine": refine, "settings": self._make_settings_function()}
     if self._classifier.can_record:
       functions["draw"] = draw
-    if image_shape[-1] in png_signatures.CHANNELS:
+    if self._png:
       functions.update(self._make_png_functions([images_spec, *specs], defaults))
     return functions
 

@@ -31,7 +31,8 @@ def model_dir(trained_run, tmp_path_factory) -> str:
   """The folder of version 1, made by the command."""
   export_dir = tmp_path_factory.mktemp("models") / "deep" / "stic"
   finished = subprocess.run(
-      [sys.executable, EXPORT_MAIN, f"--run_dir={trained_run}", f"--export_dir={export_dir}", "--max_steps=50"],
+      [sys.executable, EXPORT_MAIN, f"--run_dir={trained_run}", f"--export_dir={export_dir}", "--max_steps=50",
+       "--nopng"],
       capture_output=True, text=True, check=False)
   assert finished.returncode == 0, finished.stderr
   assert finished.stdout.strip() == str(export_dir / "1") and not finished.stderr

@@ -17,7 +17,7 @@ def classifier(request):
 
 @pytest.fixture(scope="module")
 def module(classifier):
-  return serving_module.ServingModule(classifier, max_steps=50)
+  return serving_module.ServingModule(classifier, max_steps=50, png=False)
 
 
 @pytest.fixture(scope="module")

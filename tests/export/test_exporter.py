@@ -95,7 +95,7 @@ def test_a_full_disk(trained_run, tmp_path):
   script = ("import resource, runpy, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
             "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000)); sys.argv = sys.argv[1:]; "
             "runpy.run_path(sys.argv[0], run_name='__main__')")
-  flags = [f"--run_dir={trained_run}", f"--export_dir={tmp_path / 'model'}"]
+  flags = [f"--run_dir={trained_run}", f"--export_dir={tmp_path / 'model'}", "--nopng"]
   finished = subprocess.run([sys.executable, "-c", script, EXPORT_MAIN, *flags], capture_output=True, text=True,
                             check=False)
   assert finished.returncode == 2, finished.stderr

@@ -37,7 +37,7 @@ def _python_code(images):
 ], ids=["PyFunc", "jitted"])
 def test_what_a_server_cannot_run_is_refused(logits, message, tmp_path):
   with pytest.raises(gate.GateError, match=message):
-    exporter.export_classifier(_wrap(logits), str(tmp_path / "new" / "model"))
+    exporter.export_classifier(_wrap(logits), str(tmp_path / "new" / "model"), png=False)
   assert not list(tmp_path.iterdir())
 
 
@@ -47,7 +47,7 @@ def test_what_a_server_cannot_run_is_refused(logits, message, tmp_path):
     {"sampler": "jem_sgld", "preconditioner": "pixels"}], ids=str)
 def test_other_samplers_pass(settings, tmp_path):
   """The gate itself compares the exported with the live drawings."""
-  version = exporter.export_classifier(_wrap(_logits, **settings), str(tmp_path / "model"))
+  version = exporter.export_classifier(_wrap(_logits, **settings), str(tmp_path / "model"), png=False)
   assert version == str(tmp_path / "model" / "1")
 
 
@@ -87,7 +87,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path, monkeypatch):
   (tmp_path / "model" / "7").mkdir(parents=True)
   monkeypatch.setattr(tf.saved_model, "save", fail)
   with pytest.raises(KeyboardInterrupt):
-    exporter.export_classifier(_wrap(_logits), str(tmp_path / "model"))
+    exporter.export_classifier(_wrap(_logits), str(tmp_path / "model"), png=False)
   assert os.listdir(tmp_path / "model") == ["7"]
 
 
@@ -97,5 +97,5 @@ def test_a_version_that_appears_meanwhile_is_not_overwritten(tmp_path, monkeypat
   monkeypatch.setattr(gate, "check_images", lambda *unused: None)
   monkeypatch.setattr(exporter, "next_version", lambda unused: 1)
   with pytest.raises(config_lib.ConfigError, match="export_dir=.*already there"):
-    exporter.export_classifier(_wrap(_logits), str(tmp_path))
+    exporter.export_classifier(_wrap(_logits), str(tmp_path), png=False)
   assert os.listdir(tmp_path) == ["1"] and not os.listdir(tmp_path / "1")
