@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 from export import serving_module
+from export import warmup
 from stic_tf import loading
 from tests import untrained_classifiers
 
@@ -59,6 +60,16 @@ def test_the_bytes_are_the_siblings_pixels(module):
     if images == "frames":
       np.testing.assert_array_equal(_decoded(png["frames_png_bytes"], shape), plain["frames"])
   assert ("draw_png" in module.functions) == bool(module.settings.num_frames)
+
+
+def test_warm_up_asks_each_of_them(score_module):
+  """Each request is one that the signature answers, its further inputs left out."""
+  requests = {request.model_spec.signature_name: request
+              for request in warmup.requests("stic", score_module, score_module.settings.image_shape)}
+  assert set(requests) == set(score_module.functions) - {"settings"} == set(warmup.CLIENT_FILTERS)
+  for name in (name for name in requests if name.endswith("_png")):
+    inputs = {key: tf.constant(tf.make_ndarray(value)) for key, value in requests[name].inputs.items()}
+    assert all(len(value) == 1 for value in _call(score_module, name, **inputs).values())
 
 
 def test_strokes_are_those_of_the_live_drawing():

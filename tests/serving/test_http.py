@@ -13,6 +13,7 @@ import weakref
 from concurrent import futures
 
 import numpy as np
+import orjson
 import pytest
 
 from serving import deadline
@@ -274,7 +275,10 @@ def test_a_request_leaves_nothing_behind(limited, monkeypatch, body, status):
 
 
 def test_a_number_costs_little():
-  """At most 0.3 µs of processor time, where ranges were once asked for number by number (15 µs)."""
+  """At most ten times what parsing alone costs in the same run; ranges asked for number by number took a hundred times.
+
+  benchmarks/rest.py has it in seconds.
+  """
   class Info:
     class tensor_shape:
       unknown_rank = False
@@ -283,13 +287,18 @@ def test_a_number_costs_little():
 
   pixels = np.random.default_rng(0).integers(0, 256, [8, 64, 64, 3], np.uint8)
   body = json.dumps({"inputs": pixels.tolist()}).encode()
-  seconds = []
-  for _ in range(5):
-    start = time.process_time()
-    array = rest_json._array("x", rest_json.parse(body)["inputs"], Info)
-    seconds.append(time.process_time() - start)
+
+  def least_seconds(function):
+    seconds = []
+    for _ in range(7):
+      start = time.process_time()
+      result = function()
+      seconds.append(time.process_time() - start)
+    return min(seconds), result
+
+  cost, array = least_seconds(lambda: rest_json._array("x", rest_json.parse(body)["inputs"], Info))
   np.testing.assert_array_equal(array, pixels)
-  assert min(seconds) / pixels.size < 0.3e-6
+  assert cost < 10 * least_seconds(lambda: orjson.loads(body))[0]
 
 
 def test_a_wrong_shape_is_refused_before_its_values_are_read():
