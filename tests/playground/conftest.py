@@ -9,7 +9,7 @@ from tests.playground import page_models
 from tests.serving import running_server
 
 HOSTILE = ["<img src=x onerror=\"document.title='taken'\">", "<b>bold</b>", "x" * 10_000, "&amp;", "", "𝔘" * 300]
-NAMED = {"strokes": list("0123456789"), "still": list("0123456789"), "hostile": HOSTILE,
+NAMED = {"strokes": list("0123456789"), "plain": list("0123456789"), "hostile": HOSTILE,
          "many": [f"thing {number}" for number in range(1000)]}
 
 

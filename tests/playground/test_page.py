@@ -121,7 +121,7 @@ def test_a_busy_server_is_asked_again(driver, tmp_path):
 def test_a_wrong_model_is_a_sentence_and_another_can_be_picked(page):
   page.load("model=nope%3Cb%3E&seed=4")
   page.notice("There is no model “nope<b>” on this server.")
-  assert page.texts("#model option") == ["score", "strokes", "hostile", "many", "nope<b>"]
+  assert page.texts("#model option") == ["score", "strokes", "plain", "hostile", "many", "nope<b>"]
   page.keys("#model", "strokes")
   page.drawn("#mixImage", "0:100|4|")
   page.calm()

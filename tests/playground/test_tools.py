@@ -145,7 +145,7 @@ def test_watch_by_pointer(page):
 
 
 def test_a_model_that_cannot_record_is_watched_in_more_and_more_steps(page):
-  page.open("model=still&tool=watch&class=1&steps=8")
+  page.open("model=plain&tool=watch&class=1&steps=8")
   page.drawn("#watchFrame", "1|0|8|")
   assert page.js("film.frames.length") == 8 and page.js("$('watchCaption').textContent") == "drawn in 8 of 8 steps"
   assert page.js("$('tilesField').hidden && $('watchHint').textContent.includes('cannot record')")
