@@ -98,11 +98,8 @@ def train(arguments, its_flags, dataset: dataset_lib.Dataset) -> dict:
   system = build.build(config, spec.image_shape, spec.class_names, values.seed, tf.distribute.get_strategy())
   system.adapt(dataset.arrays("train", limit=10000)[0])
   system.compile(system.make_optimizer(), steps_per_execution=arguments.updates_per_call)
-  stream = tf.data.Dataset.zip((
-      pipeline.classification_stream(dataset, config.training.batch_size, values.seed, values.augment,
-                                     config.training.mixup_alpha),
-      pipeline.generation_stream(dataset, config.training.batch_size, values.seed))).map(
-          lambda streams, real: {**streams, "generative_images": real[0], "generative_labels": real[1]})
+  stream = pipeline.update_stream(dataset, config.training.batch_size, values.seed, values.augment,
+                                  config.training.mixup_alpha)
   deadline = Deadline(60.0 * arguments.minutes, config.training.learning_rate)
   began = time.process_time()
   system.fit(stream, epochs=1, steps_per_epoch=_ENDLESS, verbose=0, callbacks=[deadline])

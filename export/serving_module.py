@@ -110,9 +110,8 @@ class ServingModule(tf.Module):
     super().__init__(name="stic")
     self._classifier, self._png = classifier, png and classifier.image_shape[-1] in png_signatures.CHANNELS
     own = classifier.config.sampler
-    least, most = _TEMPERATURE_RANGE
     self.settings = Settings(own.num_steps, own.temperature, max_steps,
-                             (min(least, own.temperature), max(most, own.temperature)), classifier.class_names,
+                             _with(own.temperature, _TEMPERATURE_RANGE), classifier.class_names,
                              classifier.image_shape, FRAMES if classifier.can_record else 0, classifier.tile_grid,
                              () if classifier.guidance is None else _with(classifier.guidance, _GUIDANCE_RANGE),
                              () if classifier.canvas_noise is None else classifier.canvas_noise[::2])

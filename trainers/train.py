@@ -144,8 +144,5 @@ class Training:
     """The streams of the updates that are left, a dictionary a batch."""
     config, start = self.config.training, int(self.system.updates_done.numpy())
     seed = self.values.seed + (int(self.system.attempt.numpy()) << 32)
-    classification = pipeline.classification_stream(self._dataset, config.batch_size, seed, self.values.augment,
-                                                    config.mixup_alpha, start=start)
-    generation = pipeline.generation_stream(self._dataset, config.batch_size, seed, start=start)
-    return tf.data.Dataset.zip((classification, generation)).map(
-        lambda streams, real: {**streams, "generative_images": real[0], "generative_labels": real[1]})
+    return pipeline.update_stream(self._dataset, config.batch_size, seed, self.values.augment, config.mixup_alpha,
+                                  start)

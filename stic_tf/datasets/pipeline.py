@@ -17,7 +17,7 @@ from stic_tf.datasets.dataset import load
 from stic_tf.datasets.epoch_order import stream_keys
 from stic_tf.datasets.pixel_range import from_uint8
 
-__all__ = ["Dataset", "classification_stream", "generation_stream", "load"]
+__all__ = ["Dataset", "classification_stream", "generation_stream", "load", "update_stream"]
 
 _CLASSIFICATION, _GENERATION = 0, 1
 _PREFETCHED_BATCHES = 4
@@ -83,6 +83,19 @@ def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int =
     return flip(images, tf.stack([flip_key, step])) if dataset.spec.flip else images, labels
 
   return _stream(dataset.training_batches(batch_size, order_key, start), finish)
+
+
+def update_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = True, mixup_alpha: float = 0.2,
+                  start: int = 0) -> tf.data.Dataset:
+  """Both streams side by side, as an update of a system reads them; arguments as for `classification_stream`.
+
+  Returns:
+    An endless dataset of dicts: those of `classification_stream`, with "generative_images" and "generative_labels".
+  """
+  classification = classification_stream(dataset, batch_size, seed, augment, mixup_alpha, start)
+  generation = generation_stream(dataset, batch_size, seed, start)
+  return tf.data.Dataset.zip((classification, generation)).map(
+      lambda streams, real: {**streams, "generative_images": real[0], "generative_labels": real[1]})
 
 
 def _stream(batches: tf.data.Dataset, finish) -> tf.data.Dataset:
