@@ -54,8 +54,8 @@ _HELP = {
     "ema_decay": "Decay of the weights' moving average, which draws and answers.",
     "mixup_alpha": "Mixup weights are Beta(alpha, alpha); 0 for none.",
     "divergence_bound": "A logit beyond this rolls the training back to the last checkpoint.",
-    "mixed_precision": "The network's layers compute in bfloat16; weights, energies, losses and accept tests stay "
-                       "float32.",
+    "mixed_precision": "Convolutions of the trained network compute in bfloat16; weights, losses and the average, "
+                       "which draws, stay float32.",
     "jit": "Compile the training's chains with XLA; for GPUs.",
     "sigma_min": "score: the last noise level of a drawing, and the least that is trained.",
     "sigma_max": "score: the first noise level of a drawing, and the largest that is trained.",

@@ -27,6 +27,7 @@ def build(config: config_lib.RunConfig, image_shape: Sequence[int], class_names:
   """
   system = registries.SYSTEMS.load(config.model)
   with strategy.scope():
-    made = [networks.build(config, image_shape, len(class_names), seed, system.conditioned)
-            for _ in range(2 if for_training else 1)]
+    # What draws and answers is in float32 whatever trains.
+    settings = [config] * for_training + [config.replace(mixed_precision=False)]
+    made = [networks.build(each, image_shape, len(class_names), seed, system.conditioned) for each in settings]
     return system(made[0], len(class_names), config, class_names, seed, made[-1], image_shape)

@@ -1,4 +1,4 @@
-"""--mixed_precision: layers in bfloat16, weights and energies in float32."""
+"""--mixed_precision: convolutions in bfloat16, everything else and what draws in float32."""
 
 import keras
 import numpy as np
@@ -8,10 +8,11 @@ import tensorflow as tf
 from stic_tf import config as config_lib
 from stic_tf.networks import build
 from stic_tf.networks import precond
+from stic_tf.systems import build as systems
 
 
 @pytest.mark.parametrize("name", ["small", "wide_resnet", "attentive", "energy"])
-def test_layers_compute_in_bfloat16_and_energies_are_float32(name):
+def test_convolutions_compute_in_bfloat16_and_energies_are_float32(name):
   shape = (32, 32, 3) if name == "wide_resnet" else (8, 8, 1)
   images = tf.constant(np.random.default_rng(0).normal(size=(4, *shape)), tf.float32)
   logits = {}
@@ -20,8 +21,10 @@ def test_layers_compute_in_bfloat16_and_energies_are_float32(name):
     logits[mixed] = build.logits_and_features(network, images)[0]
     assert {variable.dtype for variable in network.variables} == {tf.float32}
     assert logits[mixed].dtype == tf.float32
-    stem = network.get_layer("stem")
-    assert stem.compute_dtype == ("bfloat16" if mixed else "float32")
+    computes = {isinstance(layer, keras.layers.Conv2D): set() for layer in network.layers}
+    for layer in network.layers:
+      computes[isinstance(layer, keras.layers.Conv2D)].add(layer.compute_dtype)
+    assert computes == {True: {"bfloat16" if mixed else "float32"}, False: {"float32"}}
   assert keras.mixed_precision.global_policy().name == "float32"  # a network of the user's own is left alone
   difference = np.abs(logits[True] - logits[False]).max()
   assert 0 < difference < 0.05 * np.abs(logits[False]).max() + 1e-3
@@ -32,3 +35,12 @@ def test_a_preconditioned_energy_is_float32():
   network = precond.EnergyPrecond(build.build(config, (8, 8, 1), 10, 0, conditioned=True), (8, 8, 1), 10)
   energies, evidence = network.level_energies(tf.ones([2, 8, 8, 1]), tf.constant([0.1, 2.0]))
   assert energies.dtype == evidence.dtype == tf.float32
+
+
+def test_what_draws_is_in_float32():
+  config = config_lib.RunConfig().replace(model="score", width=16, mixed_precision=True, fakes=False)
+  system = systems.build(config, (8, 8, 1), ["a", "b"], 0, tf.distribute.get_strategy())
+  stems = [network.trunk.get_layer("stem").compute_dtype for network in (system.network, system.average)]
+  assert stems == ["bfloat16", "float32"]
+  weights = [network.trunk.get_weights() for network in (system.network, system.average)]
+  assert all(np.array_equal(mine, its) for mine, its in zip(*weights))

@@ -37,7 +37,7 @@ def test_every_network_for_every_system(name, conditioned):
 
 
 @pytest.mark.parametrize("name", registries.NETWORKS)
-def test_layers_in_bfloat16_keep_weights_and_logits_in_float32(name):
+def test_convolutions_in_bfloat16_keep_weights_and_logits_in_float32(name):
   before = keras.mixed_precision.global_policy().name
   network = _build(name, conditioned=False, mixed_precision=True)
   assert keras.mixed_precision.global_policy().name == before
