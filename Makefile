@@ -45,5 +45,5 @@ bazel-test:
 
 # What the commands above made; never a run folder.
 clean:
-	rm -rf .venv/bin .venv .bazel bazel-out .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv/bin .venv .uv .bazel bazel-out .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -48,7 +48,7 @@ async def _leaving(writer, reader, head: bytes, number: int) -> None:
   await asyncio.sleep(0.01)
 
 
-async def _again(attack, host: str, port: int, head: bytes, number: int) -> None:
+async def _again(attack, host: str, port: int, head: bytes, number: int, pause: float) -> None:
   while True:
     try:
       reader, writer = await asyncio.open_connection(host, port)
@@ -58,14 +58,14 @@ async def _again(attack, host: str, port: int, head: bytes, number: int) -> None
         writer.transport.abort()
     except OSError:
       await asyncio.sleep(0.2)
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(pause)
 
 
 async def _attack(arguments) -> None:
   host, _, port = arguments.rest.rpartition(":")
   kinds = {"slow": _slow, "silent": _silent, "greedy": _greedy, "broken": _broken, "leaving": _leaving}
   head = _HEAD % arguments.model_name.encode()
-  await asyncio.gather(*(_again(kinds[name], host, int(port), head, number) for name in kinds
+  await asyncio.gather(*(_again(kinds[name], host, int(port), head, number, arguments.pause) for name in kinds
                          for number in range(getattr(arguments, name))))
 
 
@@ -75,6 +75,7 @@ def main() -> None:
   parser.add_argument("--model_name", default="stic")
   for name in ("slow", "silent", "greedy", "broken", "leaving"):
     parser.add_argument(f"--{name}", type=int, default=0, help="how many")
+  parser.add_argument("--pause", type=float, default=0.05, help="seconds until one comes again")
   asyncio.run(_attack(parser.parse_args()))
 
 

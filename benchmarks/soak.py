@@ -2,7 +2,8 @@
 
     python benchmarks/soak.py --export_dir=M/stic --minutes=60 --out=soak.json
 
-A server of a copy of the newest version; honest clients classify over gRPC and REST. Every tenth of the time the copy
+A server of a copy of the newest version; honest clients classify over gRPC and REST, --rate times a second each: what
+is asked is whether anything breaks or grows in an hour, not how much a machine can do (benchmarks/rest.py). Every tenth of the time the copy
 becomes the next version, and half-way the server is killed with -9 and started again on the same ports. Asked for are
 failures while it is away and UNAVAILABLE; every other failure of an honest client is one too many. Memory is noted at
 the start, in the middle (before the kill) and at the end.
@@ -26,15 +27,15 @@ from benchmarks import measure  # noqa: E402
 from benchmarks import served  # noqa: E402
 from serving import version_folders  # noqa: E402
 
-_ATTACKERS = {"slow": 50, "silent": 50, "greedy": 1, "broken": 4, "leaving": 4}
+_ATTACKERS = {"slow": 50, "silent": 50, "greedy": 1, "broken": 4, "leaving": 4, "pause": 1.0}
 _SWAPS = 10
 
 
 class Traffic:
   """Honest clients on threads, each making its connection anew where it failed."""
 
-  def __init__(self, server: served.Server):
-    self.server = server
+  def __init__(self, server: served.Server, rate: float):
+    self.server, self._pause = server, 1.0 / rate
     self.is_away = False
     self.requests = collections.Counter()
     self.failures = collections.Counter()
@@ -62,6 +63,7 @@ class Traffic:
         self.failures[cause] += 1
         self._stop.wait(0.1)
       self.requests[name] += 1
+      self._stop.wait(self._pause)
 
   def stop(self) -> None:
     self._stop.set()
@@ -79,13 +81,13 @@ def _swap(model_dir: str) -> None:
     shutil.rmtree(versions[version])
 
 
-def run(export_dir: str, minutes: float) -> dict:
+def run(export_dir: str, minutes: float, rate: float) -> dict:
   versions = version_folders.find(export_dir)
   with tempfile.TemporaryDirectory() as folder:
     model_dir = os.path.join(folder, served.MODEL)
     shutil.copytree(versions[max(versions)], os.path.join(model_dir, "1"))
     server = served.Server(model_dir, folder)
-    traffic, memory, start = Traffic(server), {}, time.monotonic()
+    traffic, memory, start = Traffic(server, rate), {}, time.monotonic()
     try:
       for part in range(2):
         with served.attacked(server, **_ATTACKERS):
@@ -117,14 +119,16 @@ def main() -> None:
   parser.add_argument("--export_dir", required=True, help="folder with the numbered folders of an export")
   parser.add_argument("--out", required=True, help="FILE.json")
   parser.add_argument("--minutes", type=float, default=60.0)
+  parser.add_argument("--rate", type=float, default=20.0, help="requests a second of an honest client")
   arguments = parser.parse_args()
-  if not arguments.minutes > 0:
-    parser.error(f"--minutes={arguments.minutes}: must be above 0")
+  for name in ("minutes", "rate"):
+    if not getattr(arguments, name) > 0:
+      parser.error(f"--{name}={getattr(arguments, name)}: must be above 0")
   if not version_folders.find(arguments.export_dir):
     parser.error(f"--export_dir={arguments.export_dir}: has no numbered folder")
-  report = run(arguments.export_dir, arguments.minutes)
+  report = run(arguments.export_dir, arguments.minutes, arguments.rate)
   print(json.dumps(report, indent=1))
-  measure.write_json(arguments.out, {**report, **measure.circumstances(os.cpu_count()), "attackers": _ATTACKERS,
+  measure.write_json(arguments.out, {**report, **measure.circumstances(os.cpu_count()), "attackers": _ATTACKERS, "rate": arguments.rate,
                                      "export_dir": arguments.export_dir})
 
 

@@ -20,6 +20,7 @@ from stic_tf import drawing_classifier as drawing_lib
 from stic_tf import loading
 from stic_tf import provenance
 from stic_tf import run_folder
+from stic_tf import zoo
 
 # What a server takes for a version: an int64, by its digits.
 _VERSION = re.compile(r"\d{1,18}")
@@ -48,7 +49,7 @@ def export_run(run_dir: str, export_dir: str, max_steps: int = 0, png: bool = Tr
     GateError: the export is not fit to serve.
     OSError: it cannot be written. In each case nothing is left behind.
   """
-  run_dir = os.path.expanduser(run_dir)
+  run_dir = os.path.expanduser(zoo.find(run_dir))
   classifier, folder = loading.load(run_dir), run_folder.RunFolder(run_dir)
   record = {"run_dir": os.path.abspath(run_dir), "checkpoint": os.path.basename(classifier.checkpoint),
             "settings": folder.json("settings.json"), "flags": folder.text("flags.txt"),

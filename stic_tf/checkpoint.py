@@ -97,7 +97,7 @@ def collect(variables: Mapping[str, object]) -> Dict[str, np.ndarray]:
 
 
 def assign(arrays: Mapping[str, np.ndarray], variables: Mapping[str, object]) -> None:
-  """Gives variables the values under their names.
+  """Gives variables the values under their names; those of another precision are converted.
 
   Raises:
     ValueError: one is missing or of another shape; no variable has changed then.
@@ -106,4 +106,4 @@ def assign(arrays: Mapping[str, np.ndarray], variables: Mapping[str, object]) ->
     if name not in arrays or arrays[name].shape != tuple(variable.shape):
       raise ValueError(f"checkpoint entry {name} is missing or not of shape {tuple(variable.shape)}")
   for name, variable in variables.items():
-    variable.assign(arrays[name])
+    variable.assign(arrays[name].astype(variable.dtype.as_numpy_dtype, copy=False))

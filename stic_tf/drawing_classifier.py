@@ -89,7 +89,9 @@ class DrawingClassifier:
       return self
     config = self.config.replace(**settings)
     config.check_read(settings, self.image_shape)
-    return DrawingClassifier(self.system, config)
+    other = DrawingClassifier(self.system, config)
+    other.checkpoint = self.checkpoint
+    return other
 
   @property
   def can_record(self) -> bool:

@@ -10,6 +10,7 @@ from stic_tf import checkpoint
 from stic_tf import classifier_check
 from stic_tf import config as config_lib
 from stic_tf import run_folder
+from stic_tf import zoo
 from stic_tf.datasets import pixel_range
 from stic_tf.drawing_classifier import DrawingClassifier
 from stic_tf.networks import build as build_networks
@@ -41,14 +42,15 @@ def load(run_dir: str, strategy: Optional[tf.distribute.Strategy] = None) -> Dra
   Its `checkpoint` is the path of what was read; what was wrong with newer ones is warned of.
 
   Args:
-    run_dir: what `trainers/main.py --run_dir` made.
+    run_dir: what `trainers/main.py --run_dir` made, or the name of a model of the zoo, whose files are checked.
     strategy: replicas to draw on; None for one.
 
   Raises:
-    ConfigError: the folder holds no readable checkpoint, or one of another format.
+    ConfigError: the folder holds no readable checkpoint, or one of another format, or a file of the zoo is damaged.
   """
   config_lib.require(bool(run_dir), "run_dir", run_dir, "must name the folder of a run")
-  folder = run_folder.RunFolder(run_dir)
+  folder = run_folder.RunFolder(zoo.find(run_dir))
+  zoo.check_sums(folder.path)
   try:
     path, arrays, description, problems = checkpoint.read_newest(folder.checkpoints)
     classifier = from_state(arrays, description, strategy)

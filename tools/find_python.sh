@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Prints the interpreter to make the virtual environment with: $PYTHON where it is set, else the first of python3.11,
 # python3.10, python3.9 and python3 on PATH that really runs, is 3.9 to 3.11 and can make virtual environments.
-# Prints "uv" where there is none but uv is installed. Otherwise one line on stderr and exit code 2.
+# Prints "uv" where there is none but uv is installed, and "uv-by PYTHON" where there is a later Python that can fetch uv.
+# Otherwise one line on stderr and exit code 2.
 set -u
 
 needs="this project needs Python 3.9, 3.10 or 3.11"
@@ -45,12 +46,13 @@ if [ -n "${PYTHON:-}" ]; then
   exit
 fi
 
-passed_over=""
-for name in python3.11 python3.10 python3.9 python3; do
+passed_over="" later=""
+for name in python3.11 python3.10 python3.9 python3 python3.13 python3.12; do
   while read -r candidate; do
     version=$(version_of "$candidate") || continue
     if ! is_supported "$version"; then
       passed_over="$passed_over, $candidate is $version"
+      case "$version" in 3.1[2-9]) can_make_environments "$candidate" && later=${later:-$candidate} ;; esac
     elif ! can_make_environments "$candidate"; then
       passed_over="$passed_over, $candidate lacks the venv module (on Debian: apt-get install python$version-venv)"
     else
@@ -62,6 +64,10 @@ done
 
 if command -v uv >/dev/null; then
   echo uv
+  exit
+fi
+if [ -n "$later" ]; then
+  echo "uv-by $later"
   exit
 fi
 fail "$needs, or uv to provide one, on PATH or as PYTHON=/path/to/python3.11${passed_over:+ (found: ${passed_over#, })}"

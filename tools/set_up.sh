@@ -64,9 +64,27 @@ if [ ! -e .venv ]; then
   chosen=${chosen:-$(bash tools/find_python.sh)}
   mkdir .venv
   : >"$unfinished"
+  uv=uv
+  if [ "${chosen#uv-by }" != "$chosen" ]; then
+    uv=.uv/bin/uv
+    if [ ! -x "$uv" ]; then
+      echo "Python 3.9 to 3.11 is not here: fetching uv from PyPI into .uv, to provide a 3.11."
+      rm -rf .uv
+      if ! "${chosen#uv-by }" -m venv .uv || ! .uv/bin/python -m pip --disable-pip-version-check install --quiet uv; then
+        rm -rf .uv .venv
+        echo "error: uv could not be fetched from PyPI; install Python 3.9, 3.10 or 3.11, or uv, and try again" >&2
+        exit 2
+      fi
+    fi
+    chosen=uv
+  fi
   if [ "$chosen" = uv ]; then
     echo "Setting up .venv with the Python 3.11 of uv (about two minutes)."
-    uv venv --quiet --python 3.11 --seed --allow-existing .venv
+    if ! "$uv" venv --quiet --python 3.11 --seed --allow-existing .venv 2>/dev/null; then
+      rm -rf .venv
+      echo "error: uv could not provide Python 3.11; install Python 3.9, 3.10 or 3.11, and try again" >&2
+      exit 2
+    fi
   else
     echo "Setting up .venv with $chosen (about two minutes)."
     "$chosen" -m venv .venv

@@ -17,6 +17,7 @@ from stic_tf import loading
 from stic_tf import provenance
 from stic_tf import replicas
 from stic_tf import run_folder as run_folder_lib
+from stic_tf import zoo
 from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.metrics import calibration
 from stic_tf.metrics import features
@@ -196,14 +197,15 @@ def load_classifier(values) -> drawing_lib.DrawingClassifier:
   Raises:
     ConfigError: no such run, or a flag that it does not read.
   """
+  folder = run_folder_lib.RunFolder(zoo.find(values.run_dir))
   with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    classifier = loading.load(values.run_dir, replicas.make_strategy(values.num_replicas))
+    classifier = loading.load(folder.path, replicas.make_strategy(values.num_replicas))
   for warning in caught:
     if warning.category is UserWarning and "falling back" in str(warning.message):
       print(f"warning: {warning.message}", file=sys.stderr)
   print(f"read {classifier.checkpoint}")
-  settings = run_folder_lib.RunFolder(values.run_dir).json("settings.json") or classifier.config.flat()
+  settings = folder.json("settings.json") or classifier.config.flat()
   return classifier.with_settings(**trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS))
 
 
@@ -213,8 +215,8 @@ def run(values) -> None:
   Raises:
     ConfigError: no such run, or a dataset that is absent or not the run's.
   """
-  folder = run_folder_lib.RunFolder(values.run_dir)
   classifier = load_classifier(values)
+  folder = run_folder_lib.RunFolder(zoo.find(values.run_dir))
   settings = folder.json("settings.json")
   config_lib.require(settings is not None, "run_dir", values.run_dir, "its settings.json is damaged or not there")
   for name in trainer_flags.overrides(values, settings, ("dataset", "model")):
@@ -223,5 +225,8 @@ def run(values) -> None:
   own = types.SimpleNamespace(**{**settings, **given}, data_dir=values.data_dir, cache_dir=values.cache_dir)
   dataset = dataset_lib.load(own.dataset, own.data_dir)
   seconds = (folder.last_row() or {}).get("seconds", 0.0)
+  if os.path.exists(folder.file(zoo.SUMS)):  # the zoo's files stay as they are
+    folder = run_folder_lib.RunFolder(os.path.join("runs", "zoo", os.path.basename(os.path.normpath(folder.path))))
   summary = finish(folder, own, Evaluator(own, dataset), classifier, seconds)
   print(describe(summary))
+  print(f"run folder: {folder.path}")

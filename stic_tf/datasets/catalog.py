@@ -29,6 +29,7 @@ class DatasetSpec:
     download_url: a file its download needs, to probe for; "" where there is none to fetch.
     manual_files: what the user must fetch by hand (TFDS: `<data_dir>/downloads/manual/`); () for a plain download.
     preparation_needs: packages beyond requirements.txt which TFDS wants to prepare this dataset.
+    origin: whose it is and under what licence, for the card of a model.
   """
 
   name: str
@@ -44,20 +45,24 @@ class DatasetSpec:
   download_url: str = ""
   manual_files: Tuple[str, ...] = ()
   preparation_needs: str = ""
+  origin: str = "see its page in the TFDS catalogue for authors and licence"
 
 
 CATALOG: Mapping[str, DatasetSpec] = {spec.name: spec for spec in (
     DatasetSpec(
         name="digits", tfds_name=None, image_shape=(8, 8, 1), num_classes=10, class_names=_TEN_DIGITS,
-        max_shift=0.5, max_rotation=10.0),
+        max_shift=0.5, max_rotation=10.0,
+        origin="digits of scikit-learn: Optical Recognition of Handwritten Digits (Alpaydin & Kaynak, UCI), CC BY 4.0"),
     DatasetSpec(
         name="mnist", tfds_name="mnist", image_shape=(28, 28, 1), num_classes=10, class_names=_TEN_DIGITS,
         max_shift=2.0, max_rotation=10.0,
-        download_url="https://storage.googleapis.com/cvdf-datasets/mnist/train-images-idx3-ubyte.gz"),
+        download_url="https://storage.googleapis.com/cvdf-datasets/mnist/train-images-idx3-ubyte.gz",
+        origin="MNIST (LeCun, Cortes & Burges), CC BY-SA 3.0"),
     DatasetSpec(
         name="cifar10", tfds_name="cifar10", image_shape=(32, 32, 3), num_classes=10,
         class_names=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-        max_shift=4.0, flip=True, download_url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"),
+        max_shift=4.0, flip=True, download_url="https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+        origin="CIFAR-10 (Krizhevsky 2009), from the 80 million tiny images; its authors state no licence"),
     DatasetSpec(
         name="svhn_cropped", tfds_name="svhn_cropped", image_shape=(32, 32, 3), num_classes=10,
         class_names=_TEN_DIGITS, max_shift=2.0,

@@ -44,3 +44,9 @@ def test_what_draws_is_in_float32():
   assert stems == ["bfloat16", "float32"]
   weights = [network.trunk.get_weights() for network in (system.network, system.average)]
   assert all(np.array_equal(mine, its) for mine, its in zip(*weights))
+
+
+@pytest.mark.parametrize("flags, expected", [("fpu avx512f", False), ("avx512_bf16 fma", True), ("amx_bf16", True)])
+def test_a_processor_says_whether_it_computes_bfloat16(monkeypatch, flags, expected):
+  monkeypatch.setattr(build.pathlib.Path, "read_text", lambda *_, **__: f"flags : {flags}\n")
+  assert build.computes_bfloat16() == expected

@@ -1,0 +1,108 @@
+"""The zoo: a run is published as weights, card and checksums; a model is found by name; what is wrong is one line."""
+
+import copy
+import pathlib
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from absl import flags
+
+import stic_tf
+from stic_tf import zoo
+from trainers import publish
+
+
+def _publish(run_dir, zoo_dir, judge_cache, *others):
+  values = copy.deepcopy(flags.FLAGS)
+  values(["publish.py", f"--run_dir={run_dir}", f"--zoo_dir={zoo_dir}", f"--cache_dir={judge_cache}",
+          "--about=Made by a test.", *others])
+  return publish.publish(values)
+
+
+@pytest.fixture(scope="module")
+def published(trained_run, judge_cache, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("zoo") / "tiny"
+  assert _publish(trained_run, folder, judge_cache, "--num_steps=5") == str(folder)
+  return folder
+
+
+@pytest.fixture
+def home(published, tmp_path, monkeypatch):
+  """A zoo of one copy, which may be damaged."""
+  shutil.copytree(published, tmp_path / "tiny")
+  monkeypatch.setattr(zoo, "_homes", lambda: [tmp_path])
+  return tmp_path
+
+
+def test_it_is_the_weights_that_draw_a_card_and_hashes(published, trained_run):
+  names = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
+  assert names == {"checkpoints/pass_0002.npz", "settings.json", "flags.txt", "summary.json", "card.md", "SHA256SUMS",
+                   "interpolation.png", "samples/final.png"}
+  with np.load(published / "checkpoints/pass_0002.npz") as arrays:
+    groups = {name.split("/")[0] for name in arrays.files}
+    assert {"average", "preconditioner", "scalars"} <= groups and not {"network", "optimizer", "chains"} & groups
+    assert arrays["average/stem/kernel"].dtype == np.float16
+  card = (published / "card.md").read_text()
+  assert card.startswith("# tiny\n\nMade by a test.") and "Alpaydin" in card and "test accuracy" in card
+  assert not list(published.parent.glob(".publish-*"))
+  subprocess.run(["sha256sum", "--check", "--quiet", zoo.SUMS], cwd=published, check=True)
+
+
+def test_it_answers_and_draws_as_the_run_does(published, trained_run):
+  run, model = stic_tf.load(trained_run), stic_tf.load(str(published))
+  images = run.draw([3, 7] * 8, seeds=1).images
+  np.testing.assert_allclose(model.classify(images), run.classify(images), atol=5e-3)
+  assert model.config.sampler.num_steps == 5  # as the flags of publish.py say
+  moments = {name: value.numpy() for name, value in model.system.drawing_variables().items()
+             if name.startswith("preconditioner/")}
+  own = run.system.drawing_variables()
+  assert moments and all(np.array_equal(value, own[name].numpy()) for name, value in moments.items())
+
+
+def test_a_model_is_found_by_name(home, main):
+  assert zoo.names() == ["tiny"]
+  assert zoo.find("tiny") == zoo.find("zoo/tiny") == str(home / "tiny")
+  assert zoo.find(str(home / "tiny")) == str(home / "tiny") and zoo.find("runs/own") == "runs/own"
+  out = home / "drawn.npz"
+  outcome = main("--mode=sample", f"--run_dir={home / 'tiny'}", f"--out={out}", "--classes=3", "--num_images=2")
+  assert outcome.code == 0, outcome.stderr
+  with np.load(out) as arrays:
+    np.testing.assert_array_equal(arrays["images"], stic_tf.load("tiny").draw([3, 3], seeds=0).images)
+
+
+@pytest.mark.parametrize("name", ["tinny", "zoo/tinny"])
+def test_a_name_that_is_not_there_lists_those_that_are(home, name):
+  with pytest.raises(stic_tf.ConfigError, match=f"run_dir={name}: is neither a folder nor a model .* which has tiny"):
+    stic_tf.load(name)
+
+
+@pytest.mark.parametrize("name", ["checkpoints/pass_0002.npz", "settings.json"])
+def test_a_damaged_file_is_named(home, name):
+  path = home / "tiny" / name
+  content = bytearray(path.read_bytes())
+  content[len(content) // 2] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(stic_tf.ConfigError, match=f"{name} is damaged"):
+    stic_tf.load("tiny")
+  path.unlink()
+  with pytest.raises(stic_tf.ConfigError, match=f"{name} is missing"):
+    stic_tf.load("tiny")
+
+
+def test_nothing_is_left_of_a_model_that_is_too_large(trained_run, judge_cache, tmp_path, monkeypatch):
+  monkeypatch.setattr(publish, "MOST_BYTES", 1000)
+  with pytest.raises(stic_tf.ConfigError, match="at most 1000"):
+    _publish(trained_run, tmp_path / "tiny", judge_cache)
+  assert not list(tmp_path.iterdir())
+  (tmp_path / "tiny").mkdir()
+  with pytest.raises(stic_tf.ConfigError, match="is there already"):
+    _publish(trained_run, tmp_path / "tiny", judge_cache)
+
+
+def test_the_models_that_are_kept_are_whole():
+  """Those of this checkout, none where there are none."""
+  for card in sorted((pathlib.Path(__file__).resolve().parents[2] / "zoo").glob("*/card.md")):
+    zoo.check_sums(str(card.parent))
+    assert sum(path.stat().st_size for path in card.parent.rglob("*")) < publish.MOST_BYTES + 500_000
