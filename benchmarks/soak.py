@@ -3,10 +3,10 @@
     python benchmarks/soak.py --export_dir=M/stic --minutes=60 --out=soak.json
 
 A server of a copy of the newest version; honest clients classify over gRPC and REST, --rate times a second each: what
-is asked is whether anything breaks or grows in an hour, not how much a machine can do (benchmarks/rest.py). Every tenth of the time the copy
-becomes the next version, and half-way the server is killed with -9 and started again on the same ports. Asked for are
-failures while it is away and UNAVAILABLE; every other failure of an honest client is one too many. Memory is noted at
-the start, in the middle (before the kill) and at the end.
+is asked is whether anything breaks or grows in an hour, not how much a machine can do (benchmarks/rest.py). Every tenth
+of the time the copy becomes the next version, and half-way the server is killed with -9 and started again on the same
+ports. Asked for are failures while it is away and UNAVAILABLE; every other failure of an honest client is one too many.
+Memory is noted at the start, in the middle (before the kill) and at the end.
 """
 
 import argparse
@@ -128,8 +128,8 @@ def main() -> None:
     parser.error(f"--export_dir={arguments.export_dir}: has no numbered folder")
   report = run(arguments.export_dir, arguments.minutes, arguments.rate)
   print(json.dumps(report, indent=1))
-  measure.write_json(arguments.out, {**report, **measure.circumstances(os.cpu_count()), "attackers": _ATTACKERS, "rate": arguments.rate,
-                                     "export_dir": arguments.export_dir})
+  measure.write_json(arguments.out, {**report, **measure.circumstances(os.cpu_count()), "attackers": _ATTACKERS,
+                                     "rate": arguments.rate, "export_dir": arguments.export_dir})
 
 
 if __name__ == "__main__":

@@ -4,7 +4,8 @@
         --way="heun 35: --num_steps=18 --corrector_steps=0" --way="2M 10: --predictor=dpm_solver_pp --num_steps=10"
 
 A way is a name and flags of a drawing. Each draws --num_images for each of --seeds; Fréchet distances to the validation
-images are given over the floor (as many training images), beside the share in which the judge reads the class asked for.
+images are given over the floor (as many training images), beside the share in which the judge reads the class asked
+for.
 """
 
 import argparse

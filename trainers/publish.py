@@ -1,4 +1,4 @@
-"""A finished run becomes a folder of the zoo: weights alone in half precision, measured anew, with a card and checksums.
+"""A finished run becomes a folder of the zoo: weights in half precision, measured anew, with a card and checksums.
 
     python trainers/publish.py --run_dir=runs/mnist_score --zoo_dir=zoo/mnist_score --about="…" --num_steps=10
 """
@@ -29,6 +29,7 @@ flags.DEFINE_string("zoo_dir", "", "Folder to make, zoo/NAME; it must not exist.
 flags.DEFINE_string("about", "", "A sentence for the card: what the model is good and bad at.")
 flags.adopt_module_key_flags(trainer_flags)
 MOST_BYTES = 8_000_000
+_KEPT = ("dataset", "image_shape", "class_names")
 _CARD = """# {name}
 
 {about}
@@ -41,7 +42,7 @@ _CARD = """# {name}
 | data | {origin} |
 | trained | seed {seed}, {minutes:.0f} minutes, [flags.txt](flags.txt), at commit {trained_commit} |
 | test accuracy | {test_accuracy:.4f}, expected calibration error {ece:.4f} |
-| FID | {fid:.2f} on {num_samples} fresh drawings, {ratio:.2f} × the floor (real training against real test images), in the features of {judge} |
+| FID | {ratio:.2f} × the floor (real training against real test images), {num_samples} fresh drawings, {judge} |
 | CAS | {cas:.4f}; the judge reads the class asked for in {judge_agreement:.4f} of the drawings |
 | a drawing | {network_evaluations_per_image} evaluations of the network, {drawing_steps} steps |
 
@@ -70,9 +71,8 @@ def publish(values) -> str:
     folder = run_folder.RunFolder(aside)
     _, description = checkpoint.read(trained.checkpoint)
     weights = _halved(checkpoint.collect(trained.system.drawing_variables()))
-    description = {**{name: description[name] for name in ("dataset", "image_shape", "class_names")}, "config": settings}
-    path = checkpoint.path_of(folder.checkpoints, int(os.path.basename(trained.checkpoint).split("_")[1][:4]))
-    checkpoint.write(path, weights, description)
+    path = os.path.join(folder.checkpoints, os.path.basename(trained.checkpoint))
+    checkpoint.write(path, weights, {**{name: description[name] for name in _KEPT}, "config": settings})
     config_lib.require(os.path.getsize(path) <= MOST_BYTES, "run_dir", values.run_dir,
                        f"its weights are {os.path.getsize(path)} bytes, and a model of the zoo at most {MOST_BYTES}")
     folder.claim(settings, trainer_flags.flagfile_lines(settings, None))
