@@ -9,10 +9,13 @@ PYTHON ?=
 PYTEST_ARGS ?=
 PYTEST_JOBS ?= 2
 RUN_DIR ?= runs/digits
+ZOO ?=
+DATA_DIR ?=
+DRY ?=
 TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHON TF_CPP_MIN_LOG_LEVEL
 
-.PHONY: demo serve play test lint bazel-test clean
+.PHONY: demo serve play zoo test lint bazel-test clean
 
 demo:
 	@bash tools/set_up.sh requirements.txt
@@ -29,6 +32,12 @@ serve:
 play:
 	@bash tools/set_up.sh requirements.txt
 	@bash tools/play.sh "$(RUN_DIR)"
+
+# How each model of zoo/ was trained, and trains it again, into runs/zoo/published: ZOO="mnist_score" for some of them,
+# DATA_DIR=… for TFDS, DRY=1 to be told alone.
+zoo:
+	@bash tools/set_up.sh requirements.txt
+	@DATA_DIR="$(DATA_DIR)" DRY="$(DRY)" bash tools/zoo.sh $(ZOO)
 
 test:
 	@bash tools/set_up.sh requirements-test.txt

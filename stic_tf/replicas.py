@@ -1,6 +1,7 @@
-"""Splitting a batch over the replicas of a `tf.distribute.Strategy` and joining it again, in order."""
+"""Devices: splitting a batch over the replicas of a `tf.distribute.Strategy` and joining it again; what they can do."""
 
 import functools
+import pathlib
 
 import numpy as np
 import tensorflow as tf
@@ -104,3 +105,16 @@ def make_strategy(num_replicas: int) -> tf.distribute.Strategy:
   cpu = tf.config.list_physical_devices("CPU")[0]
   tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
   return tf.distribute.MirroredStrategy([f"CPU:{i}" for i in range(count)])
+
+
+def computes_bfloat16() -> bool:
+  """Whether the device that trains multiplies in bfloat16; another one would do so by emulation, many times slower."""
+  gpus = tf.config.list_physical_devices("GPU")
+  if gpus:
+    capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+    return capability >= (8, 0)
+  try:
+    words = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
+  except OSError:
+    return False
+  return "amx_bf16" in words or "avx512_bf16" in words

@@ -66,7 +66,9 @@ def publish(values) -> str:
   config_lib.require(bool(settings and summary), "run_dir", values.run_dir, "must hold a finished run")
   given = trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS)
   settings = {**settings, **given}
-  aside = tempfile.mkdtemp(prefix=".publish-", dir=os.path.dirname(os.path.abspath(values.zoo_dir)))
+  parent = os.path.dirname(os.path.abspath(values.zoo_dir))
+  os.makedirs(parent, exist_ok=True)
+  aside = tempfile.mkdtemp(prefix=".publish-", dir=parent)
   try:
     folder = run_folder.RunFolder(aside)
     _, description = checkpoint.read(trained.checkpoint)

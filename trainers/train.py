@@ -11,7 +11,6 @@ from stic_tf import replicas
 from stic_tf import run_folder as run_folder_lib
 from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.datasets import pipeline
-from stic_tf.networks import build as networks
 from stic_tf.systems import build
 from stic_tf.training import passes
 from trainers import callbacks
@@ -43,7 +42,7 @@ def run(values, config: config_lib.RunConfig) -> None:
                      f"must be a multiple of the {strategy.num_replicas_in_sync} GPUs (--num_replicas)")
   config_lib.require(not config.training.jit or tf.config.list_physical_devices("GPU"), "jit", True,
                      "needs a GPU: compiled by XLA for a processor, chains take twenty times as long")
-  if config.training.mixed_precision and not networks.computes_bfloat16():
+  if config.training.mixed_precision and not replicas.computes_bfloat16():
     print("warning: --mixed_precision: this device does not compute in bfloat16; training in float32", file=sys.stderr)
     config = config.replace(mixed_precision=False)
   dataset = dataset_lib.load(values.dataset, values.data_dir)

@@ -96,6 +96,7 @@ class InMemoryDataset(Dataset):
     images, labels = self._splits["train"]
     num_images = self.sizes["train"]
 
+    @tf.autograph.experimental.do_not_convert
     def batch(step):
       positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
       chosen = shuffled_indices(positions, num_images, key)

@@ -101,5 +101,7 @@ def update_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = 
 def _stream(batches: tf.data.Dataset, finish) -> tf.data.Dataset:
   options = tf.data.Options()
   options.deterministic = True
+  # None has Python's own branches on a tensor: converted, they would take a second at every start.
+  finish = tf.autograph.experimental.do_not_convert(finish)
   return batches.map(finish, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).prefetch(
       _PREFETCHED_BATCHES).with_options(options)

@@ -88,7 +88,7 @@ def train_judge(images, labels, num_classes: int, cache_dir: Optional[str] = Non
   if num_classes < 2:
     raise ConfigError(f"--dataset={dataset_name}: a judge needs at least 2 classes; give --inception_weights")
   images, labels = judge_model.check_labelled_images(images, labels, num_classes)
-  key = judge_cache.cache_key(images, labels, num_classes, seed, judge_model.SETTINGS)
+  key = judge_cache.cache_key(images, labels, num_classes, seed, judge_model.settings_of(images.shape[1:]))
   name = f"judge-{dataset_name.replace('/', '-')}-{key[:6]}"
   path = None if cache_dir is None else os.path.join(cache_dir, f"judge-{key}.npz")
   if path is not None and os.path.exists(path):

@@ -1,16 +1,20 @@
-"""The judge: one small convolutional classifier whose features stand in for Inception's, and its seeded training.
+"""The judge: a convolutional classifier whose features stand in for Inception's, and its seeded training.
 
-Also the classifier that the classification accuracy score trains on drawings. It is never sampled from, so, unlike the
-networks of `stic_tf/models`, it may use batch normalisation and ReLU, which learn fastest in a small budget.
+A small plain one for line drawings, a residual one for photographs, which are harder. Also the classifier that the
+classification accuracy score trains on drawings. It is never sampled from, so, unlike `stic_tf/networks`, it may use
+batch normalisation and ReLU, which learn fastest in a small budget.
 """
 
 import dataclasses
+import functools
 import math
+from typing import Optional
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from stic_tf import replicas
 from stic_tf.datasets import pixel_range
 
 
@@ -19,7 +23,9 @@ class JudgeSettings:
   """Everything about the judge that is not data. Raise `version` when the code changes what these values give.
 
   Training sees `pixel_budget` pixels (an image of H x W counts as H*W), but no image more than `max_epochs` times:
-  small sets converge, large ones end in bounded time.
+  small sets converge, large ones end in bounded time. A `residual` judge is the nine-layer residual network that
+  David Page's DAWNBench entry made known ("How to train your ResNet", 2018), at half its width; `flip` shows it
+  mirrored images too.
   """
 
   version: int = 1
@@ -33,10 +39,22 @@ class JudgeSettings:
   batch_size: int = 64
   learning_rate: float = 4e-3
   warmup_fraction: float = 0.2
+  residual: bool = False
+  flip: bool = False
+  bfloat16: bool = False
 
 
 SETTINGS = JudgeSettings()
 _PREDICTION_BATCH = 256
+
+
+def settings_of(image_shape) -> JudgeSettings:
+  """Of colour images of 32 pixels a side and more those of the judge of photographs, of others `SETTINGS`."""
+  if image_shape[-1] != 3 or min(image_shape[:2]) < 32:
+    return SETTINGS
+  return dataclasses.replace(SETTINGS, first_width=32, largest_width=256, pixel_budget=1.25e9, max_epochs=24,
+                             batch_size=128, learning_rate=3e-3, residual=True, flip=True,
+                             bfloat16=replicas.computes_bfloat16())
 
 
 def judge_input(images, settings: JudgeSettings = SETTINGS) -> tf.Tensor:
@@ -50,21 +68,31 @@ def judge_input(images, settings: JudgeSettings = SETTINGS) -> tf.Tensor:
   return tf.image.resize(scaled, size, method="area")
 
 
-def build_judge_model(image_shape, num_classes: int, seed: int, settings: JudgeSettings = SETTINGS) -> keras.Model:
+def build_judge_model(image_shape, num_classes: int, seed: int,
+                      settings: Optional[JudgeSettings] = None) -> keras.Model:
   """The judge for `image_shape` = (H, W, C) as seen by `judge_input`.
 
   3x3 convolutions with normalisation, halving the grid and doubling the width until the shorter side is at most
-  `smallest_grid`; the last grid is flattened (where a stroke lies matters to a digit) into the features.
+  `smallest_grid`; the last grid is flattened (where a stroke lies matters to a digit) into the features. The residual
+  one adds two convolutions to what the second and the last grid hold, and takes the largest value of each channel.
 
   Returns:
     A model from float32 [N,H,W,C] in [-1, 1] to (features [N,feature_width], at least 0; logits [N,num_classes]).
     The same `seed` gives the same initial weights whatever the global seeds; every layer is named, so that building
     a judge leaves Keras's automatic names alone.
   """
+  settings = settings or settings_of(image_shape)
   generator = np.random.default_rng([seed, 1])  # the order of training uses [seed]
 
   def initializer():
     return keras.initializers.HeNormal(seed=int(generator.integers(2**31)))
+
+  dtype = "mixed_bfloat16" if settings.bfloat16 else "float32"
+
+  def convolved(tensor, width, name):
+    tensor = keras.layers.Conv2D(width, 3, padding="same", use_bias=False, kernel_initializer=initializer(),
+                                 name=f"{name}_conv", dtype=dtype)(tensor)
+    return normalised(tensor, name)
 
   def normalised(tensor, name):
     # Momentum below Keras's 0.99: a digits judge makes only some hundred updates, the averages must keep up.
@@ -75,14 +103,17 @@ def build_judge_model(image_shape, num_classes: int, seed: int, settings: JudgeS
   tensor, width, block = images, settings.first_width, 0
   while True:
     name = f"judge_{block}"
-    tensor = keras.layers.Conv2D(
-      width, 3, padding="same", use_bias=False, kernel_initializer=initializer(), name=f"{name}_conv")(tensor)
-    tensor = normalised(tensor, name)
-    if min(tensor.shape[1:3]) <= settings.smallest_grid:
+    tensor = convolved(tensor, width, name)
+    is_last = min(tensor.shape[1:3]) <= settings.smallest_grid
+    if settings.residual and (block == 1 or is_last):
+      branch = convolved(convolved(tensor, width, f"{name}_branch0"), width, f"{name}_branch1")
+      tensor = keras.layers.Add(name=f"{name}_add")([tensor, branch])
+    if is_last:
       break
     tensor = keras.layers.MaxPool2D(2, padding="same", name=f"{name}_pool")(tensor)
     width, block = min(2 * width, settings.largest_width), block + 1
-  tensor = keras.layers.Flatten(name="judge_flatten")(tensor)
+  tensor = (keras.layers.GlobalMaxPooling2D(name="judge_largest") if settings.residual
+            else keras.layers.Flatten(name="judge_flatten"))(tensor)
   tensor = keras.layers.Dense(
     settings.feature_width, use_bias=False, kernel_initializer=initializer(), name="judge_dense")(tensor)
   features = normalised(tensor, "judge_features")
@@ -90,10 +121,12 @@ def build_judge_model(image_shape, num_classes: int, seed: int, settings: JudgeS
   return keras.Model(images, [features, logits], name="judge")
 
 
-def train_judge_model(images, labels, num_classes: int, seed: int, settings: JudgeSettings = SETTINGS) -> keras.Model:
+def train_judge_model(images, labels, num_classes: int, seed: int, settings: Optional[JudgeSettings] = None
+                      ) -> keras.Model:
   """Trains a fresh judge on uint8 images [N,H,W,C] and int labels [N] in 0..num_classes-1.
 
-  Cross-entropy, Adam under a one-cycle rate, shifts by up to an eighth of the side. Every random number comes from
+  Cross-entropy, Adam under a one-cycle rate, shifts by up to an eighth of the side. `settings` are those that the
+  images' shape asks for unless given. Every random number comes from
   `seed`; the global TensorFlow, NumPy and Python generators are neither read nor moved.
 
   Raises:
@@ -102,19 +135,43 @@ def train_judge_model(images, labels, num_classes: int, seed: int, settings: Jud
   images, labels = check_labelled_images(images, labels, num_classes)
   if len(images) < 2:
     raise ValueError(f"a judge needs at least 2 training images, got {len(images)}")
+  settings = settings or settings_of(images.shape[1:])
   epochs = min(settings.max_epochs, settings.pixel_budget / images[..., 0].size)
   batch_size = min(settings.batch_size, len(images))
   steps = max(1, math.ceil(epochs * len(images) / batch_size))
-  model = build_judge_model(judge_input(images[:1], settings).shape[1:], num_classes, seed, settings)
-  classifier = keras.Model(model.input, model.output[1], name="judge_classifier")
+  input_shape = tuple(judge_input(images[:1], settings).shape[1:])
+  model = build_judge_model(input_shape, num_classes, seed, settings)
+  trained, optimizer, update = _trainer(input_shape, num_classes, settings)
+  trained.set_weights(model.get_weights())
+  for variable in optimizer.variables:
+    variable.assign(tf.zeros_like(variable))
   warmup = max(1, int(settings.warmup_fraction * steps))
   rate = keras.optimizers.schedules.CosineDecay(
     0.05 * settings.learning_rate, max(1, steps - warmup), warmup_target=settings.learning_rate, warmup_steps=warmup)
-  # Keras compiles an optimizer with XLA where it finds a GPU; for a net this small that only adds compile time.
-  classifier.compile(keras.optimizers.Adam(rate, jit_compile=False),
-                     loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-  classifier.fit(_training_batches(images, labels, steps, batch_size, seed, settings), epochs=1, verbose=0)
+  for step, batch in enumerate(_training_batches(images, labels, steps, batch_size, seed, settings)):
+    update(*batch, rate(step))
+  model.set_weights(trained.get_weights())
   return model
+
+
+@functools.lru_cache(maxsize=2)
+def _trainer(input_shape, num_classes: int, settings: JudgeSettings):
+  """(a judge, its optimizer, the compiled update of both), to be set to a start: tracing is dearer than few updates."""
+  model = build_judge_model(input_shape, num_classes, 0, settings)
+  # Keras compiles an optimizer with XLA where it finds a GPU; for a net this small that only adds compile time.
+  optimizer = keras.optimizers.Adam(jit_compile=False)
+  optimizer.build(model.trainable_variables)
+
+  @functools.partial(tf.function, autograph=False)
+  def update(images, labels, rate):
+    with tf.GradientTape() as tape:
+      losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, model(images, training=True)[1])
+      loss = tf.reduce_mean(losses)
+    optimizer.learning_rate.assign(rate)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+
+  return model, optimizer, update
 
 
 def _training_batches(images, labels, steps, batch_size, seed, settings) -> tf.data.Dataset:
@@ -127,16 +184,20 @@ def _training_batches(images, labels, steps, batch_size, seed, settings) -> tf.d
   pad_height, pad_width = max(1, height // 8), max(1, width // 8)
   top = generator.integers(0, 2 * pad_height + 1, [steps, batch_size])
   left = generator.integers(0, 2 * pad_width + 1, [steps, batch_size])
+  mirrored = generator.integers(0, 2, [steps, batch_size]) * settings.flip
   with tf.device("/CPU:0"):
     all_images, all_labels = tf.constant(images), tf.constant(labels)
 
-    def batch(indices, top, left):
+    @tf.autograph.experimental.do_not_convert
+    def batch(indices, top, left, mirrored):
       chosen = tf.pad(tf.gather(all_images, indices), [[0, 0], [pad_height] * 2, [pad_width] * 2, [0, 0]])
       chosen = tf.gather(chosen, top[:, tf.newaxis] + np.arange(height), axis=1, batch_dims=1)
       chosen = tf.gather(chosen, left[:, tf.newaxis] + np.arange(width), axis=2, batch_dims=1)
+      if settings.flip:
+        chosen = tf.where(mirrored[:, tf.newaxis, tf.newaxis, tf.newaxis] > 0, tf.reverse(chosen, [2]), chosen)
       return judge_input(chosen, settings), tf.gather(all_labels, indices)
 
-    dataset = tf.data.Dataset.from_tensor_slices((order.reshape(steps, batch_size), top, left))
+    dataset = tf.data.Dataset.from_tensor_slices((order.reshape(steps, batch_size), top, left, mirrored))
     return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
 
 

@@ -1,6 +1,5 @@
 """A network by name, and what is read of any network: its logits and its features."""
 
-import pathlib
 from typing import Sequence
 
 import keras
@@ -34,19 +33,6 @@ def build(config: config_lib.RunConfig, image_shape: Sequence[int], num_classes:
     # bound by memory where it is not by arithmetic, and of which bfloat16 is slow on processors.
     network = keras.models.clone_model(network, clone_function=_with_bfloat16_convolutions)
   return network
-
-
-def computes_bfloat16() -> bool:
-  """Whether the device that trains multiplies in bfloat16; another one would do so by emulation, many times slower."""
-  gpus = tf.config.list_physical_devices("GPU")
-  if gpus:
-    capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-    return capability >= (8, 0)
-  try:
-    words = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8").split()
-  except OSError:
-    return False
-  return "amx_bf16" in words or "avx512_bf16" in words
 
 
 def _with_bfloat16_convolutions(layer: keras.layers.Layer) -> keras.layers.Layer:

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 from stic_tf import config as config_lib
+from stic_tf import replicas
 from stic_tf.networks import build
 from stic_tf.networks import precond
 from stic_tf.systems import build as systems
@@ -48,5 +49,5 @@ def test_what_draws_is_in_float32():
 
 @pytest.mark.parametrize("flags, expected", [("fpu avx512f", False), ("avx512_bf16 fma", True), ("amx_bf16", True)])
 def test_a_processor_says_whether_it_computes_bfloat16(monkeypatch, flags, expected):
-  monkeypatch.setattr(build.pathlib.Path, "read_text", lambda *_, **__: f"flags : {flags}\n")
-  assert build.computes_bfloat16() == expected
+  monkeypatch.setattr(replicas.pathlib.Path, "read_text", lambda *_, **__: f"flags : {flags}\n")
+  assert replicas.computes_bfloat16() == expected
