@@ -59,7 +59,7 @@ class Traffic:
         client = None
         # A hot swap between two calls is no failure: the client keeps to the version it has seen, and asks again.
         cause = ("version swapped" if "meanwhile" in str(problem)
-                 else "away" if was_away or self.is_away else f"{name}: {str(problem)[:100]}")
+                 else "away" if was_away or self.is_away else f"{name}: {str(problem)[:300]}")
         self.failures[cause] += 1
         self._stop.wait(0.1)
       self.requests[name] += 1

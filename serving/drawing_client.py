@@ -105,7 +105,7 @@ class Client:
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
                # A request beyond this many bytes would not be kept for a retry.
                ("grpc.per_rpc_retry_buffer_size", 2 ** 30), ("grpc.initial_reconnect_backoff_ms", 200),
-               ("grpc.min_reconnect_backoff_ms", 200), ("grpc.enable_retries", int(retries > 0))]
+               ("grpc.enable_retries", int(retries > 0))]
     if retries:
       policy = {"maxAttempts": retries + 1, "initialBackoff": f"{backoff}s", "maxBackoff": f"{_LONGEST_BACKOFF}s",
                 "backoffMultiplier": _BACKOFF_FACTOR, "retryableStatusCodes": ["UNAVAILABLE"]}

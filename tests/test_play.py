@@ -27,10 +27,10 @@ def checkout(tmp_path):
   python.write_text(_PYTHON)
   python.chmod(0o755)
 
-  def play(run_dir="runs/digits"):
+  def play(*arguments):
     """The commands that were run, and how it ended."""
     (tmp_path / "asked").write_text("")
-    ended = subprocess.run(["bash", "tools/play.sh", run_dir], cwd=tmp_path, capture_output=True, text=True,
+    ended = subprocess.run(["bash", "tools/play.sh", *arguments], cwd=tmp_path, capture_output=True, text=True,
                            check=False)
     return (tmp_path / "asked").read_text().splitlines(), ended
 
@@ -65,3 +65,10 @@ def test_nothing_to_play_with_is_one_line(checkout):
   assert ended.returncode == 2 and not commands
   assert ended.stderr == ("Nothing to play with: runs/none is no run folder. `make demo` trains one, RUN_DIR=… names "
                           "another.\n")
+
+
+def test_export_alone_and_flags_of_the_server(checkout):
+  _, play = checkout
+  exported, ended = play("--export")
+  assert ended.returncode == 0 and len(exported) == 1 and exported[0].startswith("export/main.py")
+  assert play("--host=0.0.0.0")[0][0].endswith(" --playground --host=0.0.0.0")

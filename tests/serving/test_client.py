@@ -3,9 +3,14 @@
 tests/export/test_served.py draws with a real export and a real server.
 """
 
+import contextlib
 import os
+import select
+import socket
 import subprocess
 import sys
+import threading
+import time
 import types
 
 import grpc
@@ -146,6 +151,28 @@ def test_it_gives_up_in_the_end(client, server):
   with pytest.raises(drawing_client.ServingError, match="UNAVAILABLE: as ordered") as caught:
     client.draw([3])
   assert caught.value.code == _UNAVAILABLE and len(server.requests) == 5
+
+
+def test_a_server_that_is_slow_to_greet_is_waited_for(server, classifier):
+  """A busy machine takes its time over a connection: one that comes after most of a second is as good as any."""
+  host, _, port = server.address.rpartition(":")
+  with socket.create_server(("127.0.0.1", 0)) as listener:
+
+    def pass_on():
+      near, _ = listener.accept()
+      time.sleep(0.7)
+      with contextlib.suppress(OSError), near, socket.create_connection((host, int(port))) as far:
+        sockets = {near: far, far: near}
+        while True:
+          for readable in select.select(list(sockets), [], [])[0]:
+            data = readable.recv(1 << 16)
+            if not data:
+              return
+            sockets[readable].sendall(data)
+
+    threading.Thread(target=pass_on, daemon=True).start()
+    with drawing_client.Client(f"127.0.0.1:{listener.getsockname()[1]}", retries=0) as client:
+      np.testing.assert_array_equal(client.draw([3], seeds=1).images, classifier.draw([3], seeds=1).images)
 
 
 def test_no_retries_if_none_are_asked_for(server):
