@@ -134,8 +134,9 @@ class DrawingClassifier:
   def _draw_replica(self, chains, count, num_steps, temperature, step_size, num_frames):
     # The slice hides the number of rows from the graph's optimizer. Where it knows the number it fuses other
     # operations, and last bits differ: live drawings and those of an exported graph, which must not know it, are one.
-    return self.draw_tensors(chains["class_weights"][:count], chains["seeds"][:count], num_steps, temperature,
-                             step_size, num_frames=num_frames)
+    given = {name: value[:count] for name, value in chains.items()}
+    return self.draw_tensors(num_steps=num_steps, temperature=temperature, step_size=step_size, num_frames=num_frames,
+                             **given)
 
   def draw_tensors(self, class_weights: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor, temperature: tf.Tensor,
                    step_size: Optional[tf.Tensor] = None,
@@ -262,8 +263,9 @@ class DrawingClassifier:
 
   def draw(self, class_weights, seeds=0, num_steps: Optional[int] = None, temperature: Optional[float] = None,
            step_size: Optional[float] = None, batch_size: int = 100,
-           on_batch: Callable[[int], None] = lambda done: None, num_frames: int = 0) -> Drawings:
-    """Draws one image a row of `class_weights` from a blank canvas.
+           on_batch: Callable[[int], None] = lambda done: None, num_frames: int = 0, canvas_images=None,
+           canvas_noise: Optional[float] = None) -> Drawings:
+    """Draws one image a row of `class_weights`, from a blank canvas or on from `canvas_images`.
 
     Args:
       class_weights: float [N, K] on the simplex (soft classes), or N integers or class names (hard classes).
@@ -275,6 +277,10 @@ class DrawingClassifier:
       batch_size: how many at a time.
       on_batch: called with the number of images drawn so far.
       num_frames: how many checkpoints of the drawing to keep in `frames`, the last the finished image; 0 for none.
+      canvas_images: uint8 [N, H, W, C] to draw on from; None for a blank canvas.
+      canvas_noise: standard deviation of the noise in which they are drowned first, in [-1, 1] pixel units: little
+        keeps the image, much leaves more to the class. None for its own; others only where `self.canvas_noise` gives
+        a range.
 
     Returns:
       Drawings.
@@ -289,6 +295,7 @@ class DrawingClassifier:
                        "num_frames", num_frames, "must be at least 0, and 0 where drawings cannot be recorded")
     config_lib.require(len(weights) > 0, "class_weights", "[]", "must ask for at least one drawing")
     seeds = class_choice.seed_pairs(seeds, len(weights))
+    canvas = self._canvas(len(weights), canvas_images, canvas_noise)
     own = self.config.sampler
     settings = dataclasses.replace(own, num_steps=own.num_steps if num_steps is None else num_steps,
                                    temperature=self._temperature(temperature),
@@ -297,7 +304,8 @@ class DrawingClassifier:
     parts = []
     for start in range(0, len(weights), batch_size):
       rows = np.arange(start, start + batch_size) % len(weights)  # the last batch is filled up with images again
-      chains = {"class_weights": weights[rows], "seeds": seeds[rows]}
+      chains = {"class_weights": weights[rows], "seeds": seeds[rows],
+                **{name: array[rows] for name, array in canvas.items()}}
       drawn = self._draw(replicas.split(self.strategy, chains),
                          tf.constant(batch_size // self.strategy.num_replicas_in_sync), tf.constant(settings.num_steps),
                          tf.constant(settings.temperature, tf.float32), tf.constant(settings.step_size, tf.float32),
@@ -307,6 +315,20 @@ class DrawingClassifier:
       on_batch(start + kept)
     return Drawings(class_weights=weights, seeds=seeds,
                     **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+  def _canvas(self, count: int, images, noise: Optional[float]) -> Dict[str, np.ndarray]:
+    """What `draw_tensors` takes of a canvas, a row a drawing."""
+    if images is None:
+      config_lib.require(noise is None, "canvas_noise", noise, "goes with canvas_images")
+      return {}
+    images = self._checked(images)
+    config_lib.require(len(images) == count, "canvas_images", list(images.shape), f"must have {count} rows")
+    if noise is None:
+      return {"canvas_images": images}
+    config_lib.require(self.canvas_noise is not None, "canvas_noise", noise, "cannot be chosen here")
+    least, _, most = self.canvas_noise
+    config_lib.require(least <= noise <= most, "canvas_noise", noise, f"must lie in [{least:g}, {most:g}]")
+    return {"canvas_images": images, "canvas_noise": np.full(count, noise, np.float32)}
 
   def _check_mixture(self, weights: np.ndarray) -> None:
     most = self._drawer.most_classes

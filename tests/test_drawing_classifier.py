@@ -271,3 +271,23 @@ def test_seed_pairs():
   np.testing.assert_array_equal(class_choice.seed_pairs(-7, 3), [[-7, 0], [-7, 1], [-7, 2]])
   assert class_choice.seed_pairs(2 ** 40, 2).dtype == np.int64
   assert class_choice.seed_pairs(np.uint8(3), 300)[299].tolist() == [3, 299]
+
+
+def test_drawing_on_from_images(classifier):
+  """A canvas is kept in the drawing; a row is on its own; a chain that walks has the noise it was trained in."""
+  images, labels = _images(6)
+  drawn = classifier.draw(labels, seeds=1, canvas_images=images, num_steps=5)
+  blank = classifier.draw(labels, seeds=1, num_steps=5)
+
+  def distance(drawings):
+    return np.abs(drawings.images.astype(float) - images).mean()
+
+  assert distance(drawn) < distance(blank)
+  alone = classifier.draw(labels[4:5], seeds=[[1, 4]], canvas_images=images[4:5], num_steps=5)
+  np.testing.assert_array_equal(alone.images[0], drawn.images[4])
+  with pytest.raises(stic_tf.ConfigError, match="canvas_noise=0.1: cannot be chosen here"):
+    classifier.draw(labels, canvas_images=images, canvas_noise=0.1)
+  with pytest.raises(stic_tf.ConfigError, match=r"canvas_images=\[6, 6, 6, 1\]: must have 5 rows"):
+    classifier.draw(labels[:5], canvas_images=images)
+  with pytest.raises(stic_tf.ConfigError, match="canvas_noise=0.1: goes with canvas_images"):
+    classifier.draw(labels, canvas_noise=0.1)
