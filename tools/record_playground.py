@@ -9,6 +9,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -23,12 +24,13 @@ _WIDTH, _COLOURS, _MILLISECONDS = 620, 64, 120
 _DRAG = """
 const [weights, done] = arguments;
 const image = document.getElementById("mixImage");
+if (!image.dataset.drawn) return done(false);
 for (const [label, value] of Object.entries(weights)) {
   const slider = document.getElementById("class-" + label);
   slider.value = value;
   slider.dispatchEvent(new Event("input", {bubbles: true}));
 }
-const wait = () => image.dataset.drawn === mixKey() ? requestAnimationFrame(() => done()) : requestAnimationFrame(wait);
+const wait = () => image.dataset.drawn === mixKey() ? requestAnimationFrame(() => done(true)) : requestAnimationFrame(wait);
 wait();
 """
 
@@ -39,7 +41,8 @@ def frames(driver, classes):
     for number in range(_SHARES):
       share = round(100 * number / _SHARES)
       weights = {**dict.fromkeys(classes, 0), first: 100 - share, second: share}
-      driver.execute_async_script(_DRAG, weights)
+      while not driver.execute_async_script(_DRAG, weights):  # the page shows its first drawing yet
+        time.sleep(0.2)
       picture = PIL.Image.open(io.BytesIO(driver.get_screenshot_as_png())).convert("RGB")
       picture = picture.resize((_WIDTH, round(picture.height * _WIDTH / picture.width)), PIL.Image.LANCZOS)
       yield picture.quantize(_COLOURS)
@@ -50,6 +53,7 @@ def main() -> None:
   parser.add_argument("--run_dir", required=True, help="run folder, or name of a model of the zoo")
   parser.add_argument("--classes", default="4,9,7", help="numbers")
   parser.add_argument("--seed", type=int, default=3)
+  parser.add_argument("--guidance", type=float, default=2.0)
   parser.add_argument("--out", required=True, help="FILE.gif")
   arguments = parser.parse_args()
   classes = arguments.classes.split(",")
@@ -57,10 +61,10 @@ def main() -> None:
     if driver is None:
       parser.error("chromium, chromedriver and selenium must be there")
     with served.started(playground.exported(arguments.run_dir, aside), ["--playground"]) as server:
-      driver.set_window_size(1180, 880)
+      driver.set_window_size(1180, 1160)
       driver.set_script_timeout(60)
       driver.get(f"http://127.0.0.1:{server.rest_port}/#model={served.MODEL}&tool=mix&seed={arguments.seed}"
-                 f"&w={classes[0]}:100")
+                 f"&g={arguments.guidance}&w={classes[0]}:100")
       first, *rest = list(frames(driver, classes))
   first.save(arguments.out, save_all=True, append_images=rest, duration=_MILLISECONDS, loop=0, optimize=True)
   print(f"{arguments.out}: {len(rest) + 1} frames, {os.path.getsize(arguments.out)} bytes")
