@@ -30,7 +30,7 @@ for (const [label, value] of Object.entries(weights)) {
   slider.value = value;
   slider.dispatchEvent(new Event("input", {bubbles: true}));
 }
-const wait = () => image.dataset.drawn === mixKey() ? requestAnimationFrame(() => done(true)) : requestAnimationFrame(wait);
+const wait = () => requestAnimationFrame(image.dataset.drawn === mixKey() ? () => done(true) : wait);
 wait();
 """
 
