@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import select
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,9 @@ class RestClient:
     self._body = json.dumps({"instances": np.zeros([1, *image_shape], int).tolist()})
 
   def __call__(self) -> None:
+    # A server may close what has long been idle; as urllib3 does, that is seen before anything is sent.
+    if self._connection.sock and select.select([self._connection.sock], [], [], 0)[0]:
+      self._connection.close()
     try:
       self._connection.request("POST", f"/v1/models/{MODEL}:predict", self._body)
       response = self._connection.getresponse()
