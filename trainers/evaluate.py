@@ -209,6 +209,16 @@ def load_classifier(values) -> drawing_lib.DrawingClassifier:
   return classifier.with_settings(**trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS))
 
 
+def evaluator_of(settings: dict, data_dir: Optional[str], cache_dir: str):
+  """(the settings of a run as flag values, the Evaluator of its dataset).
+
+  Raises:
+    ConfigError: the dataset is absent.
+  """
+  own = types.SimpleNamespace(**settings, data_dir=data_dir, cache_dir=cache_dir)
+  return own, Evaluator(own, dataset_lib.load(own.dataset, data_dir))
+
+
 def run(values) -> None:
   """--mode=evaluate: scores the newest checkpoint of a run folder, with the run's own settings where no flag is given.
 
@@ -222,11 +232,10 @@ def run(values) -> None:
   for name in trainer_flags.overrides(values, settings, ("dataset", "model")):
     raise config_lib.ConfigError(f"--{name}={getattr(values, name)}: must be {settings[name]}, as the run was made")
   given = trainer_flags.overrides(values, settings, ("seed", "num_samples", "inception_weights"))
-  own = types.SimpleNamespace(**{**settings, **given}, data_dir=values.data_dir, cache_dir=values.cache_dir)
-  dataset = dataset_lib.load(own.dataset, own.data_dir)
+  own, evaluator = evaluator_of({**settings, **given}, values.data_dir, values.cache_dir)
   seconds = (folder.last_row() or {}).get("seconds", 0.0)
   if os.path.exists(folder.file(zoo.SUMS)):  # the zoo's files stay as they are
     folder = run_folder_lib.RunFolder(os.path.join("runs", "zoo", os.path.basename(os.path.normpath(folder.path))))
-  summary = finish(folder, own, Evaluator(own, dataset), classifier, seconds)
+  summary = finish(folder, own, evaluator, classifier, seconds)
   print(describe(summary))
   print(f"run folder: {folder.path}")

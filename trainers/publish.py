@@ -9,7 +9,6 @@ import pathlib
 import shutil
 import sys
 import tempfile
-import types
 
 if not __package__:  # run as a file of a checkout, which then comes first
   sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -29,7 +28,6 @@ flags.DEFINE_string("zoo_dir", "", "Folder to make, zoo/NAME; it must not exist.
 flags.DEFINE_string("about", "", "A sentence for the card: what the model is good and bad at.")
 flags.adopt_module_key_flags(trainer_flags)
 MOST_BYTES = 8_000_000
-_KEPT = ("dataset", "image_shape", "class_names")
 _CARD = """# {name}
 
 {about}
@@ -59,7 +57,8 @@ def publish(values) -> str:
   """
   config_lib.require(bool(values.zoo_dir), "zoo_dir", values.zoo_dir, "must name the folder to make")
   config_lib.require(not os.path.lexists(values.zoo_dir), "zoo_dir", values.zoo_dir, "is there already")
-  from trainers import evaluate  # imports TensorFlow
+  from stic_tf import loading  # as the next, it imports TensorFlow
+  from trainers import evaluate
   run = run_folder.RunFolder(values.run_dir)
   trained = evaluate.load_classifier(values)
   settings, summary = run.json("settings.json"), run.json("summary.json")
@@ -68,17 +67,19 @@ def publish(values) -> str:
   settings = {**settings, **given}
   parent = os.path.dirname(os.path.abspath(values.zoo_dir))
   os.makedirs(parent, exist_ok=True)
-  aside = tempfile.mkdtemp(prefix=".publish-", dir=parent)
+  aside = tempfile.mkdtemp(prefix=".publish-", suffix=".tmp", dir=parent)
   try:
     folder = run_folder.RunFolder(aside)
-    _, description = checkpoint.read(trained.checkpoint)
     weights = _halved(checkpoint.collect(trained.system.drawing_variables()))
     path = os.path.join(folder.checkpoints, os.path.basename(trained.checkpoint))
-    checkpoint.write(path, weights, {**{name: description[name] for name in _KEPT}, "config": settings})
+    checkpoint.write(path, weights, {"config": settings, "dataset": settings["dataset"],
+                                     "image_shape": trained.image_shape, "class_names": trained.class_names})
     config_lib.require(os.path.getsize(path) <= MOST_BYTES, "run_dir", values.run_dir,
                        f"its weights are {os.path.getsize(path)} bytes, and a model of the zoo at most {MOST_BYTES}")
     folder.claim(settings, trainer_flags.flagfile_lines(settings, None))
-    figures = _measure(values, settings, folder, summary["seconds_training"])
+    own, evaluator = evaluate.evaluator_of(settings, values.data_dir, values.cache_dir)
+    # What is measured are the files as they are.
+    figures = evaluate.finish(folder, own, evaluator, loading.load(aside), summary["seconds_training"])
     parameters = sum(array.size for name, array in weights.items() if name.startswith("average/"))
     card = _CARD.format(**figures, name=os.path.basename(os.path.normpath(values.zoo_dir)), about=values.about,
                         parameters=parameters, origin=catalog.lookup(settings["dataset"]).origin,
@@ -97,16 +98,6 @@ def _halved(arrays):
   """The network's weights in half precision; what is few and delicate (moments, the preconditioner) as it is."""
   return {name: array.astype("float16") if name.startswith("average/") and array.ndim > 1 and array.dtype == "float32"
           else array for name, array in arrays.items()}
-
-
-def _measure(values, settings: dict, folder: run_folder.RunFolder, seconds: float) -> dict:
-  """The summary of the files as they are in `folder`."""
-  from stic_tf import loading
-  from stic_tf.datasets import dataset
-  from trainers import evaluate
-  own = types.SimpleNamespace(**settings, data_dir=values.data_dir, cache_dir=values.cache_dir)
-  evaluator = evaluate.Evaluator(own, dataset.load(own.dataset, own.data_dir))
-  return evaluate.finish(folder, own, evaluator, loading.load(folder.path), seconds)
 
 
 def main(argv) -> None:

@@ -88,11 +88,12 @@ def train_judge(images, labels, num_classes: int, cache_dir: Optional[str] = Non
   if num_classes < 2:
     raise ConfigError(f"--dataset={dataset_name}: a judge needs at least 2 classes; give --inception_weights")
   images, labels = judge_model.check_labelled_images(images, labels, num_classes)
-  key = judge_cache.cache_key(images, labels, num_classes, seed, judge_model.settings_of(images.shape[1:]))
+  settings = judge_model.settings_of(images.shape[1:])
+  key = judge_cache.cache_key(images, labels, num_classes, seed, settings)
   name = f"judge-{dataset_name.replace('/', '-')}-{key[:6]}"
   path = None if cache_dir is None else os.path.join(cache_dir, f"judge-{key}.npz")
   if path is not None and os.path.exists(path):
-    model = judge_model.build_judge_model(judge_model.judge_input(images[:1]).shape[1:], num_classes, seed)
+    model = judge_model.build_judge_model(judge_model.judge_input(images[:1]).shape[1:], num_classes, seed, settings)
     try:
       model.set_weights(judge_cache.read_weights(path, model.get_weights()))
       return JudgeNetwork(model, name)
