@@ -56,7 +56,7 @@ _HELP = {
     "divergence_bound": "A logit beyond this rolls the training back to the last checkpoint.",
     "mixed_precision": "Convolutions of the trained network compute in bfloat16; weights, losses and the average, "
                        "which draws, stay float32.",
-    "jit": "Compile the training's chains with XLA; for GPUs.",
+    "jit": "Compile training with XLA, for GPUs: the chains, or with --model=score the whole update.",
     "sigma_min": "score: the last noise level of a drawing, and the least that is trained.",
     "sigma_max": "score: the first noise level of a drawing, and the largest that is trained.",
     "rho": "score: how the --num_steps levels lie between the two (EDM); larger puts more of them low.",

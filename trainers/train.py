@@ -73,7 +73,8 @@ class Training:
     images, _ = dataset.arrays("train", limit=min(dataset.sizes["train"], _STATISTICS_IMAGES))
     self.system.adapt(images)
     with strategy.scope():
-      self.system.compile(self.system.make_optimizer(), steps_per_execution=values.updates_per_call)
+      self.system.compile(self.system.make_optimizer(), steps_per_execution=values.updates_per_call,
+                          jit_compile=config.training.jit and self.system.jits_updates)
     description = {"config": trainer_flags.run_settings(values, config), "dataset": values.dataset,
                    "image_shape": list(spec.image_shape), "class_names": names}
     self.checkpointer = checkpointing.Checkpointer(folder.checkpoints, description)

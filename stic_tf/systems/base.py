@@ -56,6 +56,8 @@ class System(state.Stateful, keras.Model):
   kind = ""
   # Whether its network is to know a noise level.
   conditioned = False
+  # Whether XLA may compile a whole update; not where it has chains, which are compiled apart.
+  jits_updates = False
 
   def __init__(self, network: keras.Model, num_classes: int, config: Optional[config_lib.RunConfig] = None,
                class_names: Optional[Sequence[str]] = None, seed: int = 0, average: Optional[keras.Model] = None,
@@ -65,6 +67,8 @@ class System(state.Stateful, keras.Model):
       # An accept test that sees 10 bits of a product is not one. Left alone on a processor, where it changes no more
       # than which kernels oneDNN takes, and with them last bits: a server has it on.
       tf.config.experimental.enable_tensor_float_32_execution(False)
+      # Of a layer normalisation it makes a kernel that there is for processors alone (TensorFlow 2.15).
+      tf.config.optimizer.set_experimental_options({"remapping": False})
     image_shape = tuple(image_shape or network.inputs[0].shape[1:])
     if config is None:
       config = config_lib.RunConfig.of({"model": self.kind}).replace(**settings)

@@ -51,6 +51,7 @@ class ScoreSTIC(base.System):
 
   kind = "score"
   conditioned = True
+  jits_updates = True
 
   def __init__(self, network, num_classes, *args, **kwargs):
     super().__init__(network, num_classes, *args, **kwargs)
