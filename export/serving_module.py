@@ -16,6 +16,7 @@ them out. tensorflow_model_server takes such a request with one row only when it
 """
 
 import dataclasses
+import types
 from typing import Dict, Sequence
 
 import tensorflow as tf
@@ -115,7 +116,8 @@ class ServingModule(tf.Module):
                              classifier.image_shape, FRAMES if classifier.can_record else 0, classifier.tile_grid,
                              () if classifier.guidance is None else _with(classifier.guidance, _GUIDANCE_RANGE),
                              () if classifier.canvas_noise is None else classifier.canvas_noise[::2])
-    self.functions = self._make_functions()
+    # A view of them, which the module does not see: they are saved as signatures, and not once more beside those.
+    self.functions = types.MappingProxyType(self._make_functions())
     # A SavedModel holds the variables that hang on the module; a network is whatever the classifier has made of it.
     used = {id(variable): variable for function in self.functions.values()
             for variable in function.get_concrete_function().graph.variables}

@@ -13,26 +13,34 @@ _ASIDE = ".tmp"
 
 
 @contextlib.contextmanager
-def replace(path: str) -> Iterator[BinaryIO]:
-  """Opens a file beside `path` for writing and, where the block ends well, renames it to `path`.
+def aside(path: str) -> Iterator[str]:
+  """Gives the path of an empty file beside `path` to write to and, where the block ends well, renames it to `path`.
 
   Raises:
     OSError: the disk is full or the folder cannot be written; `path` is then as it was, and nothing is left behind.
   """
   folder = os.path.dirname(os.path.abspath(path))
   os.makedirs(folder, exist_ok=True)
-  handle, aside = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=_ASIDE, dir=folder)
+  handle, name = tempfile.mkstemp(prefix=os.path.basename(path) + ".", suffix=_ASIDE, dir=folder)
+  os.close(handle)
   try:
-    with os.fdopen(handle, "wb") as file:
-      yield file
-      file.flush()
+    yield name
+    with open(name, "rb") as file:
       os.fsync(file.fileno())
-    os.chmod(aside, 0o644)
-    os.replace(aside, path)
+    os.chmod(name, 0o644)
+    os.replace(name, path)
   except BaseException:
     with contextlib.suppress(FileNotFoundError):
-      os.unlink(aside)
+      os.unlink(name)
     raise
+
+
+@contextlib.contextmanager
+def replace(path: str) -> Iterator[BinaryIO]:
+  """Opens a file beside `path` for writing and, where the block ends well, renames it to `path`; errors as `aside`."""
+  with aside(path) as name, open(name, "wb") as file:
+    yield file
+    file.flush()
 
 
 def write_text(path: str, text: str) -> None:

@@ -3,7 +3,6 @@
 import gc
 import json
 import os
-import tempfile
 
 import numpy as np
 import pytest
@@ -113,14 +112,8 @@ def test_a_write_that_fails_leaves_what_was_there(written, monkeypatch, place):
 @pytest.mark.filterwarnings("error")
 def test_a_full_disk_is_an_error_and_no_more(written, monkeypatch):
   """In particular nothing is complained of when the half-written archive is thrown away."""
-  make = tempfile.mkstemp
-
-  def make_full(**settings):
-    handle, path = make(**settings)
-    os.close(handle)
-    return os.open("/dev/full", os.O_WRONLY), path
-
-  monkeypatch.setattr(tempfile, "mkstemp", make_full)
+  monkeypatch.setattr(atomic_file, "open", lambda name, mode: open("/dev/full" if mode == "wb" else name, mode),
+                      raising=False)
   with pytest.raises(OSError) as failure:
     checkpoint.write(written, {"large": np.zeros(100_000)}, {})
   assert atomic_file.is_disk_full(failure.value)

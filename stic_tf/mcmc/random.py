@@ -21,12 +21,6 @@ _PARITY = 0x1BD11BDA
 _VECTOR = 16
 
 
-def _rotate_left(words: tf.Tensor, bits: int) -> tf.Tensor:
-  return tf.bitwise.bitwise_or(
-      tf.bitwise.left_shift(words, tf.constant(bits, tf.uint32)),
-      tf.bitwise.right_shift(words, tf.constant(32 - bits, tf.uint32)))
-
-
 def threefry2x32(key0, key1, counter0, counter1):
   """Threefry-2x32 with 20 rounds, as in Random123 (checked against its published known-answer vectors).
 
@@ -36,16 +30,24 @@ def threefry2x32(key0, key1, counter0, counter1):
   Returns:
     Two uint32 tensors of the broadcast shape.
   """
-  keys = [tf.cast(key0, tf.uint32), tf.cast(key1, tf.uint32)]
-  keys.append(tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(keys[0], keys[1]), tf.constant(_PARITY, tf.uint32)))
-  word0 = tf.cast(counter0, tf.uint32) + keys[0]
-  word1 = tf.cast(counter1, tf.uint32) + keys[1]
+  return _threefry2x32(*(tf.cast(words, tf.uint32) for words in (key0, key1, counter0, counter1)))
+
+
+# A function of its own: a hundred operations are then made once, not wherever there are random numbers. TensorFlow puts
+# them in their places again before it runs anything.
+@tf.function(autograph=False)
+def _threefry2x32(key0, key1, counter0, counter1):
+  shifts = {bits: tf.constant(bits, tf.uint32) for bits in range(1, 32)}
+  keys = [key0, key1, tf.bitwise.bitwise_xor(tf.bitwise.bitwise_xor(key0, key1), tf.constant(_PARITY, tf.uint32))]
+  word0, word1 = counter0 + key0, counter1 + key1
   for group in range(5):
     for bits in _ROTATIONS[group % 2]:
       word0 = word0 + word1
-      word1 = tf.bitwise.bitwise_xor(_rotate_left(word1, bits), word0)
+      rotated = tf.bitwise.bitwise_or(tf.bitwise.left_shift(word1, shifts[bits]),
+                                      tf.bitwise.right_shift(word1, shifts[32 - bits]))
+      word1 = tf.bitwise.bitwise_xor(rotated, word0)
     word0 = word0 + keys[(group + 1) % 3]
-    word1 = word1 + (keys[(group + 2) % 3] + tf.constant(group + 1, tf.uint32))
+    word1 = word1 + (keys[(group + 2) % 3] + shifts[group + 1])
   return word0, word1
 
 

@@ -1,4 +1,4 @@
-"""The signatures for a page: their siblings' drawings as PNG bytes, and the settings that only they open."""
+"""`draw`, the canvas at checkpoints, and the signatures for a page: PNG bytes, and settings that only they open."""
 
 import functools
 import io
@@ -47,6 +47,24 @@ def module(request):
 @pytest.fixture
 def score_module():
   return _module("score")[1]
+
+
+@pytest.mark.parametrize("name", ["attentive", "score"])
+def test_frames_are_those_of_the_live_model(name, tmp_path):
+  classifier, module = _module(name)
+  tf.saved_model.save(module, str(tmp_path), {"draw": module.functions["draw"]})
+  loaded = tf.saved_model.load(str(tmp_path))
+  signature = loaded.signatures["draw"]
+  weights, seeds = (rows[:COUNT] for rows in untrained_classifiers.request())
+  live = classifier.draw(weights, seeds, num_steps=20, num_frames=serving_module.FRAMES)
+  drawn = signature(class_weights=tf.constant(weights), seed=tf.constant(seeds), num_steps=tf.fill([COUNT], 20),
+                    temperature=tf.ones([COUNT]))
+  assert set(drawn) == {"frames", "images", "probabilities", "log_density", "acceptance_rate"}
+  for name, value in drawn.items():
+    np.testing.assert_array_equal(value, getattr(live, name), err_msg=name)
+  np.testing.assert_array_equal(drawn["frames"][:, -1], drawn["images"])
+  assert drawn["frames"].shape == (COUNT, serving_module.FRAMES, 8, 8, 1)
+  assert (drawn["frames"][:, 0] != drawn["images"]).numpy().any()
 
 
 def test_the_bytes_are_the_siblings_pixels(module):
