@@ -18,6 +18,7 @@ from PIL import Image
 from export import bulk_model
 from export import bulk_request
 from export import bulk_shard
+from stic_tf import zoo
 from stic_tf.config import ConfigError
 
 pytest.importorskip("apache_beam", reason="requirements-beam.txt is not installed")
@@ -26,7 +27,7 @@ from export import bulk_pipeline  # noqa: E402
 
 ROOT = pathlib.Path(__file__).parents[2]
 BULK = str(ROOT / "export" / "bulk.py")
-MODEL = str(ROOT / "zoo" / "digits_score")
+MODEL = zoo.find("digits_score")
 _REQUEST = bulk_request.Request("draw", bulk_model.fingerprint(MODEL), "digits", 90, 40, seed=5, num_steps=2)
 
 
