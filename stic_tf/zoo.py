@@ -48,6 +48,11 @@ def write_sums(folder: str) -> None:
                            encoding="utf-8")
 
 
+def is_model(folder: str) -> bool:
+  """Whether a run folder is that of a published model: weights alone, from which nothing can be trained on."""
+  return (pathlib.Path(folder) / SUMS).is_file()
+
+
 def check_sums(folder: str) -> None:
   """Compares the files of a folder with its SHA256SUMS; one without is no model of the zoo, and is let be.
 
@@ -55,7 +60,7 @@ def check_sums(folder: str) -> None:
     ConfigError: a file is damaged or missing.
   """
   root = pathlib.Path(folder)
-  if not (root / SUMS).is_file():
+  if not is_model(folder):
     return
   for line in (root / SUMS).read_text(encoding="utf-8", errors="replace").splitlines():
     its_hash, _, name = line.partition("  ")

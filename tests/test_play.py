@@ -56,7 +56,7 @@ def test_all_of_the_zoo_is_served_instead(checkout):
   for name in ("mnist_score", "digits_score"):
     (folder / "zoo" / name).mkdir(parents=True)
   commands, _ = play()
-  assert [command.split("/")[-1] for command in commands[:2]] == ["digits_score", "mnist_score"] and len(commands) == 3
+  assert {command.split("/")[-1] for command in commands[:2]} == {"digits_score", "mnist_score"} and len(commands) == 3
   assert (folder / "models/playground/models.config").read_text().count("name:") == 2
 
 

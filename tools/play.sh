@@ -27,18 +27,32 @@ fi
 
 mkdir -p "$base"
 config=$base/models.config
-models=""
+models="" exporting=()
+
+# Ends with 1 where one of the exports did.
+finish_exports() {
+  for process in ${exporting[@]+"${exporting[@]}"}; do
+    wait "$process" || exit 1
+  done
+  exporting=()
+}
+
 for run in "${runs[@]}"; do
   name=$(basename "$run")
   stamp=$base/$name.exported
   if [ ! -e "$stamp" ] || [ ! -d "$base/$name" ] || [ -n "$(find -L "$run" export stic_tf -newer "$stamp" -type f -not -name '*.pyc' -print -quit)" ]; then
     echo "Exporting $name."
     touch "$stamp.tmp"
-    .venv/bin/python export/main.py --run_dir="$run" --export_dir="$base/$name" >/dev/null
-    mv "$stamp.tmp" "$stamp"
+    (.venv/bin/python export/main.py --run_dir="$run" --export_dir="$base/$name" >/dev/null && mv "$stamp.tmp" "$stamp") &
+    exporting+=($!)
+    # An export keeps about one core busy.
+    if [ ${#exporting[@]} -ge 2 ]; then
+      finish_exports
+    fi
   fi
   models+="  config { name: \"$name\" base_path: \"$base/$name\" model_platform: \"tensorflow\" }"$'\n'
 done
+finish_exports
 printf 'model_config_list {\n%s}\n' "$models" >"$config"
 
 [ -z "$export_alone" ] || exit 0

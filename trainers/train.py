@@ -9,6 +9,7 @@ import tensorflow as tf
 from stic_tf import config as config_lib
 from stic_tf import replicas
 from stic_tf import run_folder as run_folder_lib
+from stic_tf import zoo
 from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.datasets import pipeline
 from stic_tf.systems import build
@@ -36,6 +37,8 @@ def run(values, config: config_lib.RunConfig) -> None:
   """
   folder = run_folder_lib.RunFolder(trainer_flags.run_dir_of(values))
   settings = trainer_flags.run_settings(values, config)
+  config_lib.require(not zoo.is_model(folder.path), "run_dir", folder.path,
+                     "is a model of the zoo, weights alone; name another folder to train in")
   folder.check_settings(settings)
   strategy = replicas.make_strategy(values.num_replicas)
   config_lib.require(values.batch_size % strategy.num_replicas_in_sync == 0, "batch_size", values.batch_size,

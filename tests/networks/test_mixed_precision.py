@@ -9,7 +9,6 @@ from stic_tf import config as config_lib
 from stic_tf import replicas
 from stic_tf.networks import build
 from stic_tf.networks import precond
-from stic_tf.systems import build as systems
 
 
 @pytest.mark.parametrize("name", ["small", "wide_resnet", "attentive", "energy"])
@@ -36,15 +35,6 @@ def test_a_preconditioned_energy_is_float32():
   network = precond.EnergyPrecond(build.build(config, (8, 8, 1), 10, 0, conditioned=True), (8, 8, 1), 10)
   energies, evidence = network.level_energies(tf.ones([2, 8, 8, 1]), tf.constant([0.1, 2.0]))
   assert energies.dtype == evidence.dtype == tf.float32
-
-
-def test_what_draws_is_in_float32():
-  config = config_lib.RunConfig().replace(model="score", width=16, mixed_precision=True, fakes=False)
-  system = systems.build(config, (8, 8, 1), ["a", "b"], 0, tf.distribute.get_strategy())
-  stems = [network.trunk.get_layer("stem").compute_dtype for network in (system.network, system.average)]
-  assert stems == ["bfloat16", "float32"]
-  weights = [network.trunk.get_weights() for network in (system.network, system.average)]
-  assert all(np.array_equal(mine, its) for mine, its in zip(*weights))
 
 
 @pytest.mark.parametrize("flags, expected", [("fpu avx512f", False), ("avx512_bf16 fma", True), ("amx_bf16", True)])

@@ -9,6 +9,7 @@ import stic_tf
 from stic_tf import config as config_lib
 from stic_tf.networks import build
 from stic_tf.networks import convolutional
+from stic_tf.systems import build as systems
 from stic_tf.training import randomness as randomness_lib
 from tests.systems import tiny
 
@@ -201,3 +202,12 @@ def test_a_setting_that_does_not_go_is_refused_in_one_line(make, settings, says)
   with pytest.raises(config_lib.ConfigError) as error:
     getattr(stic_tf, make)(convolutional.small_network(SHAPE, NUM_CLASSES, 8, 0), NUM_CLASSES, **settings)
   assert str(error.value) == says
+
+
+def test_with_mixed_precision_what_draws_is_in_float32():
+  config = config_lib.RunConfig().replace(model="score", width=16, mixed_precision=True, fakes=False)
+  system = systems.build(config, (8, 8, 1), ["a", "b"], 0, tf.distribute.get_strategy())
+  stems = [network.trunk.get_layer("stem").compute_dtype for network in (system.network, system.average)]
+  assert stems == ["bfloat16", "float32"]
+  weights = [network.trunk.get_weights() for network in (system.network, system.average)]
+  assert all(np.array_equal(mine, its) for mine, its in zip(*weights))

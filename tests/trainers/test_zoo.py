@@ -106,3 +106,7 @@ def test_the_models_that_are_kept_are_whole():
   for card in sorted((pathlib.Path(__file__).resolve().parents[2] / "zoo").glob("*/card.md")):
     zoo.check_sums(str(card.parent))
     assert sum(path.stat().st_size for path in card.parent.rglob("*")) < publish.MOST_BYTES + 500_000
+
+
+def test_it_is_not_trained_on(published, train):
+  assert "is a model of the zoo, weights alone" in train(published).error()
