@@ -1,6 +1,7 @@
 """One shard of a bulk command: made block by block, so that a process that is killed loses a block and no more."""
 
 import dataclasses
+import functools
 import hashlib
 import os
 from typing import Dict, List, Optional, Sequence
@@ -132,41 +133,41 @@ def _records(work: Work, rows: Sequence[int]) -> List[bytes]:
   if request.task == "draw":
     weights, seeds = request.weights(rows, model.class_names), request.seeds(rows)
     drawn = model.draw(weights, seeds, request.num_steps, request.temperature)
-    return [_example(image=_png(image), label=[int(row.argmax())], class_weights=row, seed=seed,
-                     log_density=[log_density])
-            for image, row, seed, log_density in zip(drawn["images"], weights, seeds, drawn["log_density"])]
+    columns = zip(_pngs(drawn["images"]), weights.tolist(), seeds.tolist(), drawn["log_density"].tolist())
+    return [_example(image=[png], label=[row.index(max(row))], class_weights=row, seed=seed, log_density=[log_density])
+            for png, row, seed, log_density in columns]
   if work.images:
     paths = bulk_images.files(work.images)[rows[0]:rows[-1] + 1]
     images = bulk_images.read(paths, model.image_shape)
-    known = [{"file": os.path.relpath(path, os.path.expanduser(work.images)).encode()} for path in paths]
+    known = [{"file": [os.path.relpath(path, os.path.expanduser(work.images)).encode()]} for path in paths]
   else:
     images, labels = bulk_images.of_dataset(work.dataset, work.split, work.data_dir)
     images = images[rows[0]:rows[-1] + 1]
     known = [{"index": [row], "label": [int(labels[row])]} for row in rows]
   answer = model.answer(images)
   if request.task == "log_density":
-    return [_example(log_density=[value], **fields) for value, fields in zip(answer["log_density"], known)]
-  return [_example(predicted=[int(row.argmax())], probabilities=row, **fields)
-          for row, fields in zip(answer["probabilities"], known)]
+    return [_example(log_density=[value], **fields) for value, fields in zip(answer["log_density"].tolist(), known)]
+  return [_example(predicted=[row.index(max(row))], probabilities=row, **fields)
+          for row, fields in zip(answer["probabilities"].tolist(), known)]
 
 
-def _png(image: np.ndarray) -> bytes:
+@functools.lru_cache(maxsize=1)
+def _encoder():
   import tensorflow as tf
-  return tf.io.encode_png(image, compression=6).numpy()
+  return tf.function(lambda images: tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string),
+                     autograph=False, reduce_retracing=True)
+
+
+def _pngs(images: np.ndarray) -> List[bytes]:
+  return _encoder()(images).numpy().tolist()
 
 
 def _example(**features) -> bytes:
-  """A tf.train.Example: bytes, integers or floats by name; serialised in one order."""
+  """A tf.train.Example of lists of bytes, integers or floats by name; serialised in one order."""
   import tensorflow as tf
-
-  def feature(value):
-    if isinstance(value, bytes):
-      return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
-    value = np.asarray(value)
-    if np.issubdtype(value.dtype, np.integer):
-      return tf.train.Feature(int64_list=tf.train.Int64List(value=value.ravel()))
-    return tf.train.Feature(float_list=tf.train.FloatList(value=value.ravel()))
-
-  example = tf.train.Example(features=tf.train.Features(
-      feature={name: feature(value) for name, value in features.items()}))
+  example = tf.train.Example()
+  for name, values in features.items():
+    feature = example.features.feature[name]
+    kind = {bytes: feature.bytes_list, int: feature.int64_list, float: feature.float_list}[type(values[0])]
+    kind.value.extend(values)
   return example.SerializeToString(deterministic=True)
