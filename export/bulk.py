@@ -6,6 +6,7 @@
 The same command again makes what is missing and no more. What follows a "--" is passed on to Beam.
 """
 
+import logging
 import os
 import pathlib
 import re
@@ -84,6 +85,7 @@ def main(argv) -> None:
   others = argv[1:]
   passed_on = [argument for argument in others if argument.startswith("--")]
   with command.answering([argv[0], *(set(others) - set(passed_on))], lambda: f"--out={values.out}"):
+    logging.getLogger().setLevel(logging.ERROR)  # Beam tells of every channel that it opens
     try:
       from export import bulk_pipeline
     except ImportError as problem:

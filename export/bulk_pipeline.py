@@ -1,6 +1,5 @@
 """The shards of a bulk command over Apache Beam's workers, with progress, and what makes of them a TFDS data set."""
 
-import logging
 import os
 import re
 import shutil
@@ -48,7 +47,6 @@ def options(runner: str, processes: int, others: Sequence[str]) -> pipeline_opti
   Raises:
     ConfigError: no such runner.
   """
-  logging.getLogger().setLevel(logging.ERROR)  # Beam tells of every channel that it opens
   others = ["--default_sdk_harness_log_level=ERROR", *others]
   given = [f"--runner={runner}", *others]
   if runner == "DirectRunner":
