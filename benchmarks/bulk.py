@@ -55,7 +55,7 @@ class Drawing:
         "draw", bulk_model.fingerprint(bulk_model.folder_of(None, arguments.run_dir)), "drawings",
         arguments.num_images, arguments.images_per_shard)
     self.work = bulk_shard.Work(request, out, run_dir=arguments.run_dir, rows_at_once=arguments.rows_at_once)
-    self.processes, self.memory = processes, []
+    self.memory = []
 
   def run(self, kill_at: Optional[int] = None) -> Optional[dict]:
     """Runs to the end, or until the folder holds `kill_at` rows; returns what the command said, None where killed."""

@@ -47,7 +47,7 @@ flags.DEFINE_integer("threads", 1, "Threads of TensorFlow in each, 0 for its own
 
 
 def _work(values):
-  """(what is to be made, number of images): everything that can be wrong with the flags is refused here."""
+  """What is to be made; everything that can be wrong with the flags alone is refused here."""
   from export import bulk_images
   from export import bulk_model
   from export import bulk_shard

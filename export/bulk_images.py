@@ -2,7 +2,7 @@
 
 import functools
 import os
-from typing import List, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import numpy as np
 from PIL import Image
@@ -23,15 +23,16 @@ def of_dataset(name: str, split: str, data_dir: Optional[str]) -> Tuple[np.ndarr
   return loaded.arrays(split)
 
 
-def files(folder: str) -> List[str]:
-  """The picture files of a folder and of those within it, in order of their paths.
+@functools.lru_cache(maxsize=1)
+def files(folder: str) -> Tuple[str, ...]:
+  """The picture files of a folder and of those within it, in order of their paths; a process looks once.
 
   Raises:
     ConfigError: there are none.
   """
   root = os.path.expanduser(folder)
-  found = sorted(os.path.join(where, name) for where, _, names in os.walk(root) for name in names
-                 if name.lower().endswith(_FORMATS))
+  found = tuple(sorted(os.path.join(where, name) for where, _, names in os.walk(root) for name in names
+                       if name.lower().endswith(_FORMATS)))
   require(bool(found), "images", folder, "holds no picture files")
   return found
 

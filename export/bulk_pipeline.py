@@ -105,8 +105,9 @@ def run(work: bulk_shard.Work, beam_options: pipeline_options.PipelineOptions,
     watcher.join()
   counts = {name: sum(counter.committed for counter in result.metrics().query(
       beam.metrics.MetricsFilter().with_name(name))["counters"]) for name in ("made", "found")}
-  manifest = folder.write_manifest(_shards(work))
-  _describe(work)
+  shards = _shards(work)
+  manifest = folder.write_manifest(shards)
+  _describe(work, shards)
   shutil.rmtree(folder.parts(), ignore_errors=True)
   return {**counts, "seconds": time.monotonic() - began, "manifest": manifest}
 
@@ -151,7 +152,7 @@ def _watch(work: bulk_shard.Work, over: threading.Event, say: Callable[[str], No
     told = line
 
 
-def _describe(work: bulk_shard.Work) -> None:
+def _describe(work: bulk_shard.Work, shards: Sequence[dict]) -> None:
   """Writes what TFDS needs to read the folder: features, and how many records each shard has."""
   import tensorflow_datasets as tfds
   from tensorflow_datasets import features as tfds_features
@@ -168,7 +169,6 @@ def _describe(work: bulk_shard.Work) -> None:
     answers = density if request.task == "log_density" else {
         "predicted": tfds_features.ClassLabel(names=model.class_names), "probabilities": weights}
     features = {**known, **answers}
-  shards = _shards(work)
   template = tfds.core.ShardedFileTemplate(data_dir=folder.path, dataset_name=request.name, split="train",
                                            filetype_suffix="tfrecord")
   split = tfds.core.SplitInfo(name="train", shard_lengths=[shard["rows"] for shard in shards],

@@ -234,7 +234,7 @@ def run(values) -> None:
   given = trainer_flags.overrides(values, settings, ("seed", "num_samples", "inception_weights"))
   own, evaluator = evaluator_of({**settings, **given}, values.data_dir, values.cache_dir)
   seconds = (folder.last_row() or {}).get("seconds", 0.0)
-  if os.path.exists(folder.file(zoo.SUMS)):  # the zoo's files stay as they are
+  if zoo.is_model(folder.path):  # the zoo's files stay as they are
     folder = run_folder_lib.RunFolder(os.path.join("runs", "zoo", os.path.basename(os.path.normpath(folder.path))))
   summary = finish(folder, own, evaluator, classifier, seconds)
   print(describe(summary))

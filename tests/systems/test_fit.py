@@ -96,14 +96,10 @@ def test_it_draws_and_classifies(trained):
   np.testing.assert_array_equal(model.classify(drawings.images), drawings.probabilities)
 
 
-def test_it_is_exported(trained, kind, tmp_path):
-  """The exporter's gate compares what the export draws with what the model draws, bit by bit.
-
-  tests/test_readme.py and tests/export/ export the others.
-  """
-  if kind == "ScoreSTIC":
-    version = exporter.export_classifier(trained[0].classifier, str(tmp_path / "model"), png=False)
-    assert os.path.basename(version) == "1" and os.path.isfile(os.path.join(version, "saved_model.pb"))
+def test_it_is_exported(trained, tmp_path):
+  """The exporter's gate compares what the export draws with what the model draws, bit by bit."""
+  version = exporter.export_classifier(trained[0].classifier, str(tmp_path / "model"), png=False)
+  assert os.path.basename(version) == "1" and os.path.isfile(os.path.join(version, "saved_model.pb"))
 
 
 def _assert_nearly_same_state(kind, state, other, tolerance):

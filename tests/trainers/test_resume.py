@@ -10,13 +10,23 @@ def _lines(path) -> int:
   return path.read_text().count("\n") if path.exists() else 0
 
 
-def test_two_kills_within_passes(train, trained_run, tmp_path):
-  """With a checkpoint after every update a killed run loses one, else those since the last pass; the numbers are those
-  of the unbroken run."""
-  run, reached = tmp_path / "run", tmp_path / "run" / "checkpoints" / "pass_0000_update_000004.npz"
-  assert train(run, "--checkpoint_minutes=1e-9", kill_when=reached.exists).code == -9
-  assert train(run, kill_when=lambda: _lines(run / "metrics.jsonl") == 1).code == -9
+def test_a_kill_in_the_middle_of_a_pass(train, trained_run, tmp_path):
+  run = tmp_path / "run"
+  killed = train(run, kill_when=lambda: _lines(run / "metrics.jsonl") == 1)
+  assert killed.code == -9
   assert not (run / "summary.json").exists()
+  resumed = train(run)
+  assert resumed.code == 0, resumed.stderr
+  tiny_run.assert_same_run(run, trained_run)
+
+
+def test_two_kills_within_passes(train, trained_run, tmp_path):
+  """With a checkpoint after every update a killed run loses one; the numbers are those of the unbroken run."""
+  run, often = tmp_path / "run", "--checkpoint_minutes=1e-9"
+  for passes, updates in ((0, 4), (1, 7)):
+    reached = run / "checkpoints" / f"pass_{passes:04d}_update_{updates:06d}.npz"
+    assert train(run, often, kill_when=reached.exists).code == -9
+    assert not (run / "summary.json").exists()
   # Several updates a call change nothing either.
   resumed = train(run, "--updates_per_call=4")
   assert resumed.code == 0, resumed.stderr
