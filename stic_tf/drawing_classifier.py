@@ -300,14 +300,14 @@ class DrawingClassifier:
     settings = dataclasses.replace(own, num_steps=own.num_steps if num_steps is None else num_steps,
                                    temperature=self._temperature(temperature),
                                    step_size=self.step_size if step_size is None else step_size)
-    batch_size = _in_blocks(min(batch_size, len(weights)), _ROW_BLOCK * self.strategy.num_replicas_in_sync)
+    batch_size = _in_blocks(min(batch_size, len(weights)), _ROW_BLOCK * replicas.here(self.strategy))
     parts = []
     for start in range(0, len(weights), batch_size):
       rows = np.arange(start, start + batch_size) % len(weights)  # the last batch is filled up with images again
       chains = {"class_weights": weights[rows], "seeds": seeds[rows],
                 **{name: array[rows] for name, array in canvas.items()}}
       drawn = self._draw(replicas.split(self.strategy, chains),
-                         tf.constant(batch_size // self.strategy.num_replicas_in_sync), tf.constant(settings.num_steps),
+                         tf.constant(batch_size // replicas.here(self.strategy)), tf.constant(settings.num_steps),
                          tf.constant(settings.temperature, tf.float32), tf.constant(settings.step_size, tf.float32),
                          num_frames)
       kept = min(batch_size, len(weights) - start)

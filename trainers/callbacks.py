@@ -20,8 +20,17 @@ class LearningRate(keras.callbacks.LearningRateScheduler):
     super().__init__(lambda epoch: float(system.learning_rate_scale.numpy() * rates[epoch]))
 
 
-class Evaluation(keras.callbacks.Callback):
-  """After a pass: chooses the answer, scores fresh drawings, writes a picture and a row of the log.
+def _outside(function, *args) -> None:
+  """Calls a function without the strategy's scope.
+
+  `fit` holds it, and a judge's own Keras training and metrics would be distributed too; it is this thread's alone.
+  """
+  with futures.ThreadPoolExecutor(1) as outside:
+    outside.submit(function, *args).result()
+
+
+class Answer(keras.callbacks.Callback):
+  """After a pass, on every worker: chooses the answer.
 
   Args:
     training: the trainers.train.Training that it is part of.
@@ -32,15 +41,26 @@ class Evaluation(keras.callbacks.Callback):
     self._training = training
 
   def on_epoch_end(self, epoch, logs=None):
-    # `fit` holds the strategy's scope, in which a judge's own Keras training and metrics would be distributed too; it
-    # is this thread's alone.
-    with futures.ThreadPoolExecutor(1) as outside:
-      outside.submit(self._evaluate, epoch, logs).result()
+    _outside(self._training.system.choose_answer, *self._training.validation)
+
+
+class Evaluation(keras.callbacks.Callback):
+  """After a pass: scores fresh drawings, writes a picture and a row of the log.
+
+  Args:
+    training: the trainers.train.Training that it is part of.
+  """
+
+  def __init__(self, training):
+    super().__init__()
+    self._training = training
+
+  def on_epoch_end(self, epoch, logs=None):
+    _outside(self._evaluate, epoch, logs)
 
   def _evaluate(self, epoch: int, logs: Dict[str, float]) -> None:
     training, system = self._training, self._training.system
     seconds = training.clock.seconds()
-    system.choose_answer(*training.evaluator.validation)
     scores = training.evaluator.score(system.classifier, training.values.pass_samples, training.values.pass_steps)
     picture = evaluate.class_grid(scores.pop("drawings"), system.num_classes)
     row = {"pass": epoch + 1, "step": int(system.updates_done.numpy()), "seconds": seconds,

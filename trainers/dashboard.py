@@ -69,6 +69,19 @@ class Dashboard:
     self.writer.close()
 
 
+class Silence:
+  """The dashboard of a worker that only trains."""
+
+  def say(self, line: str) -> None:
+    """The chief says the same."""
+
+  def rewind(self, updates_done: int) -> None:
+    """As `Dashboard`."""
+
+  def close(self) -> None:
+    """As `Dashboard`."""
+
+
 class Clock:
   """Seconds of training, over resumed commands."""
 

@@ -49,7 +49,7 @@ class Evaluator:
     self.memorisation = dataset.memorisation
     train = dataset.arrays("train", limit=min(dataset.sizes["train"], 5 * _LARGEST_REAL_SAMPLE))
     self.test = dataset.arrays("test", limit=min(dataset.sizes["test"], _LARGEST_REAL_SAMPLE))
-    self.validation = dataset.arrays("validation", limit=min(dataset.sizes["validation"], _LARGEST_REAL_SAMPLE))
+    self.validation = validation_images(dataset)
     if values.inception_weights:
       network = features.InceptionNetwork(values.inception_weights)
     else:
@@ -94,6 +94,11 @@ class Evaluator:
     result["drawing_steps"] = num_steps or classifier.config.sampler.num_steps
     result["drawings"] = drawings
     return result
+
+
+def validation_images(dataset: dataset_lib.Dataset):
+  """(images uint8 [N, H, W, C], labels int32 [N]) on which choices are made."""
+  return dataset.arrays("validation", limit=min(dataset.sizes["validation"], _LARGEST_REAL_SAMPLE))
 
 
 def classes_shown(num_classes: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from stic_tf import run_folder
 from stic_tf.datasets import catalog
 
 MODES = ("train", "evaluate", "sample")
+STRATEGIES = ("auto", "one", "mirrored", "multi_worker")
 _HELP = {
     "model": "Which system: " + ", ".join(registries.SYSTEMS) + ".",
     "network": "One of " + ", ".join(registries.NETWORKS) + ", or auto: the system's own, for stic small below 32 "
@@ -94,8 +95,11 @@ def _define() -> None:
   flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS datasets; TFDS' own default if not given.")
   flags.DEFINE_bool("augment", True, "Shift and rotate (or crop and flip) the images of the classification streams.")
   flags.DEFINE_integer("seed", 0, "Seed of everything random; in sample mode that of the drawings.")
-  flags.DEFINE_integer("num_replicas", 0, "Replicas for training and sampling: GPUs, else logical CPUs; 0 for all GPUs "
-                                          "or one CPU.")
+  flags.DEFINE_integer("num_replicas", 0, "Replicas for training and sampling, of all workers together: GPUs, else "
+                                          "logical CPUs; 0 for all GPUs or one CPU.")
+  flags.DEFINE_string("strategy", "auto", "train: one (a device), mirrored (those of this machine), multi_worker (those "
+                                          "of the workers in TF_CONFIG), or auto: what there is.")
+  flags.DEFINE_float("worker_timeout", 300.0, "train: seconds that a start waits for the other workers.")
   flags.DEFINE_integer("updates_per_call", 1, "Updates that one call of the compiled training makes; its logs are "
                                               "fetched once. Never changes a number.")
   flags.DEFINE_float("checkpoint_minutes", 10.0, "Minutes between checkpoints within a pass; 0 for none.")
@@ -135,6 +139,9 @@ def to_config(values) -> config_lib.RunConfig:
                      "must be at least 0")
   config_lib.require(0 <= values.seed < 2 ** 31, "seed", values.seed, "must lie in [0, 2^31)")
   config_lib.require(values.num_replicas >= 0, "num_replicas", values.num_replicas, "must be at least 0")
+  config_lib.require(values.strategy in STRATEGIES, "strategy", values.strategy,
+                     "must be one of " + ", ".join(STRATEGIES))
+  config_lib.require(values.worker_timeout > 0, "worker_timeout", values.worker_timeout, "must be above 0")
   replicas = max(1, values.num_replicas)
   config_lib.require(values.batch_size % replicas == 0, "batch_size", values.batch_size,
                      f"must be a multiple of --num_replicas={replicas}")

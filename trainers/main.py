@@ -35,8 +35,12 @@ def main(argv) -> None:
         from trainers import evaluate
         evaluate.run(values)
       else:
+        from stic_tf import workers
         from trainers import train
-        train.run(values, config)
+        try:
+          train.run(values, config)
+        except workers.LostWorkerError as problem:
+          command.fail(problem, code=1)
   except KeyboardInterrupt:
     command.fail(_INTERRUPTED[values.mode], code=1)
 

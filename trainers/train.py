@@ -1,14 +1,17 @@
 """--mode=train: the passes, with their log, pictures and checkpoints, and the evaluation at the end."""
 
 import sys
-from typing import List
+from typing import List, Optional
 
 import keras
 import tensorflow as tf
 
+from stic_tf import cluster as cluster_lib
 from stic_tf import config as config_lib
+from stic_tf import provenance
 from stic_tf import replicas
 from stic_tf import run_folder as run_folder_lib
+from stic_tf import workers
 from stic_tf import zoo
 from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.datasets import pipeline
@@ -25,7 +28,7 @@ _STATISTICS_IMAGES = 10000
 
 
 def run(values, config: config_lib.RunConfig) -> None:
-  """Trains a run to its end, from where it stands.
+  """Trains a run to its end, from where it stands; one of several workers where TF_CONFIG says so.
 
   Args:
     values: the flag values.
@@ -33,44 +36,81 @@ def run(values, config: config_lib.RunConfig) -> None:
 
   Raises:
     ConfigError: bad input; nothing is written then, unless it is a disk that fills up later.
+    LostWorkerError: another worker is gone.
     RuntimeError: the training diverges again and again.
   """
+  cluster = _cluster(values)
   folder = run_folder_lib.RunFolder(trainer_flags.run_dir_of(values))
   settings = trainer_flags.run_settings(values, config)
-  config_lib.require(not zoo.is_model(folder.path), "run_dir", folder.path,
-                     "is a model of the zoo, weights alone; name another folder to train in")
-  folder.check_settings(settings)
-  strategy = replicas.make_strategy(values.num_replicas)
-  config_lib.require(values.batch_size % strategy.num_replicas_in_sync == 0, "batch_size", values.batch_size,
-                     f"must be a multiple of the {strategy.num_replicas_in_sync} GPUs (--num_replicas)")
+  leads = cluster is None or cluster.is_chief
+  if leads:
+    config_lib.require(not zoo.is_model(folder.path), "run_dir", folder.path,
+                       "is a model of the zoo, weights alone; name another folder to train in")
+    folder.check_settings(settings)
   config_lib.require(not config.training.jit or tf.config.list_physical_devices("GPU"), "jit", True,
                      "needs a GPU: compiled by XLA for a processor, chains take twenty times as long")
   if config.training.mixed_precision and not replicas.computes_bfloat16():
     print("warning: --mixed_precision: this device does not compute in bfloat16; training in float32", file=sys.stderr)
     config = config.replace(mixed_precision=False)
+  if cluster is None:
+    strategy = replicas.make_strategy(1 if values.strategy == "one" else values.num_replicas)
+  else:
+    cluster_lib.meet(cluster, {**{f"--{name}": value for name, value in settings.items()},
+                               "--updates_per_call": values.updates_per_call,
+                               "bfloat16": config.training.mixed_precision, "commit": provenance.git_commit()},
+                     values.worker_timeout)
+    strategy = replicas.make_worker_strategy()
+  count = strategy.num_replicas_in_sync
+  config_lib.require(values.num_replicas in (0, count) or values.strategy == "one", "num_replicas", values.num_replicas,
+                     f"must be 0 or {count}, the replicas of all workers")
+  config_lib.require(values.batch_size % count == 0, "batch_size", values.batch_size,
+                     f"must be a multiple of the {count} replicas")
   dataset = dataset_lib.load(values.dataset, values.data_dir)
   # Before anything is written, as a wrong --inception_weights shows here; and it can take long.
-  evaluator = evaluate.Evaluator(values, dataset)
+  evaluator = evaluate.Evaluator(values, dataset) if leads else None
   training = Training(values, config, folder, dataset, strategy, evaluator)
-  folder.claim(settings, trainer_flags.flagfile_lines(settings, values.data_dir))
-  summary = training.run()
-  print(evaluate.describe(summary))
-  print(f"run folder: {folder.path}")
+  if leads:
+    folder.claim(settings, trainer_flags.flagfile_lines(settings, values.data_dir))
+  with workers.working_together(strategy):
+    summary = training.run()
+  if leads:
+    print(evaluate.describe(summary))
+    print(f"run folder: {folder.path}")
+
+
+def _cluster(values) -> Optional[cluster_lib.Cluster]:
+  """The workers of TF_CONFIG, as --strategy takes them."""
+  if values.strategy not in ("auto", "multi_worker"):
+    return None
+  cluster = cluster_lib.from_environment()
+  count = len(cluster.tasks) if cluster else 1
+  config_lib.require(values.batch_size % count == 0, "batch_size", values.batch_size,
+                     f"must be a multiple of the {count} workers of TF_CONFIG")
+  config_lib.require(cluster is not None or values.strategy == "auto", "strategy", values.strategy,
+                     "needs TF_CONFIG with two workers or more (trainers/launch.py sets it for workers of one machine)")
+  return cluster
 
 
 class Training:
   """One command's share of a run.
 
+  Args:
+    values, config, folder, dataset, strategy: of the run.
+    evaluator: scores the passes; None for a worker that only trains: it reads and writes nothing.
+
   Attributes:
     system: what is trained.
     rows: of metrics.jsonl.
+    validation: images and labels on which an answer is chosen.
     values, config, folder, evaluator, checkpointer, clock, dashboard: what its callbacks work with.
   """
 
   def __init__(self, values, config: config_lib.RunConfig, folder: run_folder_lib.RunFolder,
-               dataset: dataset_lib.Dataset, strategy: tf.distribute.Strategy, evaluator: evaluate.Evaluator):
+               dataset: dataset_lib.Dataset, strategy: tf.distribute.Strategy,
+               evaluator: Optional[evaluate.Evaluator]):
     self.values, self.config, self.folder, self.evaluator = values, config, folder, evaluator
-    self._dataset, spec = dataset, dataset.spec
+    self._dataset, self._strategy, spec = dataset, strategy, dataset.spec
+    self.validation = evaluate.validation_images(dataset)
     names = list(spec.class_names) or [str(label) for label in range(spec.num_classes)]
     self.system = build.build(config, spec.image_shape, names, values.seed, strategy)
     images, _ = dataset.arrays("train", limit=min(dataset.sizes["train"], _STATISTICS_IMAGES))
@@ -83,24 +123,38 @@ class Training:
     self.checkpointer = checkpointing.Checkpointer(folder.checkpoints, description)
     self.rows: List[dict] = []
 
-  def run(self) -> dict:
-    """Runs the passes that are left, then evaluates; returns the summary."""
-    self.rows, seconds = self.checkpointer.restore(self.system)
-    if not int(self.system.updates_done.numpy()):
+  def run(self) -> Optional[dict]:
+    """Runs the passes that are left, then evaluates; returns the summary, None without evaluator."""
+    seconds = self._restore()
+    if self.evaluator and not int(self.system.updates_done.numpy()):
       self.checkpointer.save(self.system, self.rows, seconds)
-    # A run that was killed between its checkpoint and its log writes the log again.
-    self.folder.write_metrics(self.rows)
     training = self.config.training
     self.clock = dashboard_lib.Clock(seconds)
-    self.dashboard = dashboard_lib.Dashboard(
-        self.folder.tensorboard, self.folder.text("flags.txt").splitlines(),
-        training.num_passes * training.updates_per_pass, int(self.system.updates_done.numpy()))
+    if self.evaluator is None:
+      self.dashboard = dashboard_lib.Silence()
+    else:
+      # A run that was killed between its checkpoint and its log writes the log again.
+      self.folder.write_metrics(self.rows)
+      self.dashboard = dashboard_lib.Dashboard(
+          self.folder.tensorboard, self.folder.text("flags.txt").splitlines(),
+          training.num_passes * training.updates_per_pass, int(self.system.updates_done.numpy()))
     self._warn_of_classes_without_chain()
     try:
       self._train_or_roll_back()
     finally:
       self.dashboard.close()
+    if self.evaluator is None:
+      return None
     return evaluate.finish(self.folder, self.values, self.evaluator, self.system.classifier, self.rows[-1]["seconds"])
+
+  def _restore(self, or_fresh: bool = True) -> float:
+    """Takes the newest checkpoint, on every worker the one that the chief read; returns its seconds of training."""
+    seconds = 0.0
+    if self.evaluator:
+      self.rows[:], seconds = self.checkpointer.restore(self.system, or_fresh)
+    if workers.count(self._strategy) > 1:
+      workers.from_chief(self._strategy, self.system.training_variables())
+    return seconds
 
   def _warn_of_classes_without_chain(self) -> None:
     training, num_classes = self.config.training, self.system.num_classes
@@ -123,7 +177,7 @@ class Training:
           raise RuntimeError(f"training diverged {rollbacks} times, the last time in pass {number}: {problem}"
                              ) from problem
         self.dashboard.say(f"warning: pass {number} diverged ({problem}); rolling back, attempt {attempt}")
-        self.rows[:], _ = self.checkpointer.restore(system, or_fresh=False)
+        self._restore(or_fresh=False)
         system.start_new_attempt(attempt, 0.5 ** rollbacks)
         self.dashboard.rewind(int(system.updates_done.numpy()))
 
@@ -138,15 +192,18 @@ class Training:
       self._fit(begun, training.num_passes, training.updates_per_pass)
 
   def _fit(self, first: int, end: int, updates: int) -> None:
-    window = trainer_flags.profile_window(self.values)
-    # Keras begins and ends within the updates that it names: whole are those between.
-    profiler = [keras.callbacks.TensorBoard(self.folder.tensorboard, write_graph=False,
-                                            profile_batch=(max(1, window[0] - 1), window[1] + 1))] if window else []
-    self.system.fit(
-        self._stream(), initial_epoch=first, epochs=end, steps_per_epoch=updates, verbose=0,
-        num_passes=self.config.training.num_passes,
-        callbacks=[callbacks.LearningRate(self.system), *profiler, self.dashboard.progress(),
-                   callbacks.Evaluation(self), callbacks.Checkpoints(self, self.values.checkpoint_minutes)])
+    own = [callbacks.LearningRate(self.system)]
+    if self.evaluator:
+      window = trainer_flags.profile_window(self.values)
+      # Keras begins and ends within the updates that it names: whole are those between.
+      own += [keras.callbacks.TensorBoard(self.folder.tensorboard, write_graph=False,
+                                          profile_batch=(max(1, window[0] - 1), window[1] + 1))] if window else []
+      own += [self.dashboard.progress(), callbacks.Answer(self), callbacks.Evaluation(self),
+              callbacks.Checkpoints(self, self.values.checkpoint_minutes)]
+    else:
+      own += [callbacks.Answer(self)]
+    self.system.fit(self._stream(), initial_epoch=first, epochs=end, steps_per_epoch=updates, verbose=0,
+                    num_passes=self.config.training.num_passes, callbacks=own)
 
   def _stream(self) -> tf.data.Dataset:
     """The streams of the updates that are left, a dictionary a batch."""

@@ -95,7 +95,8 @@ def update_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = 
   classification = classification_stream(dataset, batch_size, seed, augment, mixup_alpha, start)
   generation = generation_stream(dataset, batch_size, seed, start)
   return tf.data.Dataset.zip((classification, generation)).map(
-      lambda streams, real: {**streams, "generative_images": real[0], "generative_labels": real[1]})
+      lambda streams, real: {**streams, "generative_images": real[0], "generative_labels": real[1]}).apply(
+          tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
 
 
 def _stream(batches: tf.data.Dataset, finish) -> tf.data.Dataset:

@@ -102,6 +102,8 @@ class System(state.Stateful, keras.Model):
     # Whether its chains have an accept test, whose acceptance h can follow.
     self.kernel_is_exact = registries.KERNELS.load(config.sampler.sampler)(None, self.preconditioner.size).exact
     self._classifier = None
+    # Its logs are those of all replicas; Keras would add up one for each worker.
+    self.distribute_reduction_method = "first"
 
   # --- in which systems differ ---
 
@@ -232,6 +234,8 @@ class System(state.Stateful, keras.Model):
     streams = streams_lib.of_batch(data, self.num_classes, self.config.training.mixup_alpha, randomness)
     fakes, moved, logs = self.make_fakes(streams, randomness)
     logs = {**logs, **self.learn({**streams, **fakes}, randomness)}
+    means = tf.stack([logs[name] for name in self.log_names[:-1]])
+    logs = {"means": means, LARGEST: tf.reshape(logs[LARGEST], [1])}
     return tf.distribute.get_replica_context().merge_call(self._finish_update, args=(logs, moved))
 
   def _finish_update(self, strategy, logs, moved):
@@ -239,13 +243,13 @@ class System(state.Stateful, keras.Model):
     if moved is not None:
       rows, images = moved
       self.chains.put(strategy.experimental_local_results(rows)[0], strategy.gather(images, axis=0))
-    means = {name: strategy.reduce("MEAN", value, axis=None) for name, value in logs.items() if name != LARGEST}
-    parts = tf.stack(strategy.experimental_local_results(logs[LARGEST]))
+    means = strategy.reduce("MEAN", logs["means"], axis=None)
+    parts = strategy.gather(logs[LARGEST], axis=0)
     largest = tf.where(tf.reduce_all(tf.math.is_finite(parts)), tf.reduce_max(parts), float("nan"))
-    self.after_update(strategy, means)
+    self.after_update(strategy, dict(zip(self.log_names, tf.unstack(means))))
     self._move_average(strategy)
-    values = tf.stack([self.log_sums[place] + means[name] for place, name in enumerate(self.log_names[:-1])]
-                      + [tf.where(self.log_sums[-1] > largest, self.log_sums[-1], largest)])
+    values = tf.concat([self.log_sums[:-1] + means,
+                        [tf.where(self.log_sums[-1] > largest, self.log_sums[-1], largest)]], 0)
     self.log_sums.assign(values)
     self.updates_done.assign_add(1)
     self.pass_updates.assign_add(1)

@@ -179,7 +179,8 @@ class ScoreSTIC(base.System):
       seeds = np.stack([np.full(at_once, first), (np.int64(self.attempt.numpy()) << 32) + rows], axis=1)
       weights = self.chains.class_weights(tf.constant(rows, tf.int32), self.num_classes).numpy()
       drawn = replicas.join(strategy, self._draw_batch(
-          replicas.split(strategy, {"class_weights": weights, "seeds": seeds}), tf.identity(self.step_size)))
+          replicas.split(strategy, {"class_weights": weights, "seeds": seeds}, everywhere=True),
+          tf.identity(self.step_size)), everywhere=True)
       kept = min(at_once, count - start)
       self.chains.put(tf.range(start, start + kept), drawn["images"][:kept])
       acceptance.append(drawn["acceptance_rate"][:kept])
