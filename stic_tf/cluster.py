@@ -13,13 +13,14 @@ import selectors
 import socket
 import sys
 import time
-from typing import Dict, Iterable, List, Mapping, Optional, Tuple
+from typing import Dict, Iterable, Mapping, Optional, Tuple
 
 from stic_tf import config as config_lib
 
 _SILENCE_SECONDS = 5.0  # how long a start waits without saying for whom
 _PAUSE_SECONDS = 0.2
 _LONGEST_LINE = 2 ** 20
+_EXAMPLE = '{"cluster": {"worker": ["host:port", …]}, "task": {"type": "worker", "index": 0}}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,8 +57,7 @@ def from_environment(environment: Mapping[str, str] = os.environ) -> Optional[Cl
     return None
 
   def wrong(reason):
-    return config_lib.ConfigError(f"TF_CONFIG: {reason}; it must be as {{\"cluster\": {{\"worker\": [\"host:port\", …]}}, "
-                                  "\"task\": {\"type\": \"worker\", \"index\": 0}}")
+    return config_lib.ConfigError(f"TF_CONFIG: {reason}; it must be as " + _EXAMPLE)
 
   try:
     stated = json.loads(text)

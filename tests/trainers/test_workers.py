@@ -28,7 +28,7 @@ def _kill_a_worker(launcher, index: int, when) -> None:
   """SIGKILL for one of the launcher's workers once `when()` says yes."""
   deadline = time.monotonic() + _PATIENCE_SECONDS
   while not when():
-    assert launcher.poll() is None and time.monotonic() < deadline, "the workers never came to where one was to be killed"
+    assert launcher.poll() is None and time.monotonic() < deadline, "they never came to where one was to be killed"
     time.sleep(0.01)
   children = pathlib.Path(f"/proc/{launcher.pid}/task/{launcher.pid}/children").read_text(encoding="utf-8").split()
   os.kill(int(children[index]), signal.SIGKILL)
