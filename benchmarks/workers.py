@@ -2,8 +2,8 @@
 
     python benchmarks/workers.py --flagfiles=digits,digits_score --runs=runs/workers --out=workers.json
 
-For each flagfile one process trains with two replicas, and two workers train the same, killed (-9) at three moments, one
-of them at a time, and started again. Then weak scaling: updates a second of one worker with a batch B on a core, and of
+For each flagfile one process trains with two replicas, and two workers train the same, one of them killed (-9) at three
+moments, and started again. Then weak scaling: updates a second of one worker with a batch B on a core, and of
 two with 2 B on a core each, in turns. What is there already in --runs is not trained again.
 """
 
@@ -77,7 +77,8 @@ def _same_end(flagfile: str, arguments) -> dict:
     made = _killed([*flags, f"--run_dir={runs['workers']}"], runs["workers"], folder / "workers.log", kills)
     (folder / "kills.json").write_text(json.dumps(made))
   newest = sorted(os.listdir(runs["replicas"] / "checkpoints"))[-1]
-  with np.load(runs["replicas"] / "checkpoints" / newest) as one, np.load(runs["workers"] / "checkpoints" / newest) as two:
+  ends = [np.load(run / "checkpoints" / newest) for run in runs.values()]
+  with ends[0] as one, ends[1] as two:
     apart = {name: float(np.abs(one[name].astype(np.float64) - two[name]).max()) for name in one.files
              if name != "description" and not np.array_equal(one[name], two[name])}
     arrays = len(one.files) - 1
@@ -129,7 +130,8 @@ def main() -> None:
   arguments = _parse()
   report = {"settings": vars(arguments), **measure.circumstances(1), "flagfiles": {}}
   for flagfile in arguments.flagfiles.split(","):
-    report["flagfiles"][flagfile] = {"same_end": _same_end(flagfile, arguments), "scaling": _scaling(flagfile, arguments)}
+    report["flagfiles"][flagfile] = {"same_end": _same_end(flagfile, arguments),
+                                     "scaling": _scaling(flagfile, arguments)}
     print(flagfile, json.dumps(report["flagfiles"][flagfile], indent=1), flush=True)
     measure.write_json(arguments.out, report)
 

@@ -97,8 +97,8 @@ def _define() -> None:
   flags.DEFINE_integer("seed", 0, "Seed of everything random; in sample mode that of the drawings.")
   flags.DEFINE_integer("num_replicas", 0, "Replicas for training and sampling, of all workers together: GPUs, else "
                                           "logical CPUs; 0 for all GPUs or one CPU.")
-  flags.DEFINE_string("strategy", "auto", "train: one (a device), mirrored (this machine's), multi_worker (those of the "
-                                          "workers in TF_CONFIG), or auto: what there is.")
+  flags.DEFINE_string("strategy", "auto", "train: one (a device), mirrored (this machine's), multi_worker (those of "
+                                          "the workers in TF_CONFIG), or auto: what there is.")
   flags.DEFINE_float("worker_timeout", 300.0, "train: seconds that a start waits for the other workers.")
   flags.DEFINE_integer("updates_per_call", 1, "Updates that one call of the compiled training makes; its logs are "
                                               "fetched once. Never changes a number.")
