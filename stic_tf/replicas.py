@@ -63,16 +63,21 @@ def join(strategy: tf.distribute.Strategy, values, everywhere: bool = False):
   return tf.nest.map_structure(one, values)
 
 
-def distributed(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset):
+def distributed(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset, own_share: bool = False):
   """A data set whose whole batches the replicas divide, in order, for `fit`.
+
+  Args:
+    strategy: whose replicas.
+    dataset: gives each worker whole batches, of which it takes its part, or with `own_share` that part alone.
 
   Left to itself a strategy may make smaller batches at the start of the pipeline, and what is done to a whole batch
   (augmentation, mixup) would come out differently.
   """
   if _is_single(strategy):
     return dataset
-  count, mine = strategy.num_replicas_in_sync, here(strategy)
-  first = workers.number(strategy) * mine
+  mine = here(strategy)
+  count = mine if own_share else strategy.num_replicas_in_sync
+  first = 0 if own_share else workers.number(strategy) * mine
 
   def divide(*batch):
     parts = tf.nest.map_structure(

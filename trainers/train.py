@@ -15,6 +15,7 @@ from stic_tf import workers
 from stic_tf import zoo
 from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.datasets import pipeline
+from stic_tf.datasets import share
 from stic_tf.systems import build
 from stic_tf.training import passes
 from trainers import callbacks
@@ -205,9 +206,11 @@ class Training:
     self.system.fit(self._stream(), initial_epoch=first, epochs=end, steps_per_epoch=updates, verbose=0,
                     num_passes=self.config.training.num_passes, callbacks=own)
 
-  def _stream(self) -> tf.data.Dataset:
-    """The streams of the updates that are left, a dictionary a batch."""
+  def _stream(self):
+    """The streams of the updates that are left, a dictionary a batch; of several workers each reads its own rows."""
     config, start = self.config.training, int(self.system.updates_done.numpy())
     seed = self.values.seed + (int(self.system.attempt.numpy()) << 32)
-    return pipeline.update_stream(self._dataset, config.batch_size, seed, self.values.augment, config.mixup_alpha,
-                                  start)
+    own = share.Share(workers.number(self._strategy), workers.count(self._strategy))
+    stream = pipeline.update_stream(self._dataset, config.batch_size, seed, self.values.augment, config.mixup_alpha,
+                                    start, own)
+    return replicas.distributed(self._strategy, stream, own_share=True) if own.of > 1 else stream

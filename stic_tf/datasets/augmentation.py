@@ -5,18 +5,20 @@ see one (docs/equations.md; SADA-JEM).
 """
 
 import math
-from typing import Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 
 import tensorflow as tf
 import tensorflow_addons as tfa
 
 from stic_tf.datasets.catalog import DatasetSpec
 from stic_tf.datasets.pixel_range import BACKGROUND
+from stic_tf.datasets.share import Rows
 
 NUM_KEYS = 3  # how many keys `augment` takes
 
 
-def augment(images: tf.Tensor, spec: DatasetSpec, keys: Sequence[int], step: tf.Tensor) -> tf.Tensor:
+def augment(images: tf.Tensor, spec: DatasetSpec, keys: Sequence[int], step: tf.Tensor,
+            rows: Optional[Rows] = None) -> tf.Tensor:
   """The augmentation that suits the dataset, within its `max_shift`, `max_rotation` and `flip`.
 
   Args:
@@ -24,17 +26,20 @@ def augment(images: tf.Tensor, spec: DatasetSpec, keys: Sequence[int], step: tf.
     spec: the dataset they are from.
     keys: NUM_KEYS integers.
     step: int64 scalar, the batch; (keys, step) determine every random number.
+    rows: which rows of the batch the images are; None for all.
 
   Returns:
     float32 [B, H, W, C] in [-1, 1].
   """
   shift_seed, rotation_seed, flip_seed = (tf.stack([tf.constant(key, tf.int64), step]) for key in keys)
+  rows = rows or Rows(0, len(images), len(images))
   if spec.max_rotation > 0:
-    return _shift_and_rotate(images, spec.max_shift, spec.max_rotation, shift_seed, rotation_seed)
-  return _crop_and_flip(images, int(spec.max_shift), spec.flip, shift_seed, flip_seed)
+    return _shift_and_rotate(images, spec.max_shift, spec.max_rotation, shift_seed, rotation_seed, rows)
+  return _crop_and_flip(images, int(spec.max_shift), spec.flip, shift_seed, flip_seed, rows)
 
 
-def mixup(images: tf.Tensor, labels: tf.Tensor, alpha: float, seed: tf.Tensor) -> Tuple[tf.Tensor, tf.Tensor]:
+def mixup(images: tf.Tensor, labels: tf.Tensor, alpha: float, seed: tf.Tensor,
+          rows: Optional[Rows] = None) -> Tuple[tf.Tensor, tf.Tensor]:
   """Convex mixtures of pairs of images and of their labels (Zhang et al. 2018, "mixup", eqn 1).
 
   Each image is mixed with its neighbour in the batch, which is a random partner in a shuffled batch, by a weight of
@@ -45,34 +50,41 @@ def mixup(images: tf.Tensor, labels: tf.Tensor, alpha: float, seed: tf.Tensor) -
     labels: float32 [B, K], class weights.
     alpha: at least 0; 0 returns the input.
     seed: int64 [2].
+    rows: which rows of the batch they are; None for all. Where not all, the first has no neighbour and is left out.
 
   Returns:
     images float32 [B, H, W, C] and class weights float32 [B, K].
   """
+  whole = rows is None or rows.count == rows.of
   if alpha == 0:
-    return images, labels
+    return (images, labels) if whole else (images[1:], labels[1:])
   # Beta as a ratio of two gammas, in float64: for a small alpha float32 gammas underflow to 0 / 0.
-  gammas = tf.random.stateless_gamma([2, tf.shape(images)[0]], seed, alpha=tf.constant(alpha, tf.float64),
-                                     dtype=tf.float64)
+  count = tf.shape(images)[0] if whole else rows.of
+  gammas = tf.random.stateless_gamma([2, count], seed, alpha=tf.constant(alpha, tf.float64), dtype=tf.float64)
   weights = tf.cast(tf.math.divide_no_nan(gammas[0], gammas[0] + gammas[1]), tf.float32)
+  if whole:
+    others, other_labels = tf.roll(images, 1, axis=0), tf.roll(labels, 1, axis=0)
+  else:
+    weights = rows.of_batch(weights)[1:]
+    images, others, labels, other_labels = images[1:], images[:-1], labels[1:], labels[:-1]
   image_weights, label_weights = weights[:, None, None, None], weights[:, None]
-  return (image_weights * images + (1.0 - image_weights) * tf.roll(images, 1, axis=0),
-          label_weights * labels + (1.0 - label_weights) * tf.roll(labels, 1, axis=0))
+  return (image_weights * images + (1.0 - image_weights) * others,
+          label_weights * labels + (1.0 - label_weights) * other_labels)
 
 
-def flip(images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-  """Half of the images mirrored left to right: float32 [B, H, W, C], seed int64 [2]."""
-  mirrored = tf.random.stateless_uniform([tf.shape(images)[0], 1, 1, 1], seed, 0, 2, tf.int32) == 1
+def flip(images: tf.Tensor, seed: tf.Tensor, rows: Rows) -> tf.Tensor:
+  """Half of the images, `rows` of a batch, mirrored left to right: float32 [B, H, W, C], seed int64 [2]."""
+  mirrored = rows.of_batch(tf.random.stateless_uniform([rows.of, 1, 1, 1], seed, 0, 2, tf.int32)) == 1
   return tf.where(mirrored, images[:, :, ::-1], images)
 
 
 def _shift_and_rotate(images: tf.Tensor, max_shift: float, max_rotation: float, shift_seed: tf.Tensor,
-                      rotation_seed: tf.Tensor) -> tf.Tensor:
+                      rotation_seed: tf.Tensor, rows: Rows) -> tf.Tensor:
   """Sub-pixel shift and rotation about the centre; what moves in from outside is background."""
-  count, height, width, _ = images.shape
-  shifts = tf.random.stateless_uniform([count, 2], shift_seed, -max_shift, max_shift)
+  _, height, width, _ = images.shape
+  shifts = rows.of_batch(tf.random.stateless_uniform([rows.of, 2], shift_seed, -max_shift, max_shift))
   limit = math.radians(max_rotation)
-  angles = tf.random.stateless_uniform([count], rotation_seed, -limit, limit)
+  angles = rows.of_batch(tf.random.stateless_uniform([rows.of], rotation_seed, -limit, limit))
   # Composed, so that the images are resampled (and blurred) once.
   transforms = tfa.image.compose_transforms([
       tfa.image.transform_ops.angles_to_projective_transforms(angles, float(height), float(width)),
@@ -81,17 +93,18 @@ def _shift_and_rotate(images: tf.Tensor, max_shift: float, max_rotation: float, 
 
 
 def _crop_and_flip(images: tf.Tensor, max_shift: int, flip: bool, shift_seed: tf.Tensor,
-                   flip_seed: tf.Tensor) -> tf.Tensor:
+                   flip_seed: tf.Tensor, rows: Rows) -> tf.Tensor:
   """A random crop of the image with its border mirrored outwards, and a random mirror image; whole pixels."""
   count, height, width, _ = images.shape
-  shifts = tf.random.stateless_uniform([count, 2], shift_seed, -max_shift, max_shift + 1, tf.int32)
-  rows = _mirrored(tf.range(height)[None] + shifts[:, :1], height)
+  shifts = rows.of_batch(
+      tf.random.stateless_uniform([rows.of, 2], shift_seed, -max_shift, max_shift + 1, tf.int32))
+  lines = _mirrored(tf.range(height)[None] + shifts[:, :1], height)
   columns = _mirrored(tf.range(width)[None] + shifts[:, 1:], width)
   if flip:
-    flipped = tf.random.stateless_uniform([count, 1], flip_seed, 0, 2, tf.int32)
+    flipped = rows.of_batch(tf.random.stateless_uniform([rows.of, 1], flip_seed, 0, 2, tf.int32))
     columns = tf.where(flipped == 1, columns[:, ::-1], columns)
   # Both are one gather of pixels, which is cheaper than padding, cropping and reversing image by image.
-  pixels = (tf.range(count)[:, None, None] * height + rows[:, :, None]) * width + columns[:, None, :]
+  pixels = (tf.range(count)[:, None, None] * height + lines[:, :, None]) * width + columns[:, None, :]
   return tf.gather(tf.reshape(images, [count * height * width, -1]), pixels)
 
 

@@ -14,6 +14,7 @@ from stic_tf.datasets import source
 from stic_tf.datasets.catalog import DatasetSpec
 from stic_tf.datasets.catalog import lookup
 from stic_tf.datasets.epoch_order import shuffled_indices
+from stic_tf.datasets.share import Rows
 from stic_tf.datasets.splits import SPLITS
 from stic_tf.datasets.splits import digits_indices
 from stic_tf.datasets.splits import tfds_slices
@@ -59,15 +60,16 @@ class Dataset:
       raise ValueError(f"limit must be at least 1, not {limit}")
     return self._arrays(split, limit)
 
-  def training_batches(self, batch_size: int, key: int, start: int) -> tf.data.Dataset:
-    """Endless batches (step int64, images uint8 [B, H, W, C], labels int32 [B]) of the train split.
+  def training_batches(self, batch_size: int, key: int, start: int, rows: Rows) -> tf.data.Dataset:
+    """Endless batches (step int64, images uint8 [R, H, W, C], labels int32 [R]) of the train split.
 
-    Every image comes once an epoch; batch n holds positions n B to (n + 1) B - 1 of that walk, across epoch borders.
+    Every image comes once an epoch (of a streamed dataset, all but fewer than 16 do).
 
     Args:
       batch_size: B, at least 1.
       key: determines the order.
       start: the step to begin at; batch n is the same whatever `start`.
+      rows: those of every batch that are read.
     """
     raise NotImplementedError
 
@@ -92,13 +94,13 @@ class InMemoryDataset(Dataset):
     images, labels = self._splits[split]
     return np.asarray(images)[:limit], np.asarray(labels)[:limit]
 
-  def training_batches(self, batch_size, key, start):
+  def training_batches(self, batch_size, key, start, rows):
     images, labels = self._splits["train"]
     num_images = self.sizes["train"]
 
     @tf.autograph.experimental.do_not_convert
     def batch(step):
-      positions = step * batch_size + tf.range(batch_size, dtype=tf.int64)
+      positions = step * batch_size + rows.of_batch(tf.range(batch_size, dtype=tf.int64))
       chosen = shuffled_indices(positions, num_images, key)
       return step, tf.gather(images, chosen), tf.gather(labels, chosen)
 
@@ -119,8 +121,8 @@ class StreamedDataset(Dataset):
       raise ValueError(f"{self.spec.name} does not fit in memory: arrays needs a limit")
     return self._readers[split].read(limit)
 
-  def training_batches(self, batch_size, key, start):
-    stream = self._readers["train"].shuffled(key, skip=start * batch_size).batch(batch_size, drop_remainder=True)
+  def training_batches(self, batch_size, key, start, rows):
+    stream = self._readers["train"].batches(key, start, rows)
     return stream.enumerate(start).map(lambda step, images_and_labels: (step, *images_and_labels))
 
 

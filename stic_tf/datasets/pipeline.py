@@ -16,6 +16,8 @@ from stic_tf.datasets.dataset import Dataset
 from stic_tf.datasets.dataset import load
 from stic_tf.datasets.epoch_order import stream_keys
 from stic_tf.datasets.pixel_range import from_uint8
+from stic_tf.datasets.share import WHOLE
+from stic_tf.datasets.share import Share
 
 __all__ = ["Dataset", "classification_stream", "generation_stream", "load", "update_stream"]
 
@@ -24,7 +26,7 @@ _PREFETCHED_BATCHES = 4
 
 
 def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = True,
-                          mixup_alpha: float = 0.2, start: int = 0) -> tf.data.Dataset:
+                          mixup_alpha: float = 0.2, start: int = 0, share: Share = WHOLE) -> tf.data.Dataset:
   """Real images and mixtures of real images, for the two cross-entropy streams.
 
   Args:
@@ -34,6 +36,7 @@ def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment:
     augment: whether to shift, rotate or mirror the images as suits the dataset (catalog.py).
     mixup_alpha: mixing weights are Beta(alpha, alpha); 0 makes the mixup stream equal to the real one.
     start: number of the first batch.
+    share: which part of every batch is wanted, and read; its rows are those that the whole batch would have.
 
   Returns:
     An endless dataset of dicts: "real_images" and "mixup_images" float32 [B, H, W, C] in [-1, 1], "real_labels" and
@@ -45,19 +48,23 @@ def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment:
   require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
   require(0 <= mixup_alpha < float("inf"), "mixup_alpha", mixup_alpha, "must be a finite number of at least 0")
   order_key, mixup_key, *augment_keys = stream_keys(seed, _CLASSIFICATION, 2 + NUM_KEYS)
+  rows = share.rows(batch_size, with_neighbour=True)
 
   def finish(step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> Dict[str, tf.Tensor]:
     images = from_uint8(images)
     if augment:
-      images = augment_batch(images, dataset.spec, augment_keys, step)
+      images = augment_batch(images, dataset.spec, augment_keys, step, rows)
     labels = tf.one_hot(labels, dataset.spec.num_classes)
-    mixup_images, mixup_labels = mixup(images, labels, mixup_alpha, tf.stack([mixup_key, step]))
-    return {"real_images": images, "real_labels": labels, "mixup_images": mixup_images, "mixup_labels": mixup_labels}
+    mixup_images, mixup_labels = mixup(images, labels, mixup_alpha, tf.stack([mixup_key, step]), rows)
+    own = slice(rows.count - batch_size // share.of, None)
+    return {"real_images": images[own], "real_labels": labels[own], "mixup_images": mixup_images,
+            "mixup_labels": mixup_labels}
 
-  return _stream(dataset.training_batches(batch_size, order_key, start), finish)
+  return _stream(dataset.training_batches(batch_size, order_key, start, rows), finish)
 
 
-def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int = 0) -> tf.data.Dataset:
+def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int = 0,
+                      share: Share = WHOLE) -> tf.data.Dataset:
   """Real images as they are, for the generative streams: never mixed, no noise added, never shifted or rotated.
 
   Where the dataset says that a mirrored image still shows its class, half of them are mirrored: a photograph's mirror
@@ -68,6 +75,7 @@ def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int =
     batch_size: B, at least 1.
     seed: any integer; with the same seed the order differs from that of the classification stream.
     start: number of the first batch.
+    share: as for `classification_stream`.
 
   Returns:
     An endless dataset of (images float32 [B, H, W, C] in [-1, 1], labels int32 [B]).
@@ -77,23 +85,24 @@ def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int =
   """
   require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
   order_key, flip_key = stream_keys(seed, _GENERATION, 2)
+  rows = share.rows(batch_size)
 
   def finish(step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor):
     images = from_uint8(images)
-    return flip(images, tf.stack([flip_key, step])) if dataset.spec.flip else images, labels
+    return flip(images, tf.stack([flip_key, step]), rows) if dataset.spec.flip else images, labels
 
-  return _stream(dataset.training_batches(batch_size, order_key, start), finish)
+  return _stream(dataset.training_batches(batch_size, order_key, start, rows), finish)
 
 
 def update_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = True, mixup_alpha: float = 0.2,
-                  start: int = 0) -> tf.data.Dataset:
+                  start: int = 0, share: Share = WHOLE) -> tf.data.Dataset:
   """Both streams side by side, as an update of a system reads them; arguments as for `classification_stream`.
 
   Returns:
     An endless dataset of dicts: those of `classification_stream`, with "generative_images" and "generative_labels".
   """
-  classification = classification_stream(dataset, batch_size, seed, augment, mixup_alpha, start)
-  generation = generation_stream(dataset, batch_size, seed, start)
+  classification = classification_stream(dataset, batch_size, seed, augment, mixup_alpha, start, share)
+  generation = generation_stream(dataset, batch_size, seed, start, share)
   return tf.data.Dataset.zip((classification, generation)).map(
       lambda streams, real: {**streams, "generative_images": real[0], "generative_labels": real[1]}).apply(
           tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))

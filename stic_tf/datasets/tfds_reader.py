@@ -1,4 +1,4 @@
-"""Reads a slice of a prepared TFDS dataset: whole into memory, or as an endless shuffled stream of images."""
+"""Reads a slice of a prepared TFDS dataset: whole into memory, or as endless batches in shuffled order."""
 
 from typing import Callable, Optional, Tuple
 
@@ -7,11 +7,11 @@ import tensorflow as tf
 
 from stic_tf.config import ConfigError
 from stic_tf.datasets.catalog import DatasetSpec
+from stic_tf.datasets.share import Rows
 
 _SHUFFLE_RECORDS = 10000
 _SHUFFLE_BYTES = 2**27
-_FILES_AT_ONCE = 16
-_RECORDS_PER_TURN = 16
+_LANES = 16
 _READ_BATCH = 256
 
 
@@ -57,37 +57,60 @@ class TfdsReader:
       array.setflags(write=False)
     return images, labels
 
-  def shuffled(self, key: int, skip: int = 0) -> tf.data.Dataset:
-    """Endless (image uint8 [H, W, C], label int32), each image once an epoch, in an order that `key` determines.
+  def batches(self, key: int, start: int, rows: Rows) -> tf.data.Dataset:
+    """Endless batches (images uint8 [R, H, W, C], labels int32 [R]) in an order that `key` determines.
 
-    The files are taken in a fresh order each epoch and read several at a time, and what comes of them is shuffled in
-    windows: as random as a sequential read allows. What is skipped is not decoded, and whole epochs are not even read.
+    An epoch is divided into up to 16 lanes, each of which fills certain rows of every batch, so that who wants some
+    rows opens the files of their lanes alone. The files come in a fresh order each epoch, are laid end to end and cut into
+    the lanes, and a lane is shuffled in windows: as random as a sequential read allows. Nothing is read, but for one
+    window, that lies before `start`; what does not divide among the lanes is left out, other images each epoch.
 
     Args:
       key: 0..2^63-1.
-      skip: images to leave out at the beginning.
+      start: number of the first batch.
+      rows: of every batch.
     """
+    lanes = max(count for count in range(1, min(_LANES, self.num_images) + 1) if rows.of % count == 0)
+    each = rows.of // lanes  # of a batch's rows
+    numbers = rows.numbers()
+    wanted = sorted({number // each for number in numbers})
+    places = [wanted.index(number // each) * each + number % each for number in numbers]
+    records = tf.data.Dataset.from_tensor_slices(tf.constant(wanted, tf.int64)).interleave(
+        tf.autograph.experimental.do_not_convert(lambda lane: self._lane(lane, lanes, key, start * each)),
+        cycle_length=len(wanted), block_length=each, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    chosen = records.batch(len(wanted) * each, drop_remainder=True).map(
+        tf.autograph.experimental.do_not_convert(lambda batch: tf.gather(batch, places)))
+    return self._decoded(chosen.unbatch()).batch(rows.count, drop_remainder=True)
+
+  def _lane(self, lane: tf.Tensor, lanes: int, key: int, start: int) -> tf.data.Dataset:
+    """The undecoded records of a lane, endless, from its position `start` on."""
     paths, skips, takes = self._files()
-    num_files = len(paths)
+    length = self.num_images // lanes
     record_bytes = max(1, self._split.num_bytes // self.num_images)
-    window = int(min(self.num_images, _SHUFFLE_RECORDS, max(1, _SHUFFLE_BYTES // record_bytes)))
+    window = int(max(1, min(length, min(_SHUFFLE_RECORDS, _SHUFFLE_BYTES // record_bytes) // lanes)))
+    first_epoch, offset = divmod(start, length)
+    first_window = offset // window
 
     # Dataset.shuffle would mix the process' global seed into the order; the stateless shuffles depend on the key alone.
+    @tf.autograph.experimental.do_not_convert
     def epoch_records(epoch):
-      epoch_seed = tf.stack([tf.constant(key, tf.int64), epoch])
-      order = tf.random.experimental.stateless_shuffle(tf.range(num_files), epoch_seed)
-      files = tf.data.Dataset.from_tensor_slices(
-          (tf.gather(paths, order), tf.gather(skips, order), tf.gather(takes, order)))
-      in_turn = files.interleave(
-          _records, cycle_length=min(_FILES_AT_ONCE, num_files), block_length=_RECORDS_PER_TURN,
-          num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-      windows = in_turn.batch(window).enumerate().map(
-          lambda number, records: tf.random.experimental.stateless_shuffle(
-              records, tf.random.experimental.stateless_fold_in(epoch_seed, number)))
+      seed = tf.stack([tf.constant(key, tf.int64), epoch])
+      order = tf.random.experimental.stateless_shuffle(tf.range(paths.shape[0]), seed)
+      counts = tf.gather(takes, order)
+      ends = tf.cumsum(counts)
+      window_now = tf.where(epoch == first_epoch, tf.constant(first_window, tf.int64), 0)
+      begin = lane * length + window_now * window
+      left_out = tf.clip_by_value(begin - (ends - counts), 0, counts)
+      kept = tf.clip_by_value((lane + 1) * length - (ends - counts), 0, counts) - left_out
+      files = tf.data.Dataset.from_tensor_slices((tf.gather(paths, order), tf.gather(skips, order) + left_out, kept))
+      records = files.filter(lambda path, skip, take: take > 0).flat_map(_records)
+      lane_seed = tf.random.experimental.stateless_fold_in(seed, lane)
+      windows = records.batch(window).enumerate(window_now).map(
+          lambda number, part: tf.random.experimental.stateless_shuffle(
+              part, tf.random.experimental.stateless_fold_in(lane_seed, number)))
       return windows.prefetch(1).unbatch()
 
-    first_epoch, offset = divmod(skip, self.num_images)
-    return self._decoded(tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_records).skip(offset))
+    return tf.data.Dataset.range(first_epoch, tf.int64.max).flat_map(epoch_records).skip(offset % window)
 
   def _files(self) -> Tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Paths, records to skip and records to take of the files of the slice, each [number of files]."""

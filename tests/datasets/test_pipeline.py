@@ -10,9 +10,11 @@ import tensorflow as tf
 from stic_tf.config import ConfigError
 from stic_tf.datasets import dataset as dataset_module
 from stic_tf.datasets import pipeline
+from stic_tf.datasets import tfds_reader
 from stic_tf.datasets.epoch_order import shuffled_indices
 from stic_tf.datasets.epoch_order import stream_keys
 from stic_tf.datasets.pixel_range import to_uint8
+from stic_tf.datasets.share import Share
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +96,42 @@ def test_every_image_comes_once_an_epoch_and_validation_never(mnist):
 
 
 def test_batches_cross_the_border_of_an_epoch(mnist):
-  shown = values(mnist, 45, batch_size=28).ravel()  # 1260 = 7 x 180 images
-  assert set(collections.Counter(shown).values()) == {7}
+  shown = values(mnist, 45, batch_size=28).ravel()
+  if mnist.in_memory:  # 1260 = 7 x 180 images
+    assert set(collections.Counter(shown).values()) == {7}
+    return
+  # 14 lanes of 12: of 180 images 12 are left out, others each epoch, and none comes twice.
+  epochs = [set(epoch) for epoch in shown[:7 * 168].reshape(7, 168)]
+  assert all(len(epoch) == 168 for epoch in epochs)
+  assert len(set.union(*epochs)) == 180
+
+
+@pytest.mark.parametrize("of", [2, 8])
+def test_the_parts_of_a_batch_are_the_batch(mnist, of):
+  """Each worker reads its rows; put together they are what one worker has, mixtures with a neighbour's row as well."""
+  for make in (pipeline.classification_stream, pipeline.generation_stream):
+    whole = flattened(make(mnist, 16, seed=5, start=10), 3)
+    parts = [flattened(make(mnist, 16, seed=5, start=10, share=Share(number, of)), 3) for number in range(of)]
+    for place, batch in enumerate(whole):
+      assert parts[0][place].shape[0] == 16 // of
+      np.testing.assert_array_equal(np.concatenate([part[place] for part in parts]), batch)
+
+
+def test_a_part_opens_no_more_files_than_its_lanes_need(small_mnist, monkeypatch):
+  """Of three files a worker of eight reads one or two, and after a resume none that lies before."""
+  monkeypatch.setattr(dataset_module, "MEMORY_LIMIT", 0)
+  opened = []
+  records = tfds_reader._records
+  monkeypatch.setattr(tfds_reader, "_records", lambda path, skip, take: tf.data.Dataset.from_tensors(
+      tf.py_function(lambda name: opened.append(name.numpy()) or name, [path], tf.string)).flat_map(
+          lambda _: records(path, skip, take)))
+  loaded = pipeline.load("mnist", small_mnist, download=False)
+  for share, start in ((Share(), 0), (Share(3, 8), 0), (Share(3, 8), 1)):
+    opened.clear()
+    # Lanes of 11 images, of which the second batch takes the sixth and more.
+    next(iter(pipeline.generation_stream(loaded, 16, seed=5, start=start, share=share)))
+    files = {name for name in opened}
+    assert len(files) == 3 if share.of == 1 else 1 <= len(files) <= 2
 
 
 def test_labels_belong_to_their_images(mnist):
