@@ -61,9 +61,9 @@ class TfdsReader:
     """Endless batches (images uint8 [R, H, W, C], labels int32 [R]) in an order that `key` determines.
 
     An epoch is divided into up to 16 lanes, each of which fills certain rows of every batch, so that who wants some
-    rows opens the files of their lanes alone. The files come in a fresh order each epoch, are laid end to end and cut into
-    the lanes, and a lane is shuffled in windows: as random as a sequential read allows. Nothing is read, but for one
-    window, that lies before `start`; what does not divide among the lanes is left out, other images each epoch.
+    rows opens the files of their lanes alone. The files come in a fresh order each epoch, are laid end to end and cut
+    into the lanes, and a lane is shuffled in windows: as random as a sequential read allows. Nothing is read, but for
+    one window, that lies before `start`; what does not divide among the lanes is left out, other images each epoch.
 
     Args:
       key: 0..2^63-1.
