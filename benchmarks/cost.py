@@ -1,0 +1,110 @@
+"""What a drawing of each model of the zoo costs: evaluations, FLOPs, drawings a second of a core by batch.
+
+    python benchmarks/cost.py --models=digits_score,mnist_score --batches=1,4,16,64 --out=cost.json
+
+An evaluation is the network's energy and its gradient by the image; TensorFlow's profiler counts its operations. Each
+model is timed in a process of its own, of one thread on one core, after a first batch that does not count. The fleet is
+the number of cores that the fastest batch needs for 10, 1000 and 100,000 drawings a second, by division.
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from stic_tf import zoo  # noqa: E402
+
+_FLEETS = (10, 1000, 100000)
+
+
+def _flops(classifier) -> int:
+  """Floating-point operations of an evaluation of one image."""
+  import tensorflow as tf
+  from tensorflow.python.framework import convert_to_constants
+
+  system = classifier.system
+
+  def evaluate(images):
+    with tf.GradientTape() as tape:
+      tape.watch(images)
+      outputs = (system.average.level_energies(images, tf.fill([1], 0.3)) if system.conditioned
+                 else tf.nest.flatten(system.average(images)))
+      energy = tf.reduce_sum(outputs[0][:, 0])
+    return tape.gradient(energy, images)
+
+  spec = tf.TensorSpec([1, *classifier.image_shape], tf.float32)
+  graph = convert_to_constants.convert_variables_to_constants_v2(
+      tf.function(evaluate, autograph=False).get_concrete_function(spec)).graph
+  options = tf.compat.v1.profiler.ProfileOptionBuilder(tf.compat.v1.profiler.ProfileOptionBuilder.float_operation())
+  return tf.compat.v1.profiler.profile(graph, options=options.with_empty_output().build()).total_float_ops
+
+
+def _measure(name: str, batches, repetitions: int) -> dict:
+  """Of one model, in this process."""
+  from export import bulk_model
+  from stic_tf import loading
+
+  model = bulk_model.load(None, name, 1)
+  classifier = loading.load(name)
+  seconds = {}
+  for batch in batches:
+    weights = np.eye(len(model.class_names), dtype=np.float32)[np.arange(batch) % len(model.class_names)]
+    seeds = np.stack([np.zeros(batch, np.int64), np.arange(batch)], axis=1)
+    model.draw(weights, seeds)
+    times = []
+    for _ in range(repetitions):
+      began = time.perf_counter()
+      model.draw(weights, seeds)
+      times.append(time.perf_counter() - began)
+    seconds[batch] = float(np.median(times))
+  rate = max(batch / taken for batch, taken in seconds.items())
+  evaluations, flops = classifier.network_evaluations(), _flops(classifier)
+  return {"parameters": int(sum(np.prod(value.shape) for value in classifier.system.average.trainable_weights)
+                            or sum(np.prod(value.shape) for value in classifier.system.average.weights)),
+          "evaluations": evaluations, "flops_an_evaluation": flops, "flops_a_drawing": flops * evaluations,
+          "seconds_a_batch": seconds, "drawings_a_second_and_core": rate,
+          "cores": {wanted: math.ceil(wanted / rate) for wanted in _FLEETS}}
+
+
+def _parse():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--models", default=",".join(zoo.names()))
+  parser.add_argument("--batches", default="1,4,16,64")
+  parser.add_argument("--repetitions", type=int, default=3)
+  parser.add_argument("--child", help="measures one model and prints it; the benchmark calls itself with this")
+  parser.add_argument("--out", help="FILE.json")
+  return parser.parse_args()
+
+
+def main() -> None:
+  arguments = _parse()
+  if arguments.child:
+    print(json.dumps(_measure(arguments.child, [int(batch) for batch in arguments.batches.split(",")],
+                              arguments.repetitions)))
+    return
+  from benchmarks import measure
+  report = {"settings": vars(arguments), **measure.circumstances(1), "models": {}}
+  core = str(min(os.sched_getaffinity(0)))
+  for name in arguments.models.split(","):
+    child = subprocess.run(["taskset", "-c", core, sys.executable, __file__, f"--child={name}",
+                            f"--batches={arguments.batches}", f"--repetitions={arguments.repetitions}"],
+                           capture_output=True, text=True, check=False)
+    if child.returncode:
+      raise RuntimeError(child.stderr[-2000:])
+    report["models"][name] = json.loads(child.stdout.splitlines()[-1])
+    print(name, json.dumps(report["models"][name]), flush=True)
+    if arguments.out:
+      measure.write_json(arguments.out, report)
+
+
+if __name__ == "__main__":
+  main()
