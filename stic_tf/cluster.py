@@ -133,7 +133,7 @@ def _gather(cluster: Cluster, settings: Dict[str, object], clock: _Clock) -> Non
   with contextlib.ExitStack() as held:
     selector = held.enter_context(selectors.DefaultSelector())
     selector.register(held.enter_context(listener), selectors.EVENT_READ)
-    unread, there, stated = {}, {}, {cluster.own: settings}
+    unread, there, stated = {}, {}, {cluster.own: json.loads(json.dumps(settings))}
     while len(stated) < len(cluster.tasks):
       clock.waits_for(_names(cluster, set(range(len(cluster.tasks))) - set(stated)))
       for key, _ in selector.select(_PAUSE_SECONDS):
