@@ -77,6 +77,8 @@ def serve(settings: server_config.ServerConfig, stop: threading.Event,
     if rest_server:
       rest_server.start()
       _LOG.info("Exporting HTTP/REST API at:%s:%d ...", settings.host, rest_server.port)
+    if settings.models_poll_seconds:
+      threading.Thread(target=_follow_models, args=(manager, settings, stop), daemon=True).start()
     on_ready(port, rest_server.port if rest_server else None)
     stop.wait()
     drained = grpc_server.stop(settings.drain_seconds)
@@ -112,6 +114,23 @@ def _wait_for_models(manager, settings: server_config.ServerConfig, stop: thread
   if problems:
     raise problems[0]
   return True
+
+
+def _follow_models(manager, settings: server_config.ServerConfig, stop: threading.Event) -> None:
+  """Serves what --model_config_file says from now on, whenever it has changed; what is wrong with it is said once."""
+  served, said = settings.models, None
+  while not stop.wait(settings.models_poll_seconds):
+    try:
+      models = server_config.read_models(settings.models_file)
+      if models != served:
+        served = models
+        _LOG.info("Serving %s", ", ".join(model.name for model in models))
+        manager.configure(models, timeout=60.0)
+      said = None
+    except Exception as problem:  # those that are served go on
+      if str(problem) != said:
+        _LOG.warning("%s", " ".join(str(problem).split()))
+      said = str(problem)
 
 
 def main() -> None:

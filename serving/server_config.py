@@ -135,6 +135,8 @@ class ServerConfig:
   intra_op_threads: int
   inter_op_threads: int
   poll_seconds: float
+  models_file: Optional[str]
+  models_poll_seconds: float
   drain_seconds: float
   has_health_service: bool
 
@@ -184,28 +186,41 @@ def _parser() -> argparse.ArgumentParser:
   add("--tensorflow_intra_op_parallelism", type=int, default=0, help="0 for the number of cores")
   add("--tensorflow_inter_op_parallelism", type=int, default=0, help="0 for the number of cores")
   add("--file_system_poll_wait_seconds", type=float, default=1.0)
+  add("--model_config_file_poll_wait_seconds", type=float, default=0.0,
+      help="how often --model_config_file is read again; 0 for never")
   add("--drain_seconds", type=float, default=30.0, help="time for requests under way after SIGTERM")
   add("--enable_grpc_healthcheck_service", type=_boolean, nargs="?", const=True, default=True)
   return parser
 
 
-def _models(values) -> List[model_server_config_pb2.ModelConfig]:
-  if values.model_config_file:
-    message = _read_text_proto("model_config_file", values.model_config_file,
-                               model_server_config_pb2.ModelServerConfig())
-    models = list(message.model_config_list.config)
-    flag_error.require(bool(models), "model_config_file", values.model_config_file, "must list models")
-  else:
-    flag_error.require(bool(values.model_base_path), "model_base_path", values.model_base_path or "",
-                       "give a folder, or --model_config_file")
-    flag_error.require(bool(values.model_name), "model_name", "", "must not be empty")
-    models = [model_server_config_pb2.ModelConfig(name=values.model_name, model_platform="tensorflow",
-                                                  base_path=os.path.abspath(values.model_base_path))]
+def read_models(path: str) -> List[model_server_config_pb2.ModelConfig]:
+  """The models of a --model_config_file.
+
+  Raises:
+    FlagError: no such file, or what is in it.
+  """
+  message = _read_text_proto("model_config_file", path, model_server_config_pb2.ModelServerConfig())
+  models = list(message.model_config_list.config)
+  flag_error.require(bool(models), "model_config_file", path, "must list models")
   try:
     check_models(models)
   except status.StatusError as problem:
-    flag = "model_config_file" if values.model_config_file else "model_name"
-    raise flag_error.FlagError(f"--{flag}={getattr(values, flag)}: {problem.message}") from problem
+    raise flag_error.FlagError(f"--model_config_file={path}: {problem.message}") from problem
+  return models
+
+
+def _models(values) -> List[model_server_config_pb2.ModelConfig]:
+  if values.model_config_file:
+    return read_models(values.model_config_file)
+  flag_error.require(bool(values.model_base_path), "model_base_path", values.model_base_path or "",
+                     "give a folder, or --model_config_file")
+  flag_error.require(bool(values.model_name), "model_name", "", "must not be empty")
+  models = [model_server_config_pb2.ModelConfig(name=values.model_name, model_platform="tensorflow",
+                                                base_path=os.path.abspath(values.model_base_path))]
+  try:
+    check_models(models)
+  except status.StatusError as problem:
+    raise flag_error.FlagError(f"--model_name={values.model_name}: {problem.message}") from problem
   return models
 
 
@@ -221,7 +236,7 @@ def _check_numbers(values) -> None:
   flag_error.require(values.max_message_bytes < 1 << 31, "max_message_bytes", values.max_message_bytes,
                      "must be below 2 GiB, protobuf's limit")
   for name in ("max_queued_requests", "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism",
-               "drain_seconds"):
+               "drain_seconds", "model_config_file_poll_wait_seconds"):
     flag_error.require(getattr(values, name) >= 0, name, getattr(values, name), "must be at least 0")
   for name in ("file_system_poll_wait_seconds", "rest_api_header_seconds", "rest_api_idle_seconds"):
     seconds = getattr(values, name)
@@ -255,6 +270,9 @@ def from_flags(arguments: Sequence[str]) -> ServerConfig:
   _check_numbers(values)
   flag_error.require(values.enable_batching or not values.batching_parameters_file, "batching_parameters_file",
                      values.batching_parameters_file, "goes with --enable_batching")
+  flag_error.require(bool(values.model_config_file) or not values.model_config_file_poll_wait_seconds,
+                     "model_config_file_poll_wait_seconds", values.model_config_file_poll_wait_seconds,
+                     "goes with --model_config_file")
   flag_error.require(values.rest_port is not None or not values.playground, "playground", values.playground,
                      "needs --rest_port, where the page is")
   batching = None
@@ -291,4 +309,5 @@ def from_flags(arguments: Sequence[str]) -> ServerConfig:
       has_cors=values.rest_api_enable_cors_support, has_playground=values.playground,
       intra_op_threads=values.tensorflow_intra_op_parallelism,
       inter_op_threads=values.tensorflow_inter_op_parallelism, poll_seconds=values.file_system_poll_wait_seconds,
+      models_file=values.model_config_file, models_poll_seconds=values.model_config_file_poll_wait_seconds,
       drain_seconds=values.drain_seconds, has_health_service=values.enable_grpc_healthcheck_service)

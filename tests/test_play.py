@@ -60,6 +60,29 @@ def test_all_of_the_zoo_is_served_instead(checkout):
   assert (folder / "models/playground/models.config").read_text().count("name:") == 2
 
 
+def test_models_of_many_steps_join_a_server_that_runs(checkout):
+  folder, play = checkout
+  for name, steps in (("mnist", 1000), ("mnist_score", 10)):
+    (folder / "zoo" / name).mkdir(parents=True)
+    (folder / "zoo" / name / "settings.json").write_text(f'{{\n "num_steps": {steps}\n}}')
+  config = folder / "models/playground/models.config"
+  python = folder / ".venv/bin/python"
+  # The server waits for the second model, and notes what was listed when it started and when it ended.
+  python.write_text(_PYTHON + f"""
+case $1 in serving/*)
+  grep -o 'name: "[a-z_]*"' {config} | tr '\n' ' ' >>asked; echo >>asked
+  for i in $(seq 400); do grep -q '"mnist"' {config} && break; sleep 0.05; done
+  grep -o 'name: "[a-z_]*"' {config} | tr '\n' ' ' >>asked; echo >>asked ;;
+esac
+""")
+  commands, ended = play()
+  assert ended.returncode == 0, ended.stderr
+  assert commands[0].endswith("/mnist_score") and "--model_config_file_poll_wait_seconds=2" in " ".join(commands)
+  listed = [line.split() for line in commands if line.startswith("name:")]
+  assert listed == [["name:", '"mnist_score"'], ["name:", '"mnist_score"', "name:", '"mnist"']]
+  assert sum(line.startswith("export/main.py") for line in commands) == 2
+
+
 def test_nothing_to_play_with_is_one_line(checkout):
   commands, ended = checkout[1]("runs/none")
   assert ended.returncode == 2 and not commands

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Exports what there is to play with, unless that was done since it last changed, and serves it with the playground:
 # tools/play.sh [RUN_DIR] [--export] [--SERVER_FLAG…]. That is every model of zoo/, or the run of RUN_DIR where there is
-# no zoo. --export leaves it at that.
+# no zoo. The server starts with those that draw in few steps; the others join it as they are exported. --export leaves
+# it at all exports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 shopt -s nullglob
@@ -27,7 +28,7 @@ fi
 
 mkdir -p "$base"
 config=$base/models.config
-models="" exporting=()
+exporting=()
 
 # Ends with 1 where one of the exports did.
 finish_exports() {
@@ -37,26 +38,56 @@ finish_exports() {
   exporting=()
 }
 
-for run in "${runs[@]}"; do
-  name=$(basename "$run")
-  stamp=$base/$name.exported
-  if [ ! -e "$stamp" ] || [ ! -d "$base/$name" ] || [ -n "$(find -L "$run" export stic_tf -newer "$stamp" -type f -not -name '*.pyc' -print -quit)" ]; then
-    echo "Exporting $name."
-    touch "$stamp.tmp"
-    (.venv/bin/python export/main.py --run_dir="$run" --export_dir="$base/$name" >/dev/null && mv "$stamp.tmp" "$stamp") &
-    exporting+=($!)
-    # An export keeps about one core busy.
-    if [ ${#exporting[@]} -ge 2 ]; then
-      finish_exports
+# Exports some runs, two at a time: an export keeps about one core busy.
+export_runs() {
+  for run in "$@"; do
+    name=$(basename "$run")
+    stamp=$base/$name.exported
+    if [ ! -e "$stamp" ] || [ ! -d "$base/$name" ] || [ -n "$(find -L "$run" export stic_tf -newer "$stamp" -type f -not -name '*.pyc' -print -quit)" ]; then
+      echo "Exporting $name."
+      touch "$stamp.tmp"
+      (.venv/bin/python export/main.py --run_dir="$run" --export_dir="$base/$name" >/dev/null && mv "$stamp.tmp" "$stamp") &
+      exporting+=($!)
+      if [ ${#exporting[@]} -ge 2 ]; then
+        finish_exports
+      fi
     fi
-  fi
-  models+="  config { name: \"$name\" base_path: \"$base/$name\" model_platform: \"tensorflow\" }"$'\n'
-done
-finish_exports
-printf 'model_config_list {\n%s}\n' "$models" >"$config"
+  done
+  finish_exports
+}
 
+# Makes the server serve some runs, which are exported.
+list_runs() {
+  local models="" run
+  for run in "$@"; do
+    models+="  config { name: \"$(basename "$run")\" base_path: \"$base/$(basename "$run")\" model_platform: \"tensorflow\" }"$'\n'
+  done
+  printf 'model_config_list {\n%s}\n' "$models" >"$config.tmp"
+  mv "$config.tmp" "$config"
+}
+
+# Those of few steps first.
+first=() later=()
+for run in "${runs[@]}"; do
+  if grep -Eq '"num_steps": [0-9]{3,}' "$run/settings.json" 2>/dev/null; then later+=("$run"); else first+=("$run"); fi
+done
+if [ ${#first[@]} -eq 0 ]; then first=("${runs[@]}") later=(); fi
+
+export_runs "${first[@]}"
+[ -z "$export_alone" ] || export_runs ${later[@]+"${later[@]}"}
+list_runs "${first[@]}"
 [ -z "$export_alone" ] || exit 0
 
+if [ ${#later[@]} -gt 0 ]; then
+  (
+    for run in "${later[@]}"; do
+      export_runs "$run"
+      first+=("$run")
+      list_runs "${first[@]}"
+    done
+  ) &
+fi
+
 echo "The playground will be at http://127.0.0.1:8501/ as soon as the server says that it runs."
-exec .venv/bin/python serving/server.py --model_config_file="$config" --port=8500 --rest_port=8501 --playground \
-  ${server_flags[@]+"${server_flags[@]}"}
+exec .venv/bin/python serving/server.py --model_config_file="$config" --model_config_file_poll_wait_seconds=2 \
+  --port=8500 --rest_port=8501 --playground ${server_flags[@]+"${server_flags[@]}"}

@@ -76,6 +76,8 @@ def test_the_configuration_in_the_repository_is_valid():
     (["--rest_api_header_seconds=0"], "--rest_api_header_seconds=0.0: must be a finite number above 0"),
     (["--rest_api_max_values=0"], "--rest_api_max_values=0: must be at least 1"),
     (["--model_base_path="], "--model_base_path=: give a folder, or --model_config_file"),
+    (["--model_base_path=a", "--model_config_file_poll_wait_seconds=1"],
+     "--model_config_file_poll_wait_seconds=1.0: goes with --model_config_file"),
     (["--ssl_key_file=/nowhere"], "--ssl_key_file=/nowhere: goes with --ssl_cert_file"),
     (["--ssl_client_ca_file=/nowhere"], "--ssl_client_ca_file=/nowhere: goes with --ssl_key_file and --ssl_cert_file"),
     (["--batching_parameters_file=/nowhere"], "--batching_parameters_file=/nowhere: goes with --enable_batching"),

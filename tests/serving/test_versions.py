@@ -48,6 +48,44 @@ def client(base):
     yield one
 
 
+def _write_config(path, **bases):
+  models = [f'config {{ name: "{name}" base_path: "{base}" model_platform: "tensorflow" }}'
+            for name, base in bases.items()]
+  text = "model_config_list { " + " ".join(models) + " }"
+  (path.parent / "aside").write_text(text)
+  os.replace(path.parent / "aside", path)
+
+
+def test_models_come_and_go_with_the_file_that_lists_them(base, tmp_path, other_version_folder, caplog):
+  os.mkdir(tmp_path / "n")
+  small_models.copy(other_version_folder, str(tmp_path / "n" / "1"))
+  config = tmp_path / "models.config"
+  _write_config(config, m=base)
+  with running_server.in_process(f"--model_config_file={config}",
+                                 "--model_config_file_poll_wait_seconds=0.05") as client:
+    assert _answer(client)[1] == 1
+    running_server.error_of(client.prediction.Predict, _request(model="n"))
+    _write_config(config, m=base, n=tmp_path / "n")
+    running_server.wait_until(lambda: 1 in _states_or_none(client, "n"), "the new model")
+    running_server.wait_until(lambda: _states_or_none(client, "n")[1][0] == _AVAILABLE, "its version")
+    assert _answer(client, model="n")[1] == 1
+    # What is wrong with the file is said once; what was served goes on.
+    config.write_text("nonsense")
+    running_server.wait_until(lambda: "not a text file of the kind expected" in caplog.text, "a warning")
+    assert _answer(client)[1] == 1 and _answer(client, model="n")[1] == 1
+    _write_config(config, n=tmp_path / "n")
+    running_server.wait_until(lambda: client.states("m")[1][0] == _END, "the first model's end")
+    assert _answer(client, model="n")[1] == 1
+  assert caplog.text.count("not a text file of the kind expected") == 1
+
+
+def _states_or_none(client, model):
+  try:
+    return client.states(model)
+  except grpc.RpcError:
+    return {}
+
+
 def test_hot_swap_under_load_fails_no_request(base, client, other_version_folder):
   answers, errors, stop = [], [], threading.Event()
 
