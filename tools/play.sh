@@ -28,7 +28,7 @@ fi
 
 mkdir -p "$base"
 config=$base/models.config
-exporting=()
+exporting=() gently=""
 
 # Ends with 1 where one of the exports did.
 finish_exports() {
@@ -46,7 +46,7 @@ export_runs() {
     if [ ! -e "$stamp" ] || [ ! -d "$base/$name" ] || [ -n "$(find -L "$run" export stic_tf -newer "$stamp" -type f -not -name '*.pyc' -print -quit)" ]; then
       echo "Exporting $name."
       touch "$stamp.tmp"
-      (.venv/bin/python export/main.py --run_dir="$run" --export_dir="$base/$name" >/dev/null && mv "$stamp.tmp" "$stamp") &
+      ($gently .venv/bin/python export/main.py --run_dir="$run" --export_dir="$base/$name" >/dev/null && mv "$stamp.tmp" "$stamp") &
       exporting+=($!)
       if [ ${#exporting[@]} -ge 2 ]; then
         finish_exports
@@ -80,6 +80,7 @@ list_runs "${first[@]}"
 
 if [ ${#later[@]} -gt 0 ]; then
   (
+    gently="nice -n 19"  # the server comes first
     for run in "${later[@]}"; do
       export_runs "$run"
       first+=("$run")
