@@ -107,6 +107,20 @@ def compiled(strategy: tf.distribute.Strategy, step):
   return run
 
 
+def with_sums_as_written(function):
+  """`function`, compiled, with the terms of its sums in the order they are written in."""
+
+  def call(*args):
+    before = tf.config.optimizer.get_experimental_options().get("arithmetic_optimization", True)
+    tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False})
+    try:
+      return function(*args)
+    finally:
+      tf.config.optimizer.set_experimental_options({"arithmetic_optimization": before})
+
+  return call
+
+
 def make_strategy(num_replicas: int) -> tf.distribute.Strategy:
   """The replicas of this process, on which a run trains and draws. To be called before TensorFlow has touched a device.
 
