@@ -202,10 +202,14 @@ def read_models(path: str) -> List[model_server_config_pb2.ModelConfig]:
   message = _read_text_proto("model_config_file", path, model_server_config_pb2.ModelServerConfig())
   models = list(message.model_config_list.config)
   flag_error.require(bool(models), "model_config_file", path, "must list models")
+  return _checked(models, "model_config_file", path)
+
+
+def _checked(models: List[model_server_config_pb2.ModelConfig], flag: str, value: str):
   try:
     check_models(models)
   except status.StatusError as problem:
-    raise flag_error.FlagError(f"--model_config_file={path}: {problem.message}") from problem
+    raise flag_error.FlagError(f"--{flag}={value}: {problem.message}") from problem
   return models
 
 
@@ -217,11 +221,7 @@ def _models(values) -> List[model_server_config_pb2.ModelConfig]:
   flag_error.require(bool(values.model_name), "model_name", "", "must not be empty")
   models = [model_server_config_pb2.ModelConfig(name=values.model_name, model_platform="tensorflow",
                                                 base_path=os.path.abspath(values.model_base_path))]
-  try:
-    check_models(models)
-  except status.StatusError as problem:
-    raise flag_error.FlagError(f"--model_name={values.model_name}: {problem.message}") from problem
-  return models
+  return _checked(models, "model_name", values.model_name)
 
 
 def _check_numbers(values) -> None:

@@ -20,17 +20,10 @@ class LearningRate(keras.callbacks.LearningRateScheduler):
     super().__init__(lambda epoch: float(system.learning_rate_scale.numpy() * rates[epoch]))
 
 
-def _outside(function, *args) -> None:
-  """Calls a function without the strategy's scope.
+class _AfterPass(keras.callbacks.Callback):
+  """What happens after a pass, outside the strategy's scope.
 
   `fit` holds it, and a judge's own Keras training and metrics would be distributed too; it is this thread's alone.
-  """
-  with futures.ThreadPoolExecutor(1) as outside:
-    outside.submit(function, *args).result()
-
-
-class Answer(keras.callbacks.Callback):
-  """After a pass, on every worker: chooses the answer.
 
   Args:
     training: the trainers.train.Training that it is part of.
@@ -41,24 +34,21 @@ class Answer(keras.callbacks.Callback):
     self._training = training
 
   def on_epoch_end(self, epoch, logs=None):
-    _outside(self._training.system.choose_answer, *self._training.validation)
+    with futures.ThreadPoolExecutor(1) as outside:
+      outside.submit(self._after_pass, epoch, logs).result()
 
 
-class Evaluation(keras.callbacks.Callback):
-  """After a pass: scores fresh drawings, writes a picture and a row of the log.
+class Answer(_AfterPass):
+  """After a pass, on every worker: chooses the answer."""
 
-  Args:
-    training: the trainers.train.Training that it is part of.
-  """
+  def _after_pass(self, epoch, logs):
+    self._training.system.choose_answer(*self._training.validation)
 
-  def __init__(self, training):
-    super().__init__()
-    self._training = training
 
-  def on_epoch_end(self, epoch, logs=None):
-    _outside(self._evaluate, epoch, logs)
+class Evaluation(_AfterPass):
+  """After a pass: scores fresh drawings, writes a picture and a row of the log."""
 
-  def _evaluate(self, epoch: int, logs: Dict[str, float]) -> None:
+  def _after_pass(self, epoch: int, logs: Dict[str, float]) -> None:
     training, system = self._training, self._training.system
     seconds = training.clock.seconds()
     scores = training.evaluator.score(system.classifier, training.values.pass_samples, training.values.pass_steps)
