@@ -52,14 +52,29 @@ def serve(settings: server_config.ServerConfig, stop: threading.Event,
   def load(name: str, version: int, path: str) -> versions.Servable:
     runner = session_runner.SessionRunner(path, settings.intra_op_threads, settings.inter_op_threads)
     servable = versions.Servable(name, version, path, runner)
+    if settings.opens_early and not manager.is_served(name):
+      threading.Thread(target=warm_behind, args=(name, version), daemon=True).start()
+      return servable
     try:
-      count = warmup_replay.replay(servable, model_api.run_alone)
+      warm(servable)
     except BaseException:
       runner.close()
       raise
-    _LOG.info("%d warm-up requests of {name: %s version: %d} run", count, name, version)
     return servable
 
+  def warm(servable: versions.Servable) -> None:
+    count = warmup_replay.replay(servable, model_api.run_alone)
+    _LOG.info("%d warm-up requests of {name: %s version: %d} run", count, servable.name, servable.version)
+
+  def warm_behind(name: str, version: int) -> None:
+    """Warms a version that answers already, one at a time."""
+    try:
+      with warming, manager.use_when_loaded(name, version) as servable:
+        warm(servable)
+    except Exception as problem:  # it answers as well as it can
+      _LOG.warning("Warm-up of {name: %s version: %d} failed: %s", name, version, " ".join(str(problem).split()))
+
+  warming = threading.Lock()
   manager = versions.VersionManager(load, settings.poll_seconds)
   batcher = batching.Batcher(settings.batching, model_api.run_alone) if settings.batching else None
   api = model_api.ModelApi(manager, batcher.run if batcher else model_api.run_alone, settings.max_message_bytes,
@@ -68,7 +83,7 @@ def serve(settings: server_config.ServerConfig, stop: threading.Event,
   grpc_server = grpc_lib.GrpcServer(api, settings)
   manager.start()
   try:
-    if not _wait_for_models(manager, settings, stop):
+    if not _wait_for_models(manager, settings.models[:1] if settings.opens_early else settings.models, stop):
       return
     if listener:
       listener.close()  # for gRPC, which binds by itself
@@ -77,7 +92,7 @@ def serve(settings: server_config.ServerConfig, stop: threading.Event,
     if rest_server:
       rest_server.start()
       _LOG.info("Exporting HTTP/REST API at:%s:%d ...", settings.host, rest_server.port)
-    if settings.models_poll_seconds:
+    if settings.models_poll_seconds or settings.opens_early:
       threading.Thread(target=_follow_models, args=(manager, settings, stop), daemon=True).start()
     on_ready(port, rest_server.port if rest_server else None)
     stop.wait()
@@ -95,13 +110,13 @@ def serve(settings: server_config.ServerConfig, stop: threading.Event,
       batcher.close()
 
 
-def _wait_for_models(manager, settings: server_config.ServerConfig, stop: threading.Event) -> bool:
-  """Waits until each model has a version; False where the server is to stop before that."""
+def _wait_for_models(manager, models, stop: threading.Event) -> bool:
+  """Waits until each of some models has a version; False where the server is to stop before that."""
   problems = []
 
   def wait() -> None:
     try:
-      manager.configure(settings.models)
+      manager.configure(models)
     except Exception as problem:
       problems.append(problem)
     ready.set()
@@ -117,20 +132,25 @@ def _wait_for_models(manager, settings: server_config.ServerConfig, stop: thread
 
 
 def _follow_models(manager, settings: server_config.ServerConfig, stop: threading.Event) -> None:
-  """Serves what --model_config_file says from now on, whenever it has changed; what is wrong with it is said once."""
-  served, said = settings.models, None
-  while not stop.wait(settings.models_poll_seconds):
+  """Serves what is not yet served, and what --model_config_file says from now on, whenever it has changed."""
+  served, said = settings.models[:1] if settings.opens_early else settings.models, None
+  models = settings.models
+  while not stop.is_set():
     try:
-      models = server_config.read_models(settings.models_file)
+      models = models or server_config.read_models(settings.models_file)
       if models != served:
         served = models
         _LOG.info("Serving %s", ", ".join(model.name for model in models))
         manager.configure(models, timeout=60.0)
       said = None
-    except Exception as problem:  # those that are served go on
+    except Exception as problem:  # those that are served go on; what is wrong is said once
       if str(problem) != said:
         _LOG.warning("%s", " ".join(str(problem).split()))
       said = str(problem)
+    if not settings.models_poll_seconds:
+      return
+    models = None
+    stop.wait(settings.models_poll_seconds)
 
 
 def main() -> None:

@@ -137,6 +137,7 @@ class ServerConfig:
   poll_seconds: float
   models_file: Optional[str]
   models_poll_seconds: float
+  opens_early: bool
   drain_seconds: float
   has_health_service: bool
 
@@ -188,6 +189,8 @@ def _parser() -> argparse.ArgumentParser:
   add("--file_system_poll_wait_seconds", type=float, default=1.0)
   add("--model_config_file_poll_wait_seconds", type=float, default=0.0,
       help="how often --model_config_file is read again; 0 for never")
+  add("--open_early", type=_boolean, nargs="?", const=True, default=False,
+      help="once the first model is loaded: it is warmed, and the others are loaded, while it answers")
   add("--drain_seconds", type=float, default=30.0, help="time for requests under way after SIGTERM")
   add("--enable_grpc_healthcheck_service", type=_boolean, nargs="?", const=True, default=True)
   return parser
@@ -310,4 +313,5 @@ def from_flags(arguments: Sequence[str]) -> ServerConfig:
       intra_op_threads=values.tensorflow_intra_op_parallelism,
       inter_op_threads=values.tensorflow_inter_op_parallelism, poll_seconds=values.file_system_poll_wait_seconds,
       models_file=values.model_config_file, models_poll_seconds=values.model_config_file_poll_wait_seconds,
+      opens_early=values.open_early,
       drain_seconds=values.drain_seconds, has_health_service=values.enable_grpc_healthcheck_service)

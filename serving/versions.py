@@ -86,8 +86,24 @@ class VersionManager:
     Raises:
       StatusError: INVALID_ARGUMENT or NOT_FOUND, in tensorflow_model_server's words.
     """
+    with self._held(self._resolve, model_spec) as servable:
+      yield servable
+
+  @contextlib.contextmanager
+  def use_when_loaded(self, name: str, version: int) -> Iterator[Servable]:
+    """A version of which `load` is about to return, or has, held loaded inside the block.
+
+    Raises:
+      StatusError: NOT_FOUND, as it is gone again or the server stops.
+    """
+    self._wait(lambda: self._statuses[name][version].state != State.LOADING, None)
+    with self._held(self._loaded_version, name, version) as servable:
+      yield servable
+
+  @contextlib.contextmanager
+  def _held(self, find: Callable[..., Servable], *args) -> Iterator[Servable]:
     with self._changed:
-      servable = self._resolve(model_spec)
+      servable = find(*args)
       servable.users += 1
     try:
       yield servable
@@ -112,6 +128,10 @@ class VersionManager:
       version = self._labels.get(name, {}).get(model_spec.version_label)
       if version is None:
         raise status.invalid(f"Unrecognized servable version label: {model_spec.version_label}")
+    return self._loaded_version(name, version)
+
+  def _loaded_version(self, name: str, version: int) -> Servable:
+    loaded = self._loaded.get(name, {})
     if version not in loaded:
       raise status.not_found(f"Servable not found for request: Specific({name}, {version})")
     return loaded[version]
@@ -123,6 +143,10 @@ class VersionManager:
 
   def is_configured(self, name: str) -> bool:
     return name in self._configs
+
+  def is_served(self, name: str) -> bool:
+    """Whether a version of it answers."""
+    return bool(self._loaded.get(name))
 
   def names(self) -> List[str]:
     """Of the models that are configured, in their order."""

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Exports what there is to play with, unless that was done since it last changed, and serves it with the playground:
 # tools/play.sh [RUN_DIR] [--export] [--SERVER_FLAG…]. That is every model of zoo/, or the run of RUN_DIR where there is
-# no zoo. The server starts with those that draw in few steps; the others join it as they are exported. --export leaves
-# it at all exports.
+# no zoo. The server starts with one that draws in few steps, before it is warm; the others join it as they are exported.
+# --export leaves it at all exports.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 shopt -s nullglob
@@ -67,28 +67,30 @@ list_runs() {
 }
 
 # Those of few steps first.
-first=() later=()
+few=() many=()
 for run in "${runs[@]}"; do
-  if grep -Eq '"num_steps": [0-9]{3,}' "$run/settings.json" 2>/dev/null; then later+=("$run"); else first+=("$run"); fi
+  if grep -Eq '"num_steps": [0-9]{3,}' "$run/settings.json" 2>/dev/null; then many+=("$run"); else few+=("$run"); fi
 done
-if [ ${#first[@]} -eq 0 ]; then first=("${runs[@]}") later=(); fi
+runs=(${few[@]+"${few[@]}"} ${many[@]+"${many[@]}"})
 
-export_runs "${first[@]}"
-[ -z "$export_alone" ] || export_runs ${later[@]+"${later[@]}"}
-list_runs "${first[@]}"
-[ -z "$export_alone" ] || exit 0
-
-if [ ${#later[@]} -gt 0 ]; then
-  (
-    gently="nice -n 19"  # the server comes first
-    for run in "${later[@]}"; do
-      export_runs "$run"
-      first+=("$run")
-      list_runs "${first[@]}"
-    done
-  ) &
+if [ -n "$export_alone" ]; then
+  export_runs "${runs[@]}"
+  list_runs "${runs[@]}"
+  exit 0
 fi
 
+served=("${runs[0]}")
+export_runs "${served[@]}"
+list_runs "${served[@]}"
+(
+  gently="nice -n 19"  # the server comes first
+  for run in "${runs[@]:1}"; do
+    export_runs "$run"
+    served+=("$run")
+    list_runs "${served[@]}"
+  done
+) &
+
 echo "The playground will be at http://127.0.0.1:8501/ as soon as the server says that it runs."
-exec .venv/bin/python serving/server.py --model_config_file="$config" --model_config_file_poll_wait_seconds=2 \
+exec .venv/bin/python serving/server.py --model_config_file="$config" --model_config_file_poll_wait_seconds=2 --open_early \
   --port=8500 --rest_port=8501 --playground ${server_flags[@]+"${server_flags[@]}"}

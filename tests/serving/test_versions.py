@@ -16,7 +16,9 @@ from serving import flag_error
 from serving import model_api
 from serving import server
 from serving import server_config
+from serving import status
 from serving import versions
+from serving import warmup_replay
 from tests.serving import running_server
 from tests.serving import small_models
 
@@ -54,6 +56,39 @@ def _write_config(path, **bases):
   text = "model_config_list { " + " ".join(models) + " }"
   (path.parent / "aside").write_text(text)
   os.replace(path.parent / "aside", path)
+
+
+def test_an_early_server_answers_before_it_is_warm_and_is_warmed_behind(base, tmp_path, other_version_folder, monkeypatch,
+                                                                        caplog):
+  os.mkdir(tmp_path / "n")
+  small_models.copy(other_version_folder, str(tmp_path / "n" / "1"))
+  config, may_warm, warmed = tmp_path / "models.config", threading.Event(), []
+
+  def replay(servable, run):
+    del run
+    assert may_warm.wait(30)
+    warmed.append(servable.name)
+    if servable.name == "n":
+      raise status.invalid("a bad warm-up file")
+    return 1
+
+  monkeypatch.setattr(warmup_replay, "replay", replay)
+  _write_config(config, m=base, n=tmp_path / "n")
+  with running_server.in_process(f"--model_config_file={config}", "--open_early") as client:
+    assert _answer(client)[1] == 1
+    running_server.wait_until(lambda: _states_or_none(client, "n").get(1, [0])[0] == _AVAILABLE, "the second model")
+    assert _answer(client, model="n")[1] == 1 and not warmed
+    may_warm.set()
+    running_server.wait_until(lambda: "Warm-up of {name: n version: 1} failed: a bad" in caplog.text, "both warm")
+    assert warmed == ["m", "n"] and _answer(client, model="n")[1] == 1
+    # A version that takes the place of one that answers is warm before it does.
+    may_warm.clear()
+    small_models.copy(other_version_folder, str(tmp_path / "2"))
+    os.rename(tmp_path / "2", os.path.join(base, "2"))
+    running_server.wait_until(lambda: 2 in _states_or_none(client, "m"), "the new version")
+    assert _answer(client)[1] == 1
+    may_warm.set()
+    running_server.wait_until(lambda: _answer(client)[1] == 2, "the new version to answer")
 
 
 def test_models_come_and_go_with_the_file_that_lists_them(base, tmp_path, other_version_folder, caplog):
