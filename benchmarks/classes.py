@@ -19,7 +19,7 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
-from stic_tf import class_choice  # noqa: E402
+from stic_tf import seed_pairs  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
 from stic_tf import drawing as drawing_lib  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
@@ -46,7 +46,7 @@ class Easel:
     labels = tf.constant(np.arange(len(images[:batch_size])) % num_classes, tf.int32)
     self.class_grams.update(networks.logits_and_features(system.average, images[:batch_size])[1], labels)
     drawer = system.drawer(config)
-    request = drawing_lib.normalise(tf.one_hot(labels, num_classes), class_choice.seed_pairs(0, batch_size),
+    request = drawing_lib.normalise(tf.one_hot(labels, num_classes), seed_pairs.of(0, batch_size),
                                     strokes, 1.0, _STEP_SIZE)
 
     @tf.function(autograph=False)

@@ -20,7 +20,7 @@ import tensorflow as tf  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
 from benchmarks import torch_child  # noqa: E402
-from stic_tf import class_choice  # noqa: E402
+from stic_tf import seed_pairs  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
 from stic_tf import registries  # noqa: E402
 from stic_tf.mcmc import random as random_lib  # noqa: E402
@@ -58,7 +58,7 @@ class Contest:
         variable.assign(0.5)  # a branch that adds nothing would hide a wrong PyTorch port
     self.labels = np.arange(batch_size) % NUM_CLASSES
     self._class_weights = tf.one_hot(self.labels, NUM_CLASSES)
-    self._seeds = tf.constant(class_choice.seed_pairs(0, batch_size))
+    self._seeds = tf.constant(seed_pairs.of(0, batch_size))
     self._statistics = statistics_lib.ImageStatistics.fit(_smooth_images(1000, image_size))
     self._start = tf.random.stateless_normal([batch_size, int(np.prod(self.shape))], seed=(0, 0))
 

@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
-from stic_tf import class_choice  # noqa: E402
+from stic_tf import seed_pairs  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
 from stic_tf import zoo  # noqa: E402
@@ -75,7 +75,7 @@ def main() -> None:
     drawing.draw(labels[:16], 0)
     for seed in range(arguments.seeds):
       began = time.perf_counter()
-      drawn = drawing.draw(labels, class_choice.seed_pairs(_SEED + seed, len(labels)))
+      drawn = drawing.draw(labels, seed_pairs.of(_SEED + seed, len(labels)))
       figures["seconds"].append(time.perf_counter() - began)
       scores = judge.score(drawn.images, labels, with_cas=False)
       figures["fid_over_floor"].append(scores["fid"] / scores["fid_floor"])

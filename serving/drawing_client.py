@@ -18,6 +18,7 @@ from serving import api_protos
 from serving import tensor_protos
 from stic_tf import class_choice
 from stic_tf import config as config_lib
+from stic_tf import seed_pairs
 
 MOST_RETRIES = 4  # gRPC's own bound is five attempts
 _BACKOFF_FACTOR, _LONGEST_BACKOFF = 3, 10.0
@@ -179,7 +180,7 @@ class Client:
     count = len(weights)
     config_lib.require(count > 0, "class_weights", "[]", "must ask for at least one drawing")
     config_lib.require(batch_size > 0, "batch_size", batch_size, "must be at least 1")
-    seeds = class_choice.seed_pairs(seeds, count)
+    seeds = seed_pairs.of(seeds, count)
     num_steps = model.num_steps if num_steps is None else num_steps
     config_lib.require(1 <= num_steps <= model.max_steps, "num_steps", num_steps,
                        f"must lie in 1..{model.max_steps}, the export's limit")

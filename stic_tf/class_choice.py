@@ -1,4 +1,4 @@
-"""Which classes to draw, as class weights, and the seeds of the drawings. No TensorFlow."""
+"""Which classes to draw, as class weights. No TensorFlow."""
 
 from typing import Optional, Sequence
 
@@ -87,22 +87,6 @@ def class_weights(given, class_names: Sequence[str]) -> np.ndarray:
   on_simplex = np.isfinite(weights).all() and (weights >= 0).all() and np.allclose(weights.sum(1), 1.0, atol=1e-4)
   config_lib.require(bool(on_simplex), "class_weights", "…", "each row must be non-negative and sum to 1")
   return weights
-
-
-def seed_pairs(seeds, count: int) -> np.ndarray:
-  """int64 [count, 2]: `seeds` itself, or the pairs (seeds, 0), (seeds, 1), … of an integer.
-
-  Raises:
-    ConfigError: another shape, or what is no integer of 64 bits.
-  """
-  pairs = np.array(seeds, object)  # whose integers have no limit to wrap around at
-  if pairs.ndim == 0:
-    pairs = np.array([(seeds, number) for number in range(count)], object)
-  config_lib.require(pairs.shape == (count, 2), "seeds", list(pairs.shape), f"must have the shape [{count}, 2]")
-  for seed in pairs.flat:
-    is_whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-    config_lib.require(is_whole and -2 ** 63 <= seed < 2 ** 63, "seeds", seed, "must be integers of 64 bits")
-  return pairs.astype(np.int64)
 
 
 def _class_number(text: str, class_names: Sequence[str], flag: str = "classes") -> int:

@@ -10,6 +10,7 @@ from stic_tf import class_choice
 from stic_tf import config as config_lib
 from stic_tf import drawing as drawing_lib
 from stic_tf import replicas
+from stic_tf import seed_pairs
 from stic_tf.datasets import pixel_range
 
 # oneDNN and Eigen choose the kernel of a matrix product, and with it the order of its sums, by the number of rows. A
@@ -294,7 +295,7 @@ class DrawingClassifier:
     config_lib.require(num_frames == 0 or num_frames > 0 and self.can_record,
                        "num_frames", num_frames, "must be at least 0, and 0 where drawings cannot be recorded")
     config_lib.require(len(weights) > 0, "class_weights", "[]", "must ask for at least one drawing")
-    seeds = class_choice.seed_pairs(seeds, len(weights))
+    seeds = seed_pairs.of(seeds, len(weights))
     canvas = self._canvas(len(weights), canvas_images, canvas_noise)
     own = self.config.sampler
     settings = dataclasses.replace(own, num_steps=own.num_steps if num_steps is None else num_steps,

@@ -13,7 +13,6 @@ import pytest
 import tensorflow as tf
 
 import stic_tf
-from stic_tf import class_choice
 from stic_tf import config as config_lib
 
 NAMES = ("zero", "one", "two")
@@ -266,11 +265,6 @@ def test_a_run_folder_that_is_none(tmp_path):
   with pytest.raises(config_lib.ConfigError, match="run_dir="):
     stic_tf.load(str(tmp_path / "nowhere"))
 
-
-def test_seed_pairs():
-  np.testing.assert_array_equal(class_choice.seed_pairs(-7, 3), [[-7, 0], [-7, 1], [-7, 2]])
-  assert class_choice.seed_pairs(2 ** 40, 2).dtype == np.int64
-  assert class_choice.seed_pairs(np.uint8(3), 300)[299].tolist() == [3, 299]
 
 
 def test_drawing_on_from_images(classifier):

@@ -9,7 +9,6 @@ from typing import Callable, Optional
 
 import numpy as np
 
-from stic_tf import class_choice
 from stic_tf import config as config_lib
 from stic_tf import drawing_classifier as drawing_lib
 from stic_tf import grid
@@ -17,6 +16,7 @@ from stic_tf import loading
 from stic_tf import provenance
 from stic_tf import replicas
 from stic_tf import run_folder as run_folder_lib
+from stic_tf import seed_pairs
 from stic_tf import zoo
 from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.metrics import calibration
@@ -25,8 +25,6 @@ from stic_tf.metrics import out_of_distribution
 from stic_tf.metrics import report
 from trainers import flags as trainer_flags
 
-# Seeds of the drawings that are measured: (run seed, i) belongs to the user's own drawings, so these start elsewhere.
-_EVALUATION_SEED = 1 << 40
 _LARGEST_REAL_SAMPLE = 10000
 _LARGEST_OUTLIER_SAMPLE = 1000
 _INTERPOLATION_STEPS = 11
@@ -78,7 +76,7 @@ class Evaluator:
            on_batch: Callable[[int], None] = lambda done: None):
     """`count` fresh drawings, classes in turn: (Drawings, labels int [count])."""
     labels = np.arange(count) % self.num_classes
-    seeds = class_choice.seed_pairs(self.seed + _EVALUATION_SEED, count)
+    seeds = seed_pairs.of_use(seed_pairs.MEASURED, self.seed, count)
     return classifier.draw(labels, seeds, num_steps=num_steps, on_batch=on_batch), labels
 
   def score(self, classifier: drawing_lib.DrawingClassifier, count: int, num_steps: Optional[int] = None,
@@ -117,15 +115,15 @@ def interpolation_grid(classifier: drawing_lib.DrawingClassifier, seed: int) -> 
   """A row a pair of neighbouring classes: soft classes from the one to the other, one seed a row."""
   shown = classes_shown(classifier.num_classes)
   pairs = [(first, (first + 1) % classifier.num_classes) for first in shown]
-  weights, seeds = [], []
-  for row, (first, second) in enumerate(pairs):
+  weights = []
+  for first, second in pairs:
     for share in np.linspace(0.0, 1.0, _INTERPOLATION_STEPS):
       weight = np.zeros(classifier.num_classes)
       weight[first] += 1.0 - share
       weight[second] += share
       weights.append(weight)
-      seeds.append((seed + 2 * _EVALUATION_SEED, row))
-  drawings = classifier.draw(np.array(weights), np.array(seeds))
+  seeds = np.repeat(seed_pairs.of_use(seed_pairs.INTERPOLATED, seed, len(pairs)), _INTERPOLATION_STEPS, axis=0)
+  drawings = classifier.draw(np.array(weights), seeds)
   return grid.make_grid(drawings.images, _INTERPOLATION_STEPS)
 
 
@@ -136,7 +134,7 @@ def write_watched_drawing(folder: run_folder_lib.RunFolder, classifier: drawing_
   A row of attention.png: the first drawing, how many strokes were taken in each tile, and where the next would go.
   """
   labels = np.repeat(classes_shown(classifier.num_classes), _DRAWINGS_A_CLASS)
-  seeds = class_choice.seed_pairs(seed + 3 * _EVALUATION_SEED, len(labels))
+  seeds = seed_pairs.of_use(seed_pairs.WATCHED, seed, len(labels))
   drawings = classifier.draw(labels, seeds, num_frames=FRAMES)
   grid.write_gif(folder.file("drawing.gif"),
                  [grid.make_grid(drawings.frames[:, number], _DRAWINGS_A_CLASS) for number in range(FRAMES)])
@@ -152,7 +150,7 @@ def beside_real(classifier: drawing_lib.DrawingClassifier, images: np.ndarray, l
   """A picture with a row a class shown: its name, a real image of it, drawings."""
   shown = np.intersect1d(classes_shown(classifier.num_classes), labels)
   drawings = classifier.draw(np.repeat(shown, _DRAWINGS_A_CLASS),
-                             class_choice.seed_pairs(seed + 4 * _EVALUATION_SEED, len(shown) * _DRAWINGS_A_CLASS))
+                             seed_pairs.of_use(seed_pairs.BESIDE_REAL, seed, len(shown) * _DRAWINGS_A_CLASS))
   rows = [np.concatenate([images[labels == label][:1], drawn]) for label, drawn in
           zip(shown, drawings.images.reshape(len(shown), _DRAWINGS_A_CLASS, *classifier.image_shape))]
   picture = grid.make_grid(np.concatenate(rows), 1 + _DRAWINGS_A_CLASS)

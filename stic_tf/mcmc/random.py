@@ -85,7 +85,8 @@ def fold_steps(keys, steps: tf.Tensor):
 def _open_uniform(words: tf.Tensor) -> tf.Tensor:
   """uint32 -> float32 strictly inside (0, 1)."""
   fraction = tf.cast(tf.cast(tf.bitwise.right_shift(words, tf.constant(8, tf.uint32)), tf.int32), tf.float32)
-  return (fraction + 0.5) * (1.0 / (1 << 24))
+  # The largest fraction and a half would round to 1.
+  return tf.minimum((fraction + 0.5) * (1.0 / (1 << 24)), 1.0 - 2.0 ** -24)
 
 
 def uniforms(keys, steps: tf.Tensor) -> tf.Tensor:

@@ -15,6 +15,7 @@ from stic_tf import config as config_lib
 from stic_tf import drawing as drawing_lib
 from stic_tf import registries
 from stic_tf import replicas
+from stic_tf import seed_pairs
 from stic_tf.datasets import pixel_range
 from stic_tf.diffusion import predictor_corrector
 from stic_tf.diffusion import schedule as schedule_lib
@@ -172,11 +173,12 @@ class ScoreSTIC(base.System):
   def draw_fakes(self):
     """Draws the pass's fakes, one a chain, from blank canvases."""
     count, strategy, sampler = self.chains.capacity, self.distribute_strategy, self.config.sampler
-    first = (np.int64(self.updates_done.numpy() + 1) << 32) + np.int64(self.seed & 0xFFFFFFFF)
+    moment = self.updates_done.numpy(), self.attempt.numpy()
     at_once, acceptance = _DRAWN_AT_ONCE * self.num_replicas, []
     for start in range(0, count, at_once):
       rows = np.arange(start, start + at_once) % count
-      seeds = np.stack([np.full(at_once, first), (np.int64(self.attempt.numpy()) << 32) + rows], axis=1)
+      seeds = np.stack([np.full(at_once, self.seed, np.int64),
+                        seed_pairs.second_word(seed_pairs.FAKES, rows, *moment)], axis=1)
       weights = self.chains.class_weights(tf.constant(rows, tf.int32), self.num_classes).numpy()
       drawn = replicas.join(strategy, self._draw_batch(
           replicas.split(strategy, {"class_weights": weights, "seeds": seeds}, everywhere=True),

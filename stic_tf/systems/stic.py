@@ -5,6 +5,7 @@ import tensorflow as tf
 from stic_tf import config as config_lib
 from stic_tf import drawing as drawing_lib
 from stic_tf import registries
+from stic_tf import seed_pairs
 from stic_tf.datasets import pixel_range
 from stic_tf.mcmc import random as random_lib
 from stic_tf.mcmc import recording
@@ -115,9 +116,8 @@ class STIC(base.System):
 
   def _chain_seeds(self, rows: tf.Tensor) -> tf.Tensor:
     """A seed pair per chain and update: int64 [B, 2]."""
-    first = tf.bitwise.left_shift(self.updates_done + 1, tf.constant(32, tf.int64)) + (self.seed & 0xFFFFFFFF)
-    second = tf.bitwise.left_shift(self.attempt + 0, tf.constant(32, tf.int64)) + tf.cast(rows, tf.int64)
-    return tf.stack([tf.fill([tf.shape(rows)[0]], first), second], axis=1)
+    second = seed_pairs.second_word(seed_pairs.CHAINS, tf.cast(rows, tf.int64), self.updates_done + 0, self.attempt + 0)
+    return tf.stack([tf.fill(tf.shape(second), tf.constant(self.seed, tf.int64)), second], axis=1)
 
   def _update_grams(self, images, labels):
     """Moves the class statistics by the whole batch, outside the replicas."""

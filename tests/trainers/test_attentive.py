@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 
 import stic_tf
-from stic_tf import class_choice
+from stic_tf import seed_pairs
 from stic_tf import config as config_lib
 from tests import tiny_run
 
@@ -51,7 +51,7 @@ def test_the_files_of_a_run(run_dir):
 def test_the_animation_ends_with_the_drawings(run_dir, classifier):
   frames = _gif_frames(run_dir / "drawing.gif")
   assert len(frames) <= FRAMES and frames[0].shape == (10 * 34, 4 * 34)
-  drawings = classifier.draw(np.repeat(np.arange(10), 4), class_choice.seed_pairs(3 << 40, 40))
+  drawings = classifier.draw(np.repeat(np.arange(10), 4), seed_pairs.of_use(seed_pairs.WATCHED, 0, 40))
   cells = frames[-1].reshape(10, 34, 4, 34).swapaxes(1, 2)[:, :, 1:-1:4, 1:-1:4].reshape(40, 8, 8)
   np.testing.assert_array_equal(cells, drawings.images[..., 0])
   assert (frames[0] != frames[-1]).any()
