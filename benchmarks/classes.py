@@ -19,9 +19,9 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
-from stic_tf import seed_pairs  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
 from stic_tf import drawing as drawing_lib  # noqa: E402
+from stic_tf import seed_pairs  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
 from stic_tf.datasets import pixel_range  # noqa: E402
 from stic_tf.networks import build as networks  # noqa: E402

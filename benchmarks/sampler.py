@@ -20,9 +20,9 @@ import tensorflow as tf  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
 from benchmarks import torch_child  # noqa: E402
-from stic_tf import seed_pairs  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
 from stic_tf import registries  # noqa: E402
+from stic_tf import seed_pairs  # noqa: E402
 from stic_tf.mcmc import random as random_lib  # noqa: E402
 from stic_tf.mcmc import run as run_lib  # noqa: E402
 from stic_tf.networks import build  # noqa: E402

@@ -23,9 +23,9 @@ import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
-from stic_tf import seed_pairs  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
+from stic_tf import seed_pairs  # noqa: E402
 from stic_tf import zoo  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
 from stic_tf.metrics import report  # noqa: E402

@@ -58,8 +58,8 @@ def _write_config(path, **bases):
   os.replace(path.parent / "aside", path)
 
 
-def test_an_early_server_answers_before_it_is_warm_and_is_warmed_behind(base, tmp_path, other_version_folder, monkeypatch,
-                                                                        caplog):
+def test_an_early_server_answers_before_it_is_warm_and_is_warmed_behind(base, tmp_path, other_version_folder, caplog,
+                                                                        monkeypatch):
   os.mkdir(tmp_path / "n")
   small_models.copy(other_version_folder, str(tmp_path / "n" / "1"))
   config, may_warm, warmed = tmp_path / "models.config", threading.Event(), []

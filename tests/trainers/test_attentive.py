@@ -8,8 +8,8 @@ import PIL.Image
 import pytest
 
 import stic_tf
-from stic_tf import seed_pairs
 from stic_tf import config as config_lib
+from stic_tf import seed_pairs
 from tests import tiny_run
 
 FLAGS = ("--model=attentive", "--gram_weight=0.5", "--gram_rank=4")
