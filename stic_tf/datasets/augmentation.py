@@ -82,14 +82,15 @@ def _shift_and_rotate(images: tf.Tensor, max_shift: float, max_rotation: float, 
                       rotation_seed: tf.Tensor, rows: Rows) -> tf.Tensor:
   """Sub-pixel shift and rotation about the centre; what moves in from outside is background."""
   _, height, width, _ = images.shape
-  shifts = rows.of_batch(tf.random.stateless_uniform([rows.of, 2], shift_seed, -max_shift, max_shift))
+  shifts = tf.random.stateless_uniform([rows.of, 2], shift_seed, -max_shift, max_shift)
   limit = math.radians(max_rotation)
-  angles = rows.of_batch(tf.random.stateless_uniform([rows.of], rotation_seed, -limit, limit))
+  angles = tf.random.stateless_uniform([rows.of], rotation_seed, -limit, limit)
   # Composed, so that the images are resampled (and blurred) once.
   transforms = tfa.image.compose_transforms([
       tfa.image.transform_ops.angles_to_projective_transforms(angles, float(height), float(width)),
       tfa.image.translate_ops.translations_to_projective_transforms(shifts)])
-  return tfa.image.transform(images, transforms, "bilinear", fill_value=BACKGROUND)
+  # Of the whole batch: a sine has other last bits among the last few of a tensor than among the others.
+  return tfa.image.transform(images, rows.of_batch(transforms), "bilinear", fill_value=BACKGROUND)
 
 
 def _crop_and_flip(images: tf.Tensor, max_shift: int, flip: bool, shift_seed: tf.Tensor,
