@@ -93,7 +93,7 @@ def held_out(system, images: np.ndarray, labels: np.ndarray) -> dict:
 def train(arguments, its_flags, dataset: dataset_lib.Dataset) -> dict:
   """One design: its figures, size and speed."""
   values = copy.deepcopy(flags.FLAGS)
-  values(["designs.py", f"--flagfile={arguments.flagfile}", "--nofakes", *its_flags])
+  values(["designs.py", f"--flagfile={arguments.flagfile}", "--fakes_from=none", *its_flags])
   config, spec = trainer_flags.to_config(values), dataset.spec
   system = build.build(config, spec.image_shape, spec.class_names, values.seed, tf.distribute.get_strategy())
   system.adapt(dataset.arrays("train", limit=10000)[0])

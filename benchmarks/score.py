@@ -99,7 +99,7 @@ def main() -> None:
   measure.pin_threads(arguments.threads)
   shape = (arguments.side, arguments.side, arguments.channels)
   system, plain = (_system(shape, arguments.width, arguments.blocks) for _ in range(2))
-  plain.config = plain.config.replace(fakes=False)
+  plain.config = plain.config.replace(fakes_from="none")
   functions = _contestants(system, plain, _batch(shape, arguments.batch_size))
   peak = {}
   for name, function in functions.items():

@@ -16,6 +16,7 @@ from stic_tf import registries
 LOSSES = ("contrastive", "logistic")
 REFERENCES = ("gaussian", "flat")
 DRAWINGS = ("auto", "whole", "strokes")
+FAKES_FROM = ("auto", "previous_pass", "current", "canvas", "none")
 
 
 _FLAG = re.compile(r"(?<![^\s(])--(?=[a-z])")
@@ -109,12 +110,17 @@ class SamplerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-  """Recurrent self-analysis, whatever the system. Raises ConfigError on a value out of range."""
+  """Recurrent self-analysis, whatever the system. Raises ConfigError on a value out of range.
+
+  `fakes_from` says which classifier draws the fakes of a pass: "previous_pass", the one that the pass before ended
+  with, from blank canvases; "current", the one being trained, by chains that persist; "canvas", the same by chains that
+  begin on a blank canvas at every update; "none"; or "auto", the first of these that the system has.
+  """
 
   num_passes: int = 10
   updates_per_pass: int = 400
   batch_size: int = 64
-  fakes: bool = True
+  fakes_from: str = "auto"
   fake_weight: float = 1.0
   soft_fraction: float = 0.25
   past_fraction: float = 0.1
@@ -131,6 +137,7 @@ class TrainingConfig:
     _at_least("num_passes", self.num_passes, 1)
     _at_least("updates_per_pass", self.updates_per_pass, 1)
     _at_least("batch_size", self.batch_size, 1)
+    _one_of("fakes_from", self.fakes_from, FAKES_FROM)
     _at_least("fake_weight", self.fake_weight, 0)
     _fraction("soft_fraction", self.soft_fraction)
     _fraction("past_fraction", self.past_fraction)
@@ -141,6 +148,11 @@ class TrainingConfig:
     require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "must lie in [0, 1)")
     _at_least("mixup_alpha", self.mixup_alpha, 0)
     _positive("divergence_bound", self.divergence_bound)
+
+  @property
+  def fakes(self) -> bool:
+    """Whether anything is learnt from fakes."""
+    return self.fakes_from != "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +167,7 @@ class WalkConfig:
   burn_in_fraction: float = 0.5
   training_steps: int = 20
   restart_probability: float = 0.05
+  noisy_weight: float = 0.0
   gram_weight: float = 0.0
   gram_rank: int = 0
   reference: str = "gaussian"
@@ -168,6 +181,7 @@ class WalkConfig:
     require(0.0 <= self.burn_in_fraction < 1.0, "burn_in_fraction", self.burn_in_fraction, "must lie in [0, 1)")
     _at_least("training_steps", self.training_steps, 1)
     _fraction("restart_probability", self.restart_probability)
+    _at_least("noisy_weight", self.noisy_weight, 0)
     _at_least("gram_weight", self.gram_weight, 0)
     _at_least("gram_rank", self.gram_rank, 0)
     _one_of("reference", self.reference, REFERENCES)

@@ -132,7 +132,7 @@ def test_strokes_of_a_model_without_attention_are_refused():
 
 def test_a_pool_needs_room_for_a_fake_a_class():
   config_lib.check_classes(config_lib.TrainingConfig(pool_capacity=10), 10)
-  config_lib.check_classes(config_lib.TrainingConfig(pool_capacity=10, fakes=False), 11)
+  config_lib.check_classes(config_lib.TrainingConfig(pool_capacity=10, fakes_from="none"), 11)
   with pytest.raises(config_lib.ConfigError, match="pool_capacity=10: must be at least 11"):
     config_lib.check_classes(config_lib.TrainingConfig(pool_capacity=10), 11)
 

@@ -40,7 +40,9 @@ _HELP = {
     "updates_per_pass": "Weight updates in a pass.",
     "batch_size": "Images a stream in an update.",
     "loss": "How fakes are pushed down: contrastive or logistic.",
-    "fakes": "Off trains the same classifier on real images alone.",
+    "fakes_from": "What draws a pass's fakes: previous_pass (the classifier before it, from blank canvases), current "
+                  "(chains that persist), canvas (chains that always begin blank), none, or auto (the system's own).",
+    "noisy_weight": "Weight of the cross-entropy of real images in the smoothing noise.",
     "fake_weight": "Weight of the generative loss.",
     "energy_decay": "Weight of the squared energies in the contrastive loss.",
     "soft_fraction": "Share of the chains that draw mixtures of two classes.",

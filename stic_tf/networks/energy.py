@@ -9,7 +9,6 @@ from stic_tf import config as config_lib
 from stic_tf.networks import layers as shared
 
 _ATTENTION_FROM = 32
-_BRANCH_START = 0.2
 
 
 def _residual_block(hidden, conditioning: shared.Conditioning, name: str, seed: int):
@@ -18,7 +17,7 @@ def _residual_block(hidden, conditioning: shared.Conditioning, name: str, seed: 
   branch = shared.convolution(filters, 1, f"{name}_conv1", 1.0, seed)(branch)
   branch = layers.Activation("swish")(conditioning.film(branch, f"{name}_film2"))
   branch = shared.convolution(filters, 1, f"{name}_conv2", 2.0, seed + 1)(branch)
-  return layers.Add()([hidden, shared.BranchScale(_BRANCH_START, name=f"{name}_scale")(branch)])
+  return layers.Add()([hidden, shared.BranchScale(name=f"{name}_scale")(branch)])
 
 
 def _attention(hidden, name: str, seed: int):
@@ -29,7 +28,7 @@ def _attention(hidden, name: str, seed: int):
   attended = layers.MultiHeadAttention(4, channels // 4, kernel_initializer=shared.initializer(1.0, seed), name=name)(
       rows, rows)
   attended = layers.Reshape([height, width, channels])(attended)
-  return layers.Add()([hidden, shared.BranchScale(_BRANCH_START, name=f"{name}_scale")(attended)])
+  return layers.Add()([hidden, shared.BranchScale(name=f"{name}_scale")(attended)])
 
 
 def energy(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_classes: int, seed: int,

@@ -22,9 +22,12 @@ def convolution(filters: int, stride: int, name: str, scale: float = 2.0, seed: 
 
 
 class BranchScale(layers.Layer):
-  """One learnt number that multiplies a residual branch (SkipInit, De & Smith 2020), in place of normalisation."""
+  """One learnt number that multiplies a residual branch (SkipInit, De & Smith 2020), in place of normalisation.
 
-  def __init__(self, start: float = 0.0, **kwargs):
+  From 0, as there, Adam opens a branch by no more than the learning rate an update: in a short training never.
+  """
+
+  def __init__(self, start: float = 0.2, **kwargs):
     super().__init__(**kwargs)
     self.start = start
 

@@ -21,9 +21,9 @@ from stic_tf import registries
 from stic_tf import replicas
 from stic_tf.datasets import pixel_range
 from stic_tf.mcmc import adaptation
-from stic_tf.mcmc import metropolis
 from stic_tf.preconditioners import statistics as statistics_lib
 from stic_tf.systems import drawer as drawer_lib
+from stic_tf.systems import recurrence
 from stic_tf.systems import state
 from stic_tf.training import fakes as fakes_lib
 from stic_tf.training import passes
@@ -34,7 +34,7 @@ _STATISTICS_IMAGES = 10000
 LARGEST = "energy_bound"  # the one log that is a largest value, not a mean
 
 
-class System(state.Stateful, keras.Model):
+class System(state.Stateful, recurrence.Recurrent, keras.Model):
   """A classifier that draws.
 
   Args:
@@ -56,6 +56,8 @@ class System(state.Stateful, keras.Model):
   kind = ""
   # Whether its network is to know a noise level.
   conditioned = False
+  # What its fakes may come from, its own choice first.
+  fake_sources = ("current",)
   # Whether XLA may compile a whole update; not where it has chains, which are compiled apart.
   jits_updates = False
 
@@ -74,6 +76,9 @@ class System(state.Stateful, keras.Model):
       config = config_lib.RunConfig.of({"model": self.kind}).replace(**settings)
       config.check_read(settings, image_shape)
     config_lib.check_classes(config.training, num_classes)
+    config_lib.require(config.training.fakes_from in ("auto", *self.fake_sources, "none"), "fakes_from",
+                       config.training.fakes_from, f"must be {' or '.join((*self.fake_sources, 'none'))} "
+                       f"with --model={self.kind}")
     self.config, self.image_shape, self.num_classes, self.seed = config, image_shape, num_classes, seed
     self.class_names = tuple(class_names or (str(label) for label in range(num_classes)))
     _refuse_batch_statistics(network)
@@ -102,6 +107,7 @@ class System(state.Stateful, keras.Model):
     # Whether its chains have an accept test, whose acceptance h can follow.
     self.kernel_is_exact = registries.KERNELS.load(config.sampler.sampler)(None, self.preconditioner.size).exact
     self._classifier = None
+    self._draw_batch = None
     # Its logs are those of all replicas; Keras would add up one for each worker.
     self.distribute_reduction_method = "first"
 
@@ -159,9 +165,6 @@ class System(state.Stateful, keras.Model):
 
   def on_pass(self, number: int) -> None:
     """Before a pass, number 0 on: sets what is fixed within it."""
-
-  def draw_fakes(self) -> None:
-    """After a pass, before its chains go into the pool."""
 
   def choose_answer(self, images: np.ndarray, labels: np.ndarray) -> None:
     """After a pass: fixes whatever of the answer is chosen on validation images (uint8) and labels; here nothing."""
@@ -299,17 +302,6 @@ class System(state.Stateful, keras.Model):
     """By which a replica's mean loss is to be multiplied."""
     return 1.0 / self.num_replicas
 
-  def with_past(self, images: tf.Tensor, class_weights: tf.Tensor, randomness: randomness_lib.Randomness):
-    """Puts fakes of past passes in the place of the first of a batch: a replica's images [B, …] and weights [B, K]."""
-    count = self.config.training.batch_size
-    past = int(round(self.config.training.past_fraction * count))
-    if not past:
-      return images, class_weights
-    rows = randomness_lib.replica_rows(randomness.below(randomness_lib.PAST, count, self.pool.count))
-    replaced = tf.logical_and(randomness_lib.replica_rows(tf.range(count)) < past, self.pool.count > 0)
-    return (metropolis.choose(replaced, tf.gather(self.pool.images, rows), images),
-            metropolis.choose(replaced, self.pool.class_weights(rows, self.num_classes), class_weights))
-
   def adapt_step_size(self, acceptance: tf.Tensor, gain: float) -> None:
     """Moves the h that chains begin with; within a chain it is fixed."""
     target = self.config.sampler.target_acceptance
@@ -334,9 +326,7 @@ class System(state.Stateful, keras.Model):
       raise passes.DivergenceError(f"a weight is not finite after update {int(self.updates_done.numpy())}")
     number = int(self.passes_done.numpy())
     if self.config.training.fakes:
-      self.draw_fakes()
-      rng = np.random.default_rng([self.seed, int(self.attempt.numpy()), number + 1])
-      self.pool.add(self.chains, number, rng)
+      self.keep_fakes(number)
     self.passes_done.assign_add(1)
     self.pass_updates.assign(0)
 

@@ -10,6 +10,7 @@ class Drawer:
 
   Attributes:
     can_record: whether a drawing can be given with frames.
+    has_accept_test: whether its acceptance says anything of h.
     tile_grid: tiles a side of one that draws in strokes, else 0.
     most_classes: how many classes it can mix.
     guidance: γ of its own, where a request may have another; else None.
@@ -17,6 +18,7 @@ class Drawer:
   """
 
   can_record = True
+  has_accept_test = True
   tile_grid = 0
   most_classes: Optional[int] = None
   guidance: Optional[float] = None

@@ -14,8 +14,6 @@ from scipy import special
 from stic_tf import config as config_lib
 from stic_tf import drawing as drawing_lib
 from stic_tf import registries
-from stic_tf import replicas
-from stic_tf import seed_pairs
 from stic_tf.datasets import pixel_range
 from stic_tf.diffusion import predictor_corrector
 from stic_tf.diffusion import schedule as schedule_lib
@@ -33,10 +31,8 @@ from stic_tf.training import randomness as randomness_lib
 
 # Noise levels the answer is made from; the schedule's range cuts them.
 _ANSWER_LEVELS = tuple(np.geomspace(0.02, 0.6, precond.ANSWERS))
-_DRAWN_AT_ONCE = 96
 _ANSWERED_AT_ONCE = 256
 _REFINED_FROM = 0.5  # standard deviation, about that of the pixels themselves
-_ADAPTATION_GAIN = 2.0
 
 
 class ScoreSTIC(base.System):
@@ -52,6 +48,7 @@ class ScoreSTIC(base.System):
 
   kind = "score"
   conditioned = True
+  fake_sources = ("previous_pass",)
   jits_updates = True
 
   def __init__(self, network, num_classes, *args, **kwargs):
@@ -63,9 +60,6 @@ class ScoreSTIC(base.System):
     self.average.answer_levels.assign(levels)
     self._answer_with(np.full(len(levels), 1.0 / len(levels)))
     self._answers = tf.function(self._answers_at, autograph=False)
-    # Fakes for the pool are drawn without the correction that they are to teach.
-    self._fake_drawer = self.drawer(self.config.replace(correction=0.0))
-    self._draw_batch = replicas.compiled(self.distribute_strategy, self._draw_replica)
 
   def prepare(self, network):
     if isinstance(network, precond.EnergyPrecond):
@@ -91,6 +85,10 @@ class ScoreSTIC(base.System):
   def drawer(self, config):
     return Annealing(self, config)
 
+  def fake_drawer(self):
+    # Without the correction that they are to teach.
+    return self.drawer(self.config.replace(correction=0.0))
+
   # --- training ---
 
   def make_optimizer(self):
@@ -113,7 +111,7 @@ class ScoreSTIC(base.System):
       return {}, None, {}
     rows = randomness.rows(randomness_lib.ROWS, training.batch_size, training.chains)
     mine = randomness_lib.replica_rows(rows)
-    images, weights = self.with_past(tf.gather(self.chains.images, mine),
+    images, weights, _ = self.with_past(tf.gather(self.chains.images, mine),
                                      self.chains.class_weights(mine, self.num_classes), randomness)
     noisy, levels = self._noisy(images, randomness, randomness_lib.FAKE_LEVELS, randomness_lib.FAKE_NOISE)
     return {"fake_images": noisy, "fake_levels": levels, "fake_weights": weights}, None, {}
@@ -170,33 +168,6 @@ class ScoreSTIC(base.System):
     logs[base.LARGEST] = tf.reduce_max(tf.abs(learnt) * (levels / self.network.data_scale)[:, tf.newaxis])
     return logs
 
-  def draw_fakes(self):
-    """Draws the pass's fakes, one a chain, from blank canvases."""
-    count, strategy, sampler = self.chains.capacity, self.distribute_strategy, self.config.sampler
-    moment = self.updates_done.numpy(), self.attempt.numpy()
-    at_once, acceptance = _DRAWN_AT_ONCE * self.num_replicas, []
-    for start in range(0, count, at_once):
-      rows = np.arange(start, start + at_once) % count
-      seeds = np.stack([np.full(at_once, self.seed, np.int64),
-                        seed_pairs.second_word(seed_pairs.FAKES, rows, *moment)], axis=1)
-      weights = self.chains.class_weights(tf.constant(rows, tf.int32), self.num_classes).numpy()
-      drawn = replicas.join(strategy, self._draw_batch(
-          replicas.split(strategy, {"class_weights": weights, "seeds": seeds}, everywhere=True),
-          tf.identity(self.step_size)), everywhere=True)
-      kept = min(at_once, count - start)
-      self.chains.put(tf.range(start, start + kept), drawn["images"][:kept])
-      acceptance.append(drawn["acceptance_rate"][:kept])
-    self.network_evaluations.assign_add(count * self._fake_drawer.network_evaluations(sampler.num_steps))
-    if self.config.score.corrector_steps and self.kernel_is_exact:
-      # Declared adaptation between passes; h is fixed within each drawing.
-      self.adapt_step_size(tf.constant(np.concatenate(acceptance).mean()), _ADAPTATION_GAIN)
-
-  def _draw_replica(self, chains, step_size):
-    sampler = self.config.sampler
-    drawing = self._fake_drawer.draw(drawing_lib.normalise(
-        chains["class_weights"], chains["seeds"], sampler.num_steps, sampler.temperature, step_size))
-    return {"images": pixel_range.from_uint8(drawing.images), "acceptance_rate": drawing.acceptance_rate}
-
   # --- the answer ---
 
   def choose_answer(self, images, labels):
@@ -247,6 +218,7 @@ class Annealing(drawer.Drawer):
     self.guidance = score.guidance
     least = min(2.0 * score.sigma_min, score.sigma_max)
     self.canvas_noise = (least, min(score.sigma_max, max(_REFINED_FROM, least)), score.sigma_max)
+    self.has_accept_test = score.corrector_steps > 0
     self._solver = registries.SOLVERS.load(score.predictor)()
     self._kernel = registries.KERNELS.load(config.sampler.sampler)
 

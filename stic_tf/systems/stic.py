@@ -1,5 +1,6 @@
 """STIC: a classifier whose logits are class energies, drawn from by chains in images smoothed by noise s."""
 
+import numpy as np
 import tensorflow as tf
 
 from stic_tf import config as config_lib
@@ -7,6 +8,7 @@ from stic_tf import drawing as drawing_lib
 from stic_tf import registries
 from stic_tf import seed_pairs
 from stic_tf.datasets import pixel_range
+from stic_tf.mcmc import metropolis
 from stic_tf.mcmc import random as random_lib
 from stic_tf.mcmc import recording
 from stic_tf.mcmc import run as run_lib
@@ -22,12 +24,14 @@ from stic_tf.training import passes
 from stic_tf.training import randomness as randomness_lib
 
 _ADAPTATION_GAIN = 0.1
+_RENDERED_AT_ONCE = 96
 
 
 class STIC(base.System):
   """A System whose network is an image classifier as it stands; arguments as there."""
 
   kind = "stic"
+  fake_sources = ("current", "previous_pass", "canvas")
 
   def __init__(self, network, num_classes, *args, **kwargs):
     super().__init__(network, num_classes, *args, **kwargs)
@@ -37,6 +41,7 @@ class STIC(base.System):
     self.targets = {name: density.Target(self.energy(network), self.preconditioner, self.image_shape, walk.reference)
                     for name, network in (("network", self.network), ("average", self.average))}
     self._kernel = registries.KERNELS.load(sampler.sampler)
+    self._render_batch = None
 
   def feature_shapes(self):
     """Shapes of the feature maps that the Gram term reads."""
@@ -70,8 +75,15 @@ class STIC(base.System):
   # --- training ---
 
   def logged(self):
-    generative = ["loss_generative", "energy_real", "energy_fake", "acceptance_rate"]
-    return ["loss_classification", "loss_mixup"] + (generative if self.config.training.fakes else [])
+    names = ["loss_classification", "loss_mixup"] + ["loss_noisy"] * bool(self.config.walk.noisy_weight)
+    if self.config.training.fakes:
+      names += ["loss_generative", "energy_real", "energy_fake"]
+    return names + ["acceptance_rate"] * self._moves_chains
+
+  @property
+  def _moves_chains(self) -> bool:
+    """Whether an update moves chains, rather than read what the pass before has drawn."""
+    return self.fakes_from in ("current", "canvas")
 
   def on_statistics(self):
     self.set_noise_level(self.config.walk.noise_start)
@@ -85,25 +97,44 @@ class STIC(base.System):
     self.preconditioner.fit(self.statistics, float(noise_level))
 
   def make_fakes(self, streams, randomness):
-    """Moves a batch of chains by `training_steps`; some begin anew on a blank canvas."""
+    """The real images in the smoothing noise, and fakes in it: chains that move, or the drawings of the last pass."""
     training, walk = self.config.training, self.config.walk
+    made, moved, logs = {}, None, {}
+    if training.fakes or walk.noisy_weight:
+      made["generative_images"] = streams["generative_images"] + self._smoothing(
+          streams["generative_images"], randomness, randomness_lib.SMOOTHING)
+      if walk.gram_weight > 0:
+        self._update_grams(made["generative_images"], streams["generative_labels"])
     if not training.fakes:
-      return {}, None, {}
+      return made, moved, logs
     rows = randomness.rows(randomness_lib.ROWS, training.batch_size, training.chains)
-    restart = randomness.uniform(randomness_lib.RESTART, [training.batch_size]) < walk.restart_probability
-    restart = tf.logical_or(restart, tf.logical_not(tf.gather(self.chains.begun, rows)))
     mine = randomness_lib.replica_rows(rows)
     weights = self.chains.class_weights(mine, self.num_classes)
-    advance = tf.function(self._advance, jit_compile=True) if training.jit else self._advance
-    images, acceptance = advance(tf.gather(self.chains.images, mine), weights, self._chain_seeds(mine),
-                                 randomness_lib.replica_rows(restart))
-    fakes = dict(zip(("fake_images", "fake_weights"), self.with_past(images, weights, randomness)))
-    shape = tf.concat([[tf.shape(streams["generative_images"])[0] * self.num_replicas], self.image_shape], 0)
-    noise = randomness_lib.replica_rows(randomness.normal(randomness_lib.SMOOTHING, shape))
-    fakes["generative_images"] = streams["generative_images"] + self.noise_level * noise
-    if walk.gram_weight > 0:
-      self._update_grams(fakes["generative_images"], streams["generative_labels"])
-    return fakes, (rows, images), {"acceptance_rate": acceptance}
+    if self._moves_chains:
+      images, logs["acceptance_rate"] = self._move(rows, mine, weights, randomness)
+      moved = (rows, images)
+    else:
+      images = tf.gather(self.chains.images, mine)
+    images, weights, is_past = self.with_past(images, weights, randomness)
+    # What was drawn and rendered gets the noise of today: that of its own day would give it away.
+    noise = self._smoothing(images, randomness, randomness_lib.FAKE_NOISE)
+    images = metropolis.choose(is_past, images + noise, images) if self._moves_chains else images + noise
+    return {**made, "fake_images": images, "fake_weights": weights}, moved, logs
+
+  def _smoothing(self, images, randomness, use: int) -> tf.Tensor:
+    """Noise of standard deviation s for a replica's images [B, H, W, C], of their shape."""
+    shape = tf.concat([[tf.shape(images)[0] * self.num_replicas], self.image_shape], 0)
+    return self.noise_level * randomness_lib.replica_rows(randomness.normal(use, shape))
+
+  def _move(self, rows, mine, class_weights, randomness):
+    """Moves a batch of chains by `training_steps`; some begin anew on a blank canvas. Images and acceptance."""
+    count, walk = self.config.training.batch_size, self.config.walk
+    restart = randomness.uniform(randomness_lib.RESTART, [count]) < (
+        1.0 if self.fakes_from == "canvas" else walk.restart_probability)
+    restart = tf.logical_or(restart, tf.logical_not(tf.gather(self.chains.begun, rows)))
+    advance = tf.function(self._advance, jit_compile=True) if self.config.training.jit else self._advance
+    return advance(tf.gather(self.chains.images, mine), class_weights, self._chain_seeds(mine),
+                   randomness_lib.replica_rows(restart))
 
   def _advance(self, images, class_weights, seeds, restart):
     """`training_steps` of some chains: images [B, H, W, C] and their mean acceptance."""
@@ -113,6 +144,23 @@ class STIC(base.System):
     position = tf.where(restart[:, tf.newaxis], kernel.blank(seeds), target.to_whitened(images))
     result = run_lib.run(kernel, position, seeds, self.config.walk.training_steps, self.step_size)
     return target.to_images(result.state.position), tf.reduce_mean(result.acceptance_rate)
+
+  def rendered_chains(self):
+    """As the jump renders them: what the pool keeps must not carry the noise of its pass."""
+    if not self._moves_chains:
+      return self.chains.images
+    if self._render_batch is None:
+      self._render_batch = tf.function(self._render, autograph=False)
+    count = self.chains.capacity
+    parts = [self._render_batch(np.arange(start, start + _RENDERED_AT_ONCE, dtype=np.int32) % count)
+             for start in range(0, count, _RENDERED_AT_ONCE)]
+    return tf.concat(parts, 0)[:count]
+
+  def _render(self, rows):
+    target, temperature = self.targets["network"], tf.fill([tf.shape(rows)[0]], self.config.sampler.temperature)
+    position = target.to_whitened(tf.gather(self.chains.images, rows))
+    _, gradient = target.whitened(self.chains.class_weights(rows, self.num_classes), temperature)(position)
+    return tf.clip_by_value(target.jump(position, gradient, self.noise_level), -1.0, 1.0)
 
   def _chain_seeds(self, rows: tf.Tensor) -> tf.Tensor:
     """A seed pair per chain and update: int64 [B, 2]."""
@@ -131,7 +179,8 @@ class STIC(base.System):
   def learn(self, streams, randomness):
     """Cross-entropy on real and mixup images; real noisy images pulled up and fakes pushed down."""
     training = self.config.training
-    names = ["real", "mixup"] + (["generative", "fake"] if training.fakes else [])
+    noisy_weight = self.config.walk.noisy_weight
+    names = ["real", "mixup"] + ["generative"] * bool(training.fakes or noisy_weight) + ["fake"] * training.fakes
     images = tf.concat([streams[f"{name}_images"] for name in names], axis=0)
     sizes = [tf.shape(streams[f"{name}_images"])[0] for name in names]
     with tf.GradientTape() as tape:
@@ -140,10 +189,15 @@ class STIC(base.System):
       logs = {"loss_classification": losses.soft_cross_entropy(streams["real_labels"], logits["real"]),
               "loss_mixup": losses.soft_cross_entropy(streams["mixup_labels"], logits["mixup"])}
       loss = logs["loss_classification"] + logs["loss_mixup"]
+      if noisy_weight:
+        logs["loss_noisy"] = losses.soft_cross_entropy(streams["generative_labels"], logits["generative"])
+        loss += noisy_weight * logs["loss_noisy"]
       if training.fakes:
         real = energies.weighted_logit(logits["generative"], streams["generative_labels"])
         fake = energies.weighted_logit(logits["fake"], streams["fake_weights"])
         generative = losses.BY_NAME[self.config.walk.loss](real, fake, self.config.walk.energy_decay)
+        if not self._moves_chains:  # there is nothing drawn before the second pass
+          generative = tf.where(self.passes_done > 0, generative, 0.0)
         loss += training.fake_weight * generative
         logs.update(loss_generative=generative, energy_real=tf.reduce_mean(real), energy_fake=tf.reduce_mean(fake))
       loss *= self.replica_share
@@ -153,7 +207,7 @@ class STIC(base.System):
     return logs
 
   def after_update(self, strategy, logs):
-    if self.config.training.fakes:
+    if self._moves_chains:
       self.network_evaluations.assign_add(self.config.training.batch_size * (self.config.walk.training_steps + 1))
       if self.kernel_is_exact:
         self.adapt_step_size(logs["acceptance_rate"], _ADAPTATION_GAIN)

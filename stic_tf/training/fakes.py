@@ -116,14 +116,14 @@ class FakePool(MixedFakes):
   def __len__(self):
     return int(self.count.numpy())
 
-  def add(self, chains: Chains, pass_number: int, rng: np.random.Generator) -> None:
-    """Offers the begun chains as fakes of a pass; only labels come to the host."""
+  def add(self, chains: Chains, images: tf.Tensor, pass_number: int, rng: np.random.Generator) -> None:
+    """Offers the begun chains, rendered as `images`, as fakes of a pass; only labels come to the host."""
     offered = np.flatnonzero(chains.begun.numpy())
     owners, sources = self._place(_largest(chains, offered), rng)
     slots = np.flatnonzero(sources >= 0).astype(np.int32)
     if len(slots):
       rows = offered[sources[slots]].astype(np.int32)
-      for mine, theirs in ((self.images, chains.images), (self.labels, chains.labels), (self.shares, chains.shares)):
+      for mine, theirs in ((self.images, images), (self.labels, chains.labels), (self.shares, chains.shares)):
         mine.scatter_update(tf.IndexedSlices(tf.gather(theirs, rows), slots))
       self.passes.scatter_update(tf.IndexedSlices(tf.fill([len(slots)], pass_number), slots))
     self.count.assign(len(owners))

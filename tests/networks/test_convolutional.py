@@ -148,8 +148,13 @@ def test_depth_and_width_of_the_wide_residual_network():
   assert [layer.shape[-1] for layer in wide.outputs[1:]] == [48, 96, 192]
 
 
-def test_a_new_residual_branch_is_switched_off():
-  """SkipInit: at first each block passes its input on, whatever its depth."""
+def test_a_new_residual_branch_is_open():
+  """From the first update on each block learns: shut branches open too slowly for a training of hundreds of updates."""
   network = convolutional.wide_resnet((32, 32, 3), 10, depth=16, widen=1, seed=0)
-  scales = [weight for weight in network.variables if "scale" in weight.name]
-  assert len(scales) == 3 * 2 and all(float(scale) == 0 for scale in scales)
+  images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (8, 32, 32, 3)), tf.float32)
+  with tf.GradientTape() as tape:
+    loss = tf.reduce_sum(tf.square(network(images)[0]))
+  gradients = dict(zip((weight.name for weight in network.trainable_weights),
+                       tape.gradient(loss, network.trainable_weights)))
+  kernels = [name for name in gradients if "block" in name and "conv" in name and "kernel" in name]
+  assert len(kernels) == 3 * 2 * 2 and all(float(tf.norm(gradients[name])) > 0 for name in kernels)

@@ -78,7 +78,7 @@ def test_the_real_fake_head_leaves_the_features_alone(two_passes):
 
 
 def test_training_denoises_and_classifies_without_fakes_too():
-  system = tiny.build_system("score", fakes=False, updates_per_pass=60, num_passes=2, steps_per_execution=20)
+  system = tiny.build_system("score", fakes_from="none", updates_per_pass=60, num_passes=2, steps_per_execution=20)
   first, second = tiny.run_pass(system), tiny.run_pass(system)
   assert second["loss_denoising"] < 0.9 * first["loss_denoising"] < 1.0
   images, labels = tiny.validation(60)

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from stic_tf import config as config_lib
+from stic_tf import seed_pairs
 from stic_tf.preconditioners import build as preconditioners
 from stic_tf.training import passes
+from stic_tf.training import randomness
 from tests.systems import tiny
 
 
@@ -53,8 +56,82 @@ def test_the_pool_holds_what_the_chains_drew_in_each_pass(two_passes):
   # A chain that no update has picked yet is no fake.
   assert tiny.BATCH <= begun.sum() < 12
   np.testing.assert_array_equal(begun, states[0]["chains/images"].reshape(12, -1).any(1))
-  for name in ("images", "labels", "shares"):
+  for name in ("labels", "shares"):
     np.testing.assert_array_equal(states[0][f"pool/{name}"], states[0][f"chains/{name}"][begun])
+
+
+def test_the_pool_holds_them_without_the_noise_of_their_pass(two_passes, resumed):
+  state, noise_level = two_passes[1][0], float(resumed.noise_level)
+  begun = state["chains/begun"]
+  walk = tf.constant(state["chains/images"][begun])
+  weights = tf.gather(resumed.chains.class_weights(tf.range(12), tiny.NUM_CLASSES), np.flatnonzero(begun))
+  target = resumed.targets["network"]
+  with tf.GradientTape() as tape:
+    tape.watch(walk)
+    logits = tf.nest.flatten(resumed.network(walk))[0]
+    log_density = (tf.reduce_sum(weights * logits, axis=1) / resumed.config.sampler.temperature
+                   + target.log_reference(target.to_whitened(walk)))
+  jumped = walk + noise_level ** 2 * tape.gradient(log_density, walk)
+  np.testing.assert_allclose(state["pool/images"], np.clip(jumped, -1, 1), atol=1e-4)
+  assert np.abs(jumped - walk).mean() > 0.2 * noise_level
+
+
+def test_past_fakes_get_the_noise_of_today(resumed):
+  """A past fake that an update sees lies about its rendering by s, another one each time."""
+  resumed.config = resumed.config.replace(past_fraction=1.0)
+  streams = {name: tf.constant(value) for name, value in tiny.batch(0).items()}
+  resumed.pool.images.assign(tf.zeros_like(resumed.pool.images))
+  seen = np.stack([resumed.make_fakes(streams, randomness.Randomness(0, tf.constant(0, tf.int64),
+                                                                     tf.constant(update, tf.int64)))[0]["fake_images"]
+                   for update in range(4)])
+  assert seen.std() == pytest.approx(float(resumed.noise_level), rel=0.05)  # 1536 numbers: 2.7 standard errors
+  assert abs(np.corrcoef(seen[0].ravel(), seen[1].ravel())[0, 1]) < 0.2
+
+
+def test_fakes_of_the_previous_pass_are_its_drawings_from_blank_canvases():
+  system = tiny.build_system("stic", fakes_from="previous_pass", num_steps=3)
+  logs = tiny.run_pass(system)
+  assert logs["loss_generative"] == 0.0 and "acceptance_rate" not in logs  # nothing is drawn yet
+  drawn = system.chains.images.numpy()
+  weights = system.chains.class_weights(tf.range(12), tiny.NUM_CLASSES).numpy()
+  pairs = [[0, seed_pairs.second_word(seed_pairs.FAKES, row, update=3)] for row in range(12)]
+  adapted = float(system.step_size)
+  system.step_size.assign(system.config.sampler.step_size)  # which they began with
+  np.testing.assert_allclose(np.round((drawn + 1) * 127.5), system.draw(weights, pairs).images)
+  system.step_size.assign(adapted)
+  np.testing.assert_array_equal(system.pool.images.numpy()[:12], drawn)
+  before = [np.array(value) for value in system.average.get_weights()]
+  assert tiny.run_pass(system)["loss_generative"] != 0.0
+  # Frozen while the next pass learnt from them, and drawn anew by what that ended with.
+  assert any((old != new).any() for old, new in zip(before, system.average.get_weights()))
+  assert (system.chains.images.numpy() != drawn).any() and set(system.pool.passes.numpy()[:20]) == {0, 1}
+
+
+def test_canvas_fakes_forget_where_their_chains_were():
+  ends = []
+  for value in (-0.5, 0.5):
+    system = tiny.build_system("stic", fakes_from="canvas")
+    system.chains.put(tf.range(12), tf.fill([12, *tiny.SHAPE], value))
+    tiny.run_pass(system)
+    moved = (system.chains.images.numpy() != value).any(axis=(1, 2, 3))
+    ends.append(system.chains.images.numpy()[moved])
+  assert len(ends[0]) >= tiny.BATCH
+  np.testing.assert_array_equal(*ends)
+
+
+def test_sources_that_a_system_has_not_are_refused():
+  with pytest.raises(config_lib.ConfigError, match="fakes_from=current: must be previous_pass or none with"):
+    tiny.build_system("score", fakes_from="current")
+  with pytest.raises(config_lib.ConfigError, match="fakes_from=canvases: must be one of"):
+    config_lib.TrainingConfig(fakes_from="canvases")
+
+
+def test_noisy_real_images_can_be_classified_without_fakes():
+  with_noise, without = (tiny.build_system("stic", fakes_from="none", noisy_weight=weight) for weight in (1.0, 0.0))
+  logs = [tiny.run_pass(system) for system in (with_noise, without)]
+  assert logs[0]["loss_noisy"] > 0 and "loss_noisy" not in logs[1]
+  assert any((ours != theirs).any() for ours, theirs in zip(with_noise.network.get_weights(),
+                                                            without.network.get_weights()))
 
 
 def test_the_preconditioner_follows_the_noise(two_passes):
@@ -124,7 +201,7 @@ def test_a_state_of_another_network_is_refused(two_passes, resumed):
 
 
 def test_without_fakes_nothing_is_drawn():
-  system = tiny.build_system("stic", fakes=False)
+  system = tiny.build_system("stic", fakes_from="none")
   logs = tiny.run_pass(system)
   assert "acceptance_rate" not in logs and "loss_generative" not in logs
   assert len(system.pool) == 0 and int(system.network_evaluations) == 0

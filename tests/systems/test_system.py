@@ -73,13 +73,13 @@ def test_the_logs_are_of_the_weights_before_the_update():
 
 
 def test_without_fakes_it_is_a_plain_classifier():
-  logs = _train(_system(fakes=False), _streams(with_fakes=False), 30)
+  logs = _train(_system(fakes_from="none"), _streams(with_fakes=False), 30)
   assert set(logs[0]) == {"loss_classification", "loss_mixup", "energy_bound"}
   assert logs[-1]["loss_classification"] < logs[0]["loss_classification"]
 
 
 def test_fakes_of_no_weight_change_nothing():
-  systems = [_system(fake_weight=0.0), _system(fakes=False)]
+  systems = [_system(fake_weight=0.0), _system(fakes_from="none")]
   for system, streams in zip(systems, (_streams(), _streams(with_fakes=False))):
     _train(system, streams, 3)
   for ours, theirs in zip(*(system.network.get_weights() for system in systems)):
@@ -169,7 +169,7 @@ def test_a_state_does_not_depend_on_what_else_was_built_before(kind):
 def test_a_state_whose_pool_is_not_full_is_taken_back(kind):
   system = tiny.build_system(kind, pool_capacity=20)
   system.chains.put(tf.range(5), tf.ones([5, *SHAPE]))
-  system.pool.add(system.chains, 0, np.random.default_rng(0))
+  system.pool.add(system.chains, system.chains.images, 0, np.random.default_rng(0))
   state, other = system.state(), tiny.build_system(kind, seed=1)
   assert state["pool/images"].shape == (5, *SHAPE) and len(system.pool) == 5
   other.load_state(state)
@@ -205,7 +205,7 @@ def test_a_setting_that_does_not_go_is_refused_in_one_line(make, settings, says)
 
 
 def test_with_mixed_precision_what_draws_is_in_float32():
-  config = config_lib.RunConfig().replace(model="score", width=16, mixed_precision=True, fakes=False)
+  config = config_lib.RunConfig().replace(model="score", width=16, mixed_precision=True, fakes_from="none")
   system = systems.build(config, (8, 8, 1), ["a", "b"], 0, tf.distribute.get_strategy())
   stems = [network.trunk.get_layer("stem").compute_dtype for network in (system.network, system.average)]
   assert stems == ["bfloat16", "float32"]

@@ -94,7 +94,8 @@ def _pool_after(capacity, labels_of_passes, seed=0):
   """A pool of 3 classes after passes 0, 1, … of hard fakes; a fake's image holds 1000 · pass + its number."""
   pool, rng = fakes.FakePool(capacity, (2, 2, 1), 3), np.random.default_rng(seed)
   for number, labels in enumerate(labels_of_passes):
-    pool.add(_hard_chains(tuple(labels), 1000 * number), number, rng)
+    chains = _hard_chains(tuple(labels), 1000 * number)
+    pool.add(chains, chains.images, number, rng)
   return pool
 
 
@@ -155,10 +156,10 @@ def test_images_classes_and_passes_stay_together():
 
 def test_a_chain_that_has_not_begun_is_no_fake():
   chains, pool = _chains(9, 3, 0.0), fakes.FakePool(20, (2, 2, 1), 3)
-  pool.add(chains, 0, np.random.default_rng(0))
+  pool.add(chains, chains.images, 0, np.random.default_rng(0))
   assert len(pool) == 0
   chains.put(tf.constant([7, 2]), tf.ones([2, 2, 2, 1]) * tf.reshape([7.0, 2.0], [2, 1, 1, 1]))
-  pool.add(chains, 0, np.random.default_rng(0))
+  pool.add(chains, chains.images, 0, np.random.default_rng(0))
   assert len(pool) == 2
   np.testing.assert_array_equal(pool.images[:2, 0, 0, 0], [2.0, 7.0])
   np.testing.assert_array_equal(_owners(pool), [2, 1])
@@ -168,7 +169,7 @@ def test_a_soft_fake_keeps_its_mixture_and_counts_for_its_larger_share():
   chains = fakes.Chains((2, 2, 1), np.array([[0, 1], [2, 0]], np.int32), np.array([0.25, 0.5], np.float32))
   chains.put(tf.range(2), tf.ones([2, 2, 2, 1]))
   pool = fakes.FakePool(5, (2, 2, 1), 3)
-  pool.add(chains, 4, np.random.default_rng(0))
+  pool.add(chains, chains.images, 4, np.random.default_rng(0))
   np.testing.assert_allclose(pool.class_weights(tf.range(2), 3), [[0.25, 0.75, 0.0], [0.5, 0.0, 0.5]])
   assert pool.seen.numpy().tolist() == [0, 1, 1] and _passes(pool).tolist() == [4, 4]
 
@@ -181,7 +182,8 @@ def test_a_pool_taken_back_goes_on_identically():
   for name, variable in other.named_variables().items():
     variable.assign(names[name])
   for each in (pool, other):
-    each.add(_hard_chains(tuple(_equal(20)), 9000), 3, np.random.default_rng(5))
+    chains = _hard_chains(tuple(_equal(20)), 9000)
+    each.add(chains, chains.images, 3, np.random.default_rng(5))
   for name, variable in other.named_variables().items():
     np.testing.assert_array_equal(variable, names[name])
 
@@ -191,7 +193,7 @@ def test_memory_does_not_grow_with_the_classes():
   for num_classes in (10, 10000):
     chains, pool = _chains(500, num_classes, 0.25), fakes.FakePool(400, (2, 2, 1), num_classes)
     chains.put(tf.range(500), tf.zeros([500, 2, 2, 1]))
-    pool.add(chains, 0, np.random.default_rng(0))
+    pool.add(chains, chains.images, 0, np.random.default_rng(0))
     assert len(pool) == 400
     held = {**pool.named_variables(), **{f"chains/{name}": each for name, each in chains.named_variables().items()}}
     sizes.append({name: variable.shape.num_elements() for name, variable in held.items()
