@@ -10,6 +10,7 @@ from typing import Dict, Optional, Tuple, Union
 import numpy as np
 import tensorflow as tf
 
+from stic_tf.config import require
 from stic_tf.datasets import source
 from stic_tf.datasets.catalog import DatasetSpec
 from stic_tf.datasets.catalog import lookup
@@ -73,6 +74,14 @@ class Dataset:
     """
     raise NotImplementedError
 
+  def few(self, count: int, seed: int) -> "Dataset":
+    """The same with `count` of its training images, as many of each class, chosen by `seed`.
+
+    Raises:
+      ConfigError: classes do not divide `count` or have fewer images, or the data is not held in memory.
+    """
+    require(False, "train_images", count, f"must be 0: {self.spec.name} does not fit in memory, and is used whole")
+
   def _arrays(self, split: str, limit: Optional[int]) -> Tuple[np.ndarray, np.ndarray]:
     raise NotImplementedError
 
@@ -93,6 +102,17 @@ class InMemoryDataset(Dataset):
   def _arrays(self, split, limit):
     images, labels = self._splits[split]
     return np.asarray(images)[:limit], np.asarray(labels)[:limit]
+
+  def few(self, count, seed):
+    splits, num_classes = {name: self.arrays(name) for name in SPLITS}, self.spec.num_classes
+    images, labels = splits["train"]
+    most = num_classes * int(np.bincount(labels, minlength=num_classes).min())
+    require(0 < count <= most and count % num_classes == 0, "train_images", count,
+            f"must be a multiple of the {num_classes} classes, at most {most}")
+    rng = np.random.default_rng([seed, count])
+    chosen = np.sort(np.concatenate([rng.choice(np.flatnonzero(labels == label), count // num_classes, replace=False)
+                                     for label in range(num_classes)]))
+    return InMemoryDataset(self.spec, {**splits, "train": (images[chosen], labels[chosen])}, self.memorisation)
 
   def training_batches(self, batch_size, key, start, rows):
     images, labels = self._splits["train"]

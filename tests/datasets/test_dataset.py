@@ -54,6 +54,24 @@ def test_arrays_refuses_unknown_splits_and_limits(arguments):
     load("digits").arrays(*arguments)
 
 
+def test_few_training_images_are_as_many_of_each_class(no_network):
+  whole = load("digits")
+  few, again, other = (whole.few(100, seed) for seed in (0, 0, 1))
+  images, labels = few.arrays("train")
+  np.testing.assert_array_equal(np.bincount(labels), np.full(10, 10))
+  np.testing.assert_array_equal(images, again.arrays("train")[0])
+  assert (images != other.arrays("train")[0]).any() and few.sizes["train"] == 100
+  assert {image.tobytes() for image in images} <= {image.tobytes() for image in whole.arrays("train")[0]}
+  for split in ("validation", "test"):
+    np.testing.assert_array_equal(few.arrays(split)[0], whole.arrays(split)[0])
+
+
+@pytest.mark.parametrize("count", [-10, 15, 2000])
+def test_a_number_of_training_images_that_there_are_not_is_refused(count, no_network):
+  with pytest.raises(ConfigError, match=f"train_images={count}: must be a multiple of the 10 classes, at most"):
+    load("digits").few(count, 0)
+
+
 def test_prepared_data_is_read_without_network(small_mnist, no_network):
   dataset = load("mnist", small_mnist)
   assert dataset.in_memory and not dataset.memorisation
