@@ -1,0 +1,232 @@
+"""The claims of the method: arms with the same seeds, paired differences with intervals, a verdict each.
+
+    python benchmarks/claims.py --experiments=E1_few --seeds=0,1,2,3,4 --runs=runs/claims --out=docs/claims.md
+
+An experiment is a flagfile and arms, an arm flags of the trainers after it. Every arm is trained with every seed; what
+is in --runs is not trained again, so the command may be killed and given anew. All runs of a table must be of one
+commit. A claim compares a figure of two arms: the mean of the differences of runs of the same seed, and its 95 %
+interval by Student's t. It holds where the interval lies above 0, does not where it lies below, and is undecided
+else; how many seeds would then decide is an estimate from the differences' spread.
+"""
+
+import argparse
+import dataclasses
+import json
+import math
+import os
+import pathlib
+import subprocess
+import sys
+from concurrent import futures
+from typing import Dict, List, NamedTuple, Sequence
+
+import numpy as np
+from scipy import stats
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(_ROOT))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from stic_tf import atomic_file  # noqa: E402
+from stic_tf import provenance  # noqa: E402
+from stic_tf import registries  # noqa: E402
+from stic_tf.config import ConfigError  # noqa: E402
+from stic_tf.config import require  # noqa: E402
+
+# The clean images and updates of these are equal, but for "A_long", which has as much time as "F".
+_ARMS = {
+    "A": ("no fakes", ["--fakes_from=none"]),
+    "A_long": ("no fakes, six times the updates", ["--fakes_from=none", "--updates_per_pass=600"]),
+    "B": ("no fakes, noisy real images classified", ["--fakes_from=none", "--noisy_weight=1"]),
+    "C": ("fakes are draws from the blank canvas", ["--model=canvas_fakes"]),
+    "D": ("fakes are drawings of pass 0, frozen", ["--model=frozen_fakes", "--fakes_from=previous_pass"]),
+    "E": ("fakes are drawings of the pass before", ["--fakes_from=previous_pass"]),
+    "E_noisy": ("the same, noisy real images classified", ["--fakes_from=previous_pass", "--noisy_weight=1"]),
+    "F": ("fakes are chains on the current network", []),
+}
+_SHORT = ["--num_passes=6", "--updates_per_pass=100", "--num_samples=200", "--pass_samples=20", "--pass_steps=1"]
+
+
+class Claim(NamedTuple):
+  """That a figure of arm `better` is above (sign 1) or below (-1) that of `than`."""
+
+  text: str
+  figure: str
+  better: str
+  than: str
+  sign: int
+
+
+_RECURRENCE = (
+    Claim("Noise on labelled images helps accuracy", "test_accuracy", "B", "A", 1),
+    Claim("The network's own drawings help accuracy, against draws of the blank canvas", "test_accuracy", "D", "C", 1),
+    Claim("Recurrence: fakes of the pass before help accuracy, against those of pass 0", "test_accuracy", "E", "D", 1),
+    Claim("Fresh fakes help accuracy, against those of the pass before", "test_accuracy", "F", "E", 1),
+    Claim("Self-analysis on the pass before helps accuracy, against noise alone", "test_accuracy", "E", "B", 1),
+    Claim("The same with noisy images classified in both", "test_accuracy", "E_noisy", "B", 1),
+    Claim("Self-analysis on current chains helps accuracy, against noise alone", "test_accuracy", "F", "B", 1),
+    Claim("Self-analysis on current chains helps accuracy, against as much time without fakes", "test_accuracy", "F",
+          "A_long", 1),
+    Claim("Self-analysis on current chains lowers the calibration error, against noise alone", "ece", "F", "B", -1),
+)
+
+
+class Experiment(NamedTuple):
+  """What is trained, and what it is to show."""
+
+  flags: Sequence[str]
+  arms: Dict[str, tuple]
+  claims: Sequence[Claim]
+
+
+EXPERIMENTS = {
+    f"E1_{name}": Experiment([f"--flagfile=trainers/flagfiles/{flagfile}.flags", *_SHORT, *more], _ARMS, _RECURRENCE)
+    for name, flagfile, more in (("few", "digits", ["--train_images=100"]), ("digits", "digits", []),
+                                 ("mnist100", "mnist", ["--train_images=100"]),
+                                 ("mnist1000", "mnist", ["--train_images=1000"]))}
+
+
+def register_systems() -> None:
+  """Makes the two systems that only this benchmark has known by name."""
+  stic = registries.SYSTEMS["stic"]
+  for name in ("canvas_fakes", "frozen_fakes"):
+    target = f"benchmarks.claims_systems:{name.title().replace('_', '')}"
+    registries.SYSTEMS[name] = dataclasses.replace(stic, target=target)
+
+
+def paired(one: Sequence[float], other: Sequence[float]) -> dict:
+  """Mean of the differences of two arms' figures and its 95 % interval.
+
+  Raises:
+    ConfigError: fewer than two seeds.
+  """
+  require(len(one) >= 2, "seeds", len(one), "must be at least 2 for an interval")
+  differences = np.subtract(one, other)
+  mean, error = float(differences.mean()), float(differences.std(ddof=1) / math.sqrt(len(differences)))
+  half = float(stats.t.ppf(0.975, len(differences) - 1)) * error
+  return {"mean": mean, "low": mean - half, "high": mean + half, "deviation": float(differences.std(ddof=1))}
+
+
+def verdict(difference: dict, sign: int) -> str:
+  """What an interval says of a claim."""
+  low, high = sorted((sign * difference["low"], sign * difference["high"]))
+  if low > 0:
+    return "holds"
+  if high < 0:
+    return "does not hold: the opposite does"
+  if not difference["mean"]:
+    return "undecided: no difference seen"
+  seeds = math.ceil((1.96 * difference["deviation"] / difference["mean"]) ** 2) + 2
+  return f"undecided; of a difference like this about {seeds} seeds would tell"
+
+
+def _folder(runs: str, experiment: str, arm: str, seed: int) -> pathlib.Path:
+  return pathlib.Path(runs).absolute() / experiment / arm / f"seed{seed}"
+
+
+def train(experiment: str, arm: str, seed: int, arguments) -> None:
+  """Trains one run, where it is not there."""
+  folder = _folder(arguments.runs, experiment, arm, seed)
+  if (folder / "summary.json").exists():
+    return
+  folder.parent.mkdir(parents=True, exist_ok=True)
+  flags = [*EXPERIMENTS[experiment].flags, *EXPERIMENTS[experiment].arms[arm][1], f"--seed={seed}",
+           f"--run_dir={folder}", *arguments.flags]
+  threads = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+  with open(folder.parent / f"seed{seed}.log", "w", encoding="utf-8") as log:
+    ended = subprocess.run([sys.executable, str(_ROOT / "benchmarks" / "claims.py"), "--child", *flags], cwd=_ROOT,
+                           stdout=log, stderr=log, env={**os.environ, **threads}, check=False)
+  if ended.returncode:
+    raise RuntimeError(f"a run failed, see {log.name}")
+  print(experiment, arm, seed, _summary(arguments.runs, experiment, arm, seed)["test_accuracy"], flush=True)
+
+
+def _summary(runs: str, experiment: str, arm: str, seed: int) -> dict:
+  return json.loads((_folder(runs, experiment, arm, seed) / "summary.json").read_text("utf-8"))
+
+
+def judge(experiment: str, seeds: Sequence[int], runs: str) -> dict:
+  """The figures of an experiment's arms, and its claims with intervals and verdicts.
+
+  Raises:
+    ConfigError: runs of several commits, or fewer than two seeds.
+  """
+  summaries = {arm: [_summary(runs, experiment, arm, seed) for seed in seeds] for arm in EXPERIMENTS[experiment].arms}
+  commits = sorted({str(one.get("git_commit")) for arm in summaries.values() for one in arm})
+  require(len(commits) == 1, "runs", runs, f"holds runs of several commits for {experiment}: {', '.join(commits)}")
+  figures = sorted({claim.figure for claim in EXPERIMENTS[experiment].claims})
+  claims = []
+  for claim in EXPERIMENTS[experiment].claims:
+    difference = paired(*([one[claim.figure] for one in summaries[arm]] for arm in (claim.better, claim.than)))
+    claims.append({**claim._asdict(), "difference": difference, "verdict": verdict(difference, claim.sign)})
+  return {"commit": commits[0], "seeds": list(seeds), "claims": claims,
+          "arms": {arm: {figure: [one[figure] for one in runs_of_arm] for figure in figures}
+                   for arm, runs_of_arm in summaries.items()}}
+
+
+def page(report: Dict[str, dict]) -> str:
+  """docs/claims.md."""
+  lines = ["# Claims", "", "Written by `benchmarks/claims.py`, not by hand. A difference is the mean over seeds of the",
+           "first arm less the second, with its paired 95 % interval.", ""]
+  for experiment, result in report.items():
+    flags = " ".join(EXPERIMENTS[experiment].flags)
+    lines += [f"## {experiment}", "", f"    trainers/main.py {flags}", "",
+              f"Commit {result['commit']}, seeds {', '.join(map(str, result['seeds']))}.", "",
+              "| claim | arms | figure | difference (95 %) | verdict |", "|---|---|---|---|---|"]
+    for claim in result["claims"]:
+      values = claim["difference"]
+      lines.append(f"| {claim['text']} | {claim['better']} − {claim['than']} | {claim['figure']} | "
+                   f"{values['mean']:+.4f} ({values['low']:+.4f} to {values['high']:+.4f}) | {claim['verdict']} |")
+    lines += ["", "| arm | what it is | " + " | ".join(next(iter(result["arms"].values()))) + " |",
+              "|---|---|" + "---|" * len(next(iter(result["arms"].values())))]
+    for arm, figures in result["arms"].items():
+      cells = [f"{np.mean(values):.4f} ({min(values):.4f} – {max(values):.4f})" for values in figures.values()]
+      lines.append(f"| {arm} | {EXPERIMENTS[experiment].arms[arm][0]} | " + " | ".join(cells) + " |")
+    lines.append("")
+  return "\n".join(lines)
+
+
+def _parse(argv: List[str]):
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--experiments", default="E1_few")
+  parser.add_argument("--seeds", default="0,1,2,3,4")
+  parser.add_argument("--runs", default="runs/claims", help="folder of the runs")
+  parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a thread each")
+  parser.add_argument("--flags", nargs="*", default=[], help="further flags of trainers/main.py")
+  parser.add_argument("--out", required=True, help="FILE.md; FILE.json beside it has every figure")
+  arguments = parser.parse_args(argv)
+  for name in arguments.experiments.split(","):
+    require(name in EXPERIMENTS, "experiments", name, "must be of " + ", ".join(EXPERIMENTS))
+  arguments.seeds = [int(seed) for seed in arguments.seeds.split(",")]
+  require(len(set(arguments.seeds)) >= 2, "seeds", len(arguments.seeds), "must be at least 2 for an interval")
+  return arguments
+
+
+def main() -> None:
+  try:
+    arguments = _parse(sys.argv[1:])
+    names = arguments.experiments.split(",")
+    with futures.ThreadPoolExecutor(arguments.jobs) as pool:
+      jobs = [pool.submit(train, name, arm, seed, arguments) for name in names for seed in arguments.seeds
+              for arm in EXPERIMENTS[name].arms]
+      for job in jobs:
+        job.result()
+    report = {name: judge(name, arguments.seeds, arguments.runs) for name in names}
+  except ConfigError as problem:
+    sys.exit(f"error: {problem.as_flags}")
+  atomic_file.write_text(str(pathlib.Path(arguments.out).with_suffix(".json")), json.dumps(
+      {"versions": provenance.versions(), "experiments": report}, indent=1))
+  atomic_file.write_text(arguments.out, page(report))
+  print(page(report))
+
+
+def child() -> None:
+  """trainers/main.py with the systems of this benchmark."""
+  register_systems()
+  import runpy
+  sys.argv = [str(_ROOT / "trainers" / "main.py"), *sys.argv[2:]]
+  runpy.run_path(sys.argv[0], run_name="__main__")
+
+
+if __name__ == "__main__":
+  child() if sys.argv[1:2] == ["--child"] else main()

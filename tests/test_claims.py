@@ -1,0 +1,106 @@
+"""benchmarks/claims.py: intervals, verdicts, what is refused, and the systems that only it has."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+from benchmarks import claims
+from stic_tf import registries
+from stic_tf.config import ConfigError
+from tests.systems import tiny
+
+
+def _runs(folder, figure, commit="abc", seeds=5):
+  """Summaries of all arms of E1_few: `figure` (arm, seed) -> its accuracy."""
+  for arm in claims.EXPERIMENTS["E1_few"].arms:
+    for seed in range(seeds):
+      path = folder / "E1_few" / arm / f"seed{seed}"
+      path.mkdir(parents=True, exist_ok=True)
+      (path / "summary.json").write_text(json.dumps(
+          {"test_accuracy": figure(arm, seed), "ece": 0.1, "git_commit": commit}))
+
+
+def test_an_interval_is_that_of_the_paired_test():
+  rng = np.random.default_rng(0)
+  common = rng.normal(size=6)  # of a seed, in both arms
+  one, other = common + 0.3 + 0.1 * rng.normal(size=6), common + 0.1 * rng.normal(size=6)
+  found, expected = claims.paired(one, other), stats.ttest_rel(one, other).confidence_interval(0.95)
+  assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
+  assert claims.verdict(found, 1) == "holds" and claims.verdict(found, -1).startswith("does not hold")
+  assert found["high"] - found["low"] < 0.5 < 2 * common.std()  # unpaired it would not be seen
+
+
+def test_intervals_cover_what_is_true_and_verdicts_are_wrong_as_often_as_they_say():
+  """Of 2000 experiments without effect 5 % find one: within 4 standard errors, .0305 to .0695."""
+  rng = np.random.default_rng(1)
+  verdicts = [claims.verdict(claims.paired(*rng.normal(size=(2, 5))), 1) for _ in range(2000)]
+  assert abs(np.mean([not one.startswith("undecided") for one in verdicts]) - 0.05) < 0.0195
+  seen = [claims.verdict(claims.paired(2.0 + rng.normal(size=5), rng.normal(size=5)), 1) for _ in range(200)]
+  assert np.mean([one == "holds" for one in seen]) > 0.5  # power against an effect of 1.4 deviations of a difference
+
+
+def test_the_page_says_what_the_runs_say(tmp_path):
+  lead = {"E": 0.05, "B": 0.02}
+  _runs(tmp_path, lambda arm, seed: 0.8 + lead.get(arm, 0.0) + 0.001 * ((7 * seed + len(arm)) % 5))
+  report = claims.judge("E1_few", range(5), str(tmp_path))
+  verdicts = {claim["text"]: claim["verdict"] for claim in report["claims"]}
+  assert verdicts["Noise on labelled images helps accuracy"] == "holds"
+  assert verdicts["Fresh fakes help accuracy, against those of the pass before"].startswith("does not hold")
+  assert "undecided" in verdicts["Self-analysis on current chains lowers the calibration error, against noise alone"]
+  text = claims.page({"E1_few": report})
+  assert "| Noise on labelled images helps accuracy | B − A | test_accuracy | +0.0200" in text and "Commit abc" in text
+
+
+def test_runs_of_several_commits_are_not_mixed(tmp_path):
+  _runs(tmp_path, lambda arm, seed: 0.8)
+  path = tmp_path / "E1_few" / "E" / "seed3" / "summary.json"
+  path.write_text(path.read_text().replace("abc", "def"))
+  with pytest.raises(ConfigError, match="holds runs of several commits for E1_few: abc, def"):
+    claims.judge("E1_few", range(5), str(tmp_path))
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--experiments=E11"], "--experiments=E11: must be of E1_few"), (["--seeds=3"], "--seeds=1: must be at least 2"),
+    (["--seeds=3,3"], "must be at least 2")])
+def test_bad_input_is_one_line(flags, said):
+  ended = subprocess.run([sys.executable, "benchmarks/claims.py", "--out=none.md", *flags], capture_output=True,
+                         text=True, check=False)
+  assert ended.returncode and said in ended.stderr and ended.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def own_systems():
+  before = dict(registries.SYSTEMS)
+  claims.register_systems()
+  yield
+  registries.SYSTEMS.clear()
+  registries.SYSTEMS.update(before)
+
+
+def test_frozen_fakes_are_those_of_the_first_pass(own_systems):
+  system = tiny.build_system("stic", model="frozen_fakes", fakes_from="previous_pass", num_steps=2)
+  tiny.run_pass(system)
+  drawn = system.chains.images.numpy()
+  assert drawn.any()
+  tiny.run_pass(system)
+  np.testing.assert_array_equal(system.chains.images.numpy(), drawn)
+  assert len(system.pool) == 12 and not system.pool.passes.numpy().any()
+
+
+def test_canvas_fakes_are_draws_of_the_canvas_whatever_the_network(own_systems):
+  fakes = []
+  for seed in (0, 0):
+    system = tiny.build_system("stic", model="canvas_fakes", seed=seed)
+    if fakes:
+      for variable in system.network.variables:
+        variable.assign(3.0 * variable)
+    system.updates_done.assign(5)
+    images, _ = system._move(None, tf.range(12), system.chains.class_weights(tf.range(12), tiny.NUM_CLASSES), None)
+    fakes.append(images.numpy())
+  np.testing.assert_array_equal(*fakes)
+  assert np.abs(fakes[0][0] - fakes[0][1]).max() > 0.1
