@@ -44,7 +44,8 @@ _ARMS = {
     "E_noisy": ("the same, noisy real images classified", ["--fakes_from=previous_pass", "--noisy_weight=1"]),
     "F": ("fakes are chains on the current network", []),
 }
-_SHORT = ["--num_passes=6", "--updates_per_pass=100", "--num_samples=200", "--pass_samples=20", "--pass_steps=1"]
+_SHORT = ["--num_passes=6", "--updates_per_pass=100", "--chains=300", "--num_samples=200", "--pass_samples=20",
+          "--pass_steps=1"]
 
 
 class Claim(NamedTuple):
