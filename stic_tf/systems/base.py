@@ -57,7 +57,7 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
   # Whether its network is to know a noise level.
   conditioned = False
   # What its fakes may come from, its own choice first.
-  fake_sources = ("current",)
+  fake_sources = ("current", "none")
   # Whether XLA may compile a whole update; not where it has chains, which are compiled apart.
   jits_updates = False
 
@@ -76,9 +76,8 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
       config = config_lib.RunConfig.of({"model": self.kind}).replace(**settings)
       config.check_read(settings, image_shape)
     config_lib.check_classes(config.training, num_classes)
-    config_lib.require(config.training.fakes_from in ("auto", *self.fake_sources, "none"), "fakes_from",
-                       config.training.fakes_from, f"must be {' or '.join((*self.fake_sources, 'none'))} "
-                       f"with --model={self.kind}")
+    config_lib.require(config.training.fakes_from in ("auto", *self.fake_sources), "fakes_from",
+                       config.training.fakes_from, f"must be {' or '.join(self.fake_sources)} with --model={self.kind}")
     self.config, self.image_shape, self.num_classes, self.seed = config, image_shape, num_classes, seed
     self.class_names = tuple(class_names or (str(label) for label in range(num_classes)))
     _refuse_batch_statistics(network)

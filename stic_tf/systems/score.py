@@ -48,7 +48,7 @@ class ScoreSTIC(base.System):
 
   kind = "score"
   conditioned = True
-  fake_sources = ("previous_pass",)
+  fake_sources = ("previous_pass", "none")
   jits_updates = True
 
   def __init__(self, network, num_classes, *args, **kwargs):

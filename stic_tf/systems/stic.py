@@ -31,7 +31,7 @@ class STIC(base.System):
   """A System whose network is an image classifier as it stands; arguments as there."""
 
   kind = "stic"
-  fake_sources = ("current", "previous_pass", "canvas")
+  fake_sources = ("current", "previous_pass", "canvas", "none")
 
   def __init__(self, network, num_classes, *args, **kwargs):
     super().__init__(network, num_classes, *args, **kwargs)
