@@ -128,11 +128,16 @@ def _folder(runs: str, experiment: str, arm: str, seed: int) -> pathlib.Path:
 def train(experiment: str, arm: str, seed: int, arguments) -> None:
   """Trains one run, where it is not there."""
   folder = _folder(arguments.runs, experiment, arm, seed)
+  flags = [*EXPERIMENTS[experiment].flags, *EXPERIMENTS[experiment].arms[arm][1], f"--seed={seed}",
+           f"--run_dir={folder}", *arguments.flags]
+  asked = folder.parent / f"seed{seed}.flags"
+  if asked.exists():
+    require(asked.read_text("utf-8").splitlines() == flags, "runs", arguments.runs,
+            f"holds a run of other flags, see {asked}")
   if (folder / "summary.json").exists():
     return
   folder.parent.mkdir(parents=True, exist_ok=True)
-  flags = [*EXPERIMENTS[experiment].flags, *EXPERIMENTS[experiment].arms[arm][1], f"--seed={seed}",
-           f"--run_dir={folder}", *arguments.flags]
+  atomic_file.write_text(str(asked), "\n".join(flags))
   threads = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
   with open(folder.parent / f"seed{seed}.log", "w", encoding="utf-8") as log:
     ended = subprocess.run([sys.executable, str(_ROOT / "benchmarks" / "claims.py"), "--child", *flags], cwd=_ROOT,
@@ -154,7 +159,8 @@ def judge(experiment: str, seeds: Sequence[int], runs: str) -> dict:
   """
   summaries = {arm: [_summary(runs, experiment, arm, seed) for seed in seeds] for arm in EXPERIMENTS[experiment].arms}
   commits = sorted({str(one.get("git_commit")) for arm in summaries.values() for one in arm})
-  require(len(commits) == 1, "runs", runs, f"holds runs of several commits for {experiment}: {', '.join(commits)}")
+  require(len(commits) == 1 and not commits[0].endswith("-dirty"), "runs", runs,
+          f"holds runs of several commits for {experiment}, or of no clean one: {', '.join(commits)}")
   figures = sorted({claim.figure for claim in EXPERIMENTS[experiment].claims})
   claims = []
   for claim in EXPERIMENTS[experiment].claims:
@@ -193,13 +199,17 @@ def _parse(argv: List[str]):
   parser.add_argument("--seeds", default="0,1,2,3,4")
   parser.add_argument("--runs", default="runs/claims", help="folder of the runs")
   parser.add_argument("--jobs", type=int, default=2, help="runs at a time, a thread each")
-  parser.add_argument("--flags", nargs="*", default=[], help="further flags of trainers/main.py")
+  parser.add_argument("--flag", action="append", default=[], dest="flags", help="a further one of trainers/main.py")
   parser.add_argument("--out", required=True, help="FILE.md; FILE.json beside it has every figure")
   arguments = parser.parse_args(argv)
   for name in arguments.experiments.split(","):
     require(name in EXPERIMENTS, "experiments", name, "must be of " + ", ".join(EXPERIMENTS))
-  arguments.seeds = [int(seed) for seed in arguments.seeds.split(",")]
-  require(len(set(arguments.seeds)) >= 2, "seeds", len(arguments.seeds), "must be at least 2 for an interval")
+  texts = arguments.seeds.split(",")
+  require(all(text.isdecimal() for text in texts) and len(set(texts)) == len(texts) >= 2, "seeds", arguments.seeds,
+          "must be two different numbers or more, for an interval")
+  arguments.seeds = [int(text) for text in texts]
+  require(arguments.jobs >= 1, "jobs", arguments.jobs, "must be at least 1")
+  require(arguments.out.endswith(".md"), "out", arguments.out, "must be a file that ends in .md")
   return arguments
 
 
@@ -207,16 +217,22 @@ def main() -> None:
   try:
     arguments = _parse(sys.argv[1:])
     names = arguments.experiments.split(",")
-    with futures.ThreadPoolExecutor(arguments.jobs) as pool:
-      jobs = [pool.submit(train, name, arm, seed, arguments) for name in names for seed in arguments.seeds
-              for arm in EXPERIMENTS[name].arms]
+    pool = futures.ThreadPoolExecutor(arguments.jobs)
+    jobs = [pool.submit(train, name, arm, seed, arguments) for name in names for seed in arguments.seeds
+            for arm in EXPERIMENTS[name].arms]
+    try:
       for job in jobs:
         job.result()
+    except BaseException:
+      pool.shutdown(wait=False, cancel_futures=True)
+      raise
     report = {name: judge(name, arguments.seeds, arguments.runs) for name in names}
   except ConfigError as problem:
     sys.exit(f"error: {problem.as_flags}")
+  except RuntimeError as problem:
+    sys.exit(f"error: {problem}")
   atomic_file.write_text(str(pathlib.Path(arguments.out).with_suffix(".json")), json.dumps(
-      {"versions": provenance.versions(), "experiments": report}, indent=1))
+      {"versions": provenance.versions(), "flags": arguments.flags, "experiments": report}, indent=1))
   atomic_file.write_text(arguments.out, page(report))
   print(page(report))
 

@@ -21,6 +21,9 @@ class CanvasFakes(stic.STIC):
 
   kind = "canvas_fakes"
 
+  def keep_fakes(self, number):
+    """Nothing: rendered, they would have been moved by the network."""
+
   def _move(self, rows, mine, class_weights, randomness):
     temperature = tf.fill([tf.shape(mine)[0]], tf.constant(self.config.sampler.temperature, tf.float32))
     target = self.targets["network"]

@@ -139,18 +139,18 @@ def _follow_models(manager, settings: server_config.ServerConfig, stop: threadin
     try:
       models = models or server_config.read_models(settings.models_file)
       if models != served:
-        served = models
         _LOG.info("Serving %s", ", ".join(model.name for model in models))
         manager.configure(models, timeout=60.0)
+        served = models
       said = None
     except Exception as problem:  # those that are served go on; what is wrong is said once
       if str(problem) != said:
         _LOG.warning("%s", " ".join(str(problem).split()))
       said = str(problem)
-    if not settings.models_poll_seconds:
+    if not settings.models_poll_seconds and models == served:
       return
-    models = None
-    stop.wait(settings.models_poll_seconds)
+    models = None if settings.models_poll_seconds else models
+    stop.wait(settings.models_poll_seconds or settings.poll_seconds)
 
 
 def main() -> None:

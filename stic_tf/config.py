@@ -114,7 +114,7 @@ class TrainingConfig:
 
   `fakes_from` says which classifier draws the fakes of a pass: "previous_pass", the one that the pass before ended
   with, from blank canvases; "current", the one being trained, by chains that persist; "canvas", the same by chains that
-  begin on a blank canvas at every update; "none"; or "auto", the first of these that the system has.
+  begin on a blank canvas at every update; "none"; or "auto", the system's own choice.
   """
 
   num_passes: int = 10

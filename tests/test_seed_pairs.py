@@ -71,9 +71,12 @@ def test_all_pairs_of_uses(tmp_path):
     ask(classifier, tmp_path)
     uses.append(_pairs(classifier.seeds))
     assert len(uses[-1]) >= 10
+  moments = [(np.int64(update), np.int64(attempt)) for update in (0, 180, 255, 1800) for attempt in (0, 1)]
+  uses.append({(_SEED, int(word)) for moment in moments
+               for word in seed_pairs.second_word(seed_pairs.FAKES, np.arange(2000, dtype=np.int64), *moment)})
   assert all(one.isdisjoint(other) for one, other in itertools.combinations(uses, 2))
   # A chain's pair at one update is none of another.
-  assert len(uses[-1]) == 9 * 3 * 2000
+  assert len(uses[-2]) == 9 * 3 * 2000
 
 
 def test_spaces_end_before_the_next_begins():

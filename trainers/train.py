@@ -62,8 +62,8 @@ def run(values, config: config_lib.RunConfig) -> None:
                      values.worker_timeout)
     strategy = replicas.make_worker_strategy()
   count = strategy.num_replicas_in_sync
-  config_lib.require(values.num_replicas in (0, count) or values.strategy == "one", "num_replicas", values.num_replicas,
-                     f"must be 0 or {count}, the replicas of all workers")
+  config_lib.require(values.num_replicas in (0, count), "num_replicas", values.num_replicas,
+                     f"must be 0 or {count}, the replicas of --strategy={values.strategy}")
   config_lib.require(values.batch_size % count == 0, "batch_size", values.batch_size,
                      f"must be a multiple of the {count} replicas")
   dataset = dataset_lib.load(values.dataset, values.data_dir)

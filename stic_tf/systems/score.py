@@ -112,7 +112,7 @@ class ScoreSTIC(base.System):
     rows = randomness.rows(randomness_lib.ROWS, training.batch_size, training.chains)
     mine = randomness_lib.replica_rows(rows)
     images, weights, _ = self.with_past(tf.gather(self.chains.images, mine),
-                                     self.chains.class_weights(mine, self.num_classes), randomness)
+                                        self.chains.class_weights(mine, self.num_classes), randomness)
     noisy, levels = self._noisy(images, randomness, randomness_lib.FAKE_LEVELS, randomness_lib.FAKE_NOISE)
     return {"fake_images": noisy, "fake_levels": levels, "fake_weights": weights}, None, {}
 

@@ -76,9 +76,9 @@ def test_the_pool_holds_them_without_the_noise_of_their_pass(two_passes, resumed
   assert np.abs(jumped - walk).mean() > 0.2 * noise_level
 
 
-def test_past_fakes_get_the_noise_of_today(resumed):
+def test_past_fakes_get_the_noise_of_today(resumed, monkeypatch):
   """A past fake that an update sees lies about its rendering by s, another one each time."""
-  resumed.config = resumed.config.replace(past_fraction=1.0)
+  monkeypatch.setattr(resumed, "config", resumed.config.replace(past_fraction=1.0))
   streams = {name: tf.constant(value) for name, value in tiny.batch(0).items()}
   resumed.pool.images.assign(tf.zeros_like(resumed.pool.images))
   seen = np.stack([resumed.make_fakes(streams, randomness.Randomness(0, tf.constant(0, tf.int64),

@@ -60,16 +60,18 @@ def test_runs_of_several_commits_are_not_mixed(tmp_path):
   _runs(tmp_path, lambda arm, seed: 0.8)
   path = tmp_path / "E1_few" / "E" / "seed3" / "summary.json"
   path.write_text(path.read_text().replace("abc", "def"))
-  with pytest.raises(ConfigError, match="holds runs of several commits for E1_few: abc, def"):
+  with pytest.raises(ConfigError, match="several commits for E1_few, or of no clean one: abc, def"):
     claims.judge("E1_few", range(5), str(tmp_path))
 
 
 @pytest.mark.parametrize("flags, said", [
-    (["--experiments=E11"], "--experiments=E11: must be of E1_few"), (["--seeds=3"], "--seeds=1: must be at least 2"),
-    (["--seeds=3,3"], "must be at least 2")])
+    (["--experiments=E11"], "--experiments=E11: must be of E1_few"),
+    (["--seeds=3"], "--seeds=3: must be two different"), (["--seeds=3,3"], "--seeds=3,3: must be two different"),
+    (["--seeds=a,b"], "--seeds=a,b: must be two different"),
+    (["--jobs=0"], "--jobs=0: must be at least 1"), (["--out=x.json"], "--out=x.json: must be a file that ends in")])
 def test_bad_input_is_one_line(flags, said):
-  ended = subprocess.run([sys.executable, "benchmarks/claims.py", "--out=none.md", *flags], capture_output=True,
-                         text=True, check=False)
+  ended = subprocess.run([sys.executable, claims.__file__, "--out=none.md", *flags], capture_output=True, text=True,
+                         check=False)
   assert ended.returncode and said in ended.stderr and ended.stderr.count("\n") == 1
 
 
@@ -104,3 +106,5 @@ def test_canvas_fakes_are_draws_of_the_canvas_whatever_the_network(own_systems):
     fakes.append(images.numpy())
   np.testing.assert_array_equal(*fakes)
   assert np.abs(fakes[0][0] - fakes[0][1]).max() > 0.1
+  tiny.run_pass(system)
+  assert not len(system.pool)
