@@ -314,10 +314,10 @@ def test_every_folder_has_a_build_file():
   assert not [folder for folder in sorted(folders) if not (ROOT / folder / "BUILD").is_file()]
 
 
-# What tests need beside what their layer may import: GRMALA is a kernel of mcmc/ on a density of targets/, a user's way
-# with a system ends in an export, and experiments have systems of their own.
-FURTHER_TEST_DEPS = {"mcmc": {"//stic_tf/targets:targets"},
-                     "systems": {"//benchmarks:benchmarks", "//export:export", "//stic_tf:stic_tf"}}
+# Beside what their layer may import: GRMALA is a kernel of mcmc/ on a density of targets/, a user's way with a system
+# ends in an export, and experiments have systems of their own.
+FURTHER_TEST_DEPS = {"mcmc": {"//stic_tf/targets:targets"}, "systems": {
+    "//benchmarks:benchmarks", "//export:export", "//stic_tf:stic_tf"}}
 
 
 @pytest.mark.parametrize("layer", FOLDERS)
