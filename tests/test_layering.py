@@ -314,10 +314,9 @@ def test_every_folder_has_a_build_file():
   assert not [folder for folder in sorted(folders) if not (ROOT / folder / "BUILD").is_file()]
 
 
-# Beside what their layer may import: GRMALA is a kernel of mcmc/ on a density of targets/, a user's way with a system
-# ends in an export, and experiments have systems of their own.
-FURTHER_TEST_DEPS = {"mcmc": {"//stic_tf/targets:targets"}, "systems": {
-    "//benchmarks:benchmarks", "//export:export", "//stic_tf:stic_tf"}}
+# GRMALA is a kernel on a density; a user's way with a system ends in an export; experiments have systems of their own.
+_OF_SYSTEMS = {f"//{name}:{name}" for name in ("benchmarks", "export", "stic_tf")}
+FURTHER_TEST_DEPS = {"mcmc": {"//stic_tf/targets:targets"}, "systems": _OF_SYSTEMS}
 
 
 @pytest.mark.parametrize("layer", FOLDERS)
