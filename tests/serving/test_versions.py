@@ -157,8 +157,8 @@ def test_a_version_whose_folder_is_gone_serves_until_the_next_one_does(base, cli
   shutil.rmtree(base / "1")
   running_server.wait_until(lambda: 2 in client.states(), "a look at the folder")
   assert _answer(client) == (2.0, 1) and client.states()[2][0] == _START
-  os.rmdir(base / "2")
   small_models.copy(other_version_folder, str(base / "3"))
+  os.rmdir(base / "2")  # only now: a path with no folder at all has its versions unloaded
   running_server.wait_until(lambda: client.states().get(1, [0])[0] == _END, "the swap")
   assert _answer(client) == (101.0, 3)
 
