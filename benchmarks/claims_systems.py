@@ -2,7 +2,6 @@
 
 import tensorflow as tf
 
-from stic_tf import registries
 from stic_tf.systems import stic
 
 
@@ -25,8 +24,5 @@ class CanvasFakes(stic.STIC):
     """Nothing: rendered, they would have been moved by the network."""
 
   def _move(self, rows, mine, class_weights, randomness):
-    temperature = tf.fill([tf.shape(mine)[0]], tf.constant(self.config.sampler.temperature, tf.float32))
-    target = self.targets["network"]
-    kernel = registries.KERNELS.load(self.config.sampler.sampler)(
-        target.whitened(class_weights, temperature), self.preconditioner.size)
-    return target.to_images(kernel.blank(self._chain_seeds(mine))), tf.constant(self.config.sampler.target_acceptance)
+    canvases = self._kernel(None, self.preconditioner.size).blank(self._chain_seeds(mine))
+    return self.targets["network"].to_images(canvases), tf.constant(self.config.sampler.target_acceptance)

@@ -134,10 +134,9 @@ def _wait_for_models(manager, models, stop: threading.Event) -> bool:
 def _follow_models(manager, settings: server_config.ServerConfig, stop: threading.Event) -> None:
   """Serves what is not yet served, and what --model_config_file says from now on, whenever it has changed."""
   served, said = settings.models[:1] if settings.opens_early else settings.models, None
-  models = settings.models
-  while not stop.is_set():
+  while True:
     try:
-      models = models or server_config.read_models(settings.models_file)
+      models = server_config.read_models(settings.models_file) if settings.models_poll_seconds else settings.models
       if models != served:
         _LOG.info("Serving %s", ", ".join(model.name for model in models))
         manager.configure(models, timeout=60.0)
@@ -147,10 +146,9 @@ def _follow_models(manager, settings: server_config.ServerConfig, stop: threadin
       if str(problem) != said:
         _LOG.warning("%s", " ".join(str(problem).split()))
       said = str(problem)
-    if not settings.models_poll_seconds and models == served:
+    is_done = not settings.models_poll_seconds and models == served
+    if is_done or stop.wait(settings.models_poll_seconds or settings.poll_seconds):
       return
-    models = None if settings.models_poll_seconds else models
-    stop.wait(settings.models_poll_seconds or settings.poll_seconds)
 
 
 def main() -> None:

@@ -16,6 +16,8 @@ from stic_tf import registries
 LOSSES = ("contrastive", "logistic")
 REFERENCES = ("gaussian", "flat")
 DRAWINGS = ("auto", "whole", "strokes")
+# As many chains as have seeds of their own.
+MOST_CHAINS = 1 << 20
 FAKES_FROM = ("auto", "previous_pass", "current", "canvas", "none")
 
 
@@ -143,7 +145,7 @@ class TrainingConfig:
     _fraction("past_fraction", self.past_fraction)
     _at_least("pool_capacity", self.pool_capacity, 1)
     _at_least("chains", self.chains, 1)
-    require(self.chains <= 1 << 20, "chains", self.chains, "must be at most 2^20, as many as have seeds of their own")
+    require(self.chains <= MOST_CHAINS, "chains", self.chains, "must be at most 2^20: no more have seeds of their own")
     _positive("learning_rate", self.learning_rate)
     require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "must lie in [0, 1)")
     _at_least("mixup_alpha", self.mixup_alpha, 0)

@@ -10,7 +10,7 @@ import numpy as np
 from stic_tf import config as config_lib
 
 OWN, MEASURED, INTERPOLATED, WATCHED, BESIDE_REAL, CHAINS, FAKES = range(7)
-MOST_ATTEMPTS, MOST_UPDATES, MOST_ROWS = 1 << 10, 1 << 26, 1 << 20
+MOST_ATTEMPTS, MOST_UPDATES, MOST_ROWS = 1 << 10, 1 << 26, config_lib.MOST_CHAINS
 
 
 def second_word(use: int, rows, update=0, attempt=0):
@@ -25,9 +25,14 @@ def second_word(use: int, rows, update=0, attempt=0):
   return use * (MOST_ATTEMPTS * MOST_UPDATES * MOST_ROWS) + (attempt * MOST_UPDATES + update) * MOST_ROWS + rows
 
 
+def of_rows(use: int, seed: int, rows: np.ndarray, update=0, attempt=0) -> np.ndarray:
+  """The pairs of some rows of a use, arguments as for `second_word`: int64 [N, 2]."""
+  return np.stack([np.full(len(rows), seed, np.int64), second_word(use, rows, update, attempt)], axis=1)
+
+
 def of_use(use: int, seed: int, count: int) -> np.ndarray:
   """The first `count` pairs of a use, outside training: int64 [count, 2]."""
-  return np.stack([np.full(count, seed, np.int64), second_word(use, np.arange(count, dtype=np.int64))], axis=1)
+  return of_rows(use, seed, np.arange(count, dtype=np.int64))
 
 
 def of(seeds, count: int) -> np.ndarray:

@@ -106,7 +106,6 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
     # Whether its chains have an accept test, whose acceptance h can follow.
     self.kernel_is_exact = registries.KERNELS.load(config.sampler.sampler)(None, self.preconditioner.size).exact
     self._classifier = None
-    self._draw_batch = None
     # Its logs are those of all replicas; Keras would add up one for each worker.
     self.distribute_reduction_method = "first"
 

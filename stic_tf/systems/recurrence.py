@@ -1,5 +1,7 @@
 """What becomes of a system's own drawings: fakes of the pass before, and of all past passes."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -24,6 +26,11 @@ class Recurrent:
     source = self.config.training.fakes_from
     return self.fake_sources[0] if source == "auto" else source
 
+  @property
+  def moves_chains(self) -> bool:
+    """Whether an update moves chains, rather than read what the pass before has drawn."""
+    return self.fakes_from in ("current", "canvas")
+
   def fake_drawer(self) -> drawer_lib.Drawer:
     """How the fakes of the next pass are drawn, where they come from this one."""
     return self.drawer(self.config)
@@ -34,7 +41,7 @@ class Recurrent:
 
   def keep_fakes(self, number: int) -> None:
     """After pass `number`: draws those of the next one, where they come from this one; and the pool keeps some."""
-    if self.fakes_from == "previous_pass":
+    if not self.moves_chains:
       self._draw_chains()
     rng = np.random.default_rng([self.seed, int(self.attempt.numpy()), number + 1])
     self.pool.add(self.chains, self.rendered_chains(), number, rng)
@@ -54,19 +61,23 @@ class Recurrent:
     return (metropolis.choose(replaced, tf.gather(self.pool.images, rows), images),
             metropolis.choose(replaced, self.pool.class_weights(rows, self.num_classes), class_weights), replaced)
 
+  # Made once, and only where they are needed.
+  @functools.cached_property
+  def _fake_drawer(self) -> drawer_lib.Drawer:
+    return self.fake_drawer()
+
+  @functools.cached_property
+  def _draw_batch(self):
+    return replicas.compiled(self.distribute_strategy, self._draw_replica)
+
   def _draw_chains(self) -> None:
     """Draws a fake for each chain, from blank canvases, by the averaged network."""
-    drawer = self.fake_drawer()
-    if self._draw_batch is None:
-      self._draw_batch = replicas.compiled(self.distribute_strategy, lambda rows, step_size: _draw(
-          drawer, rows, self.config.sampler, step_size))
     count, strategy, sampler = self.chains.capacity, self.distribute_strategy, self.config.sampler
     moment = self.updates_done.numpy(), self.attempt.numpy()
     at_once, acceptance = _DRAWN_AT_ONCE * self.num_replicas, []
     for start in range(0, count, at_once):
       rows = np.arange(start, start + at_once) % count
-      seeds = np.stack([np.full(at_once, self.seed, np.int64),
-                        seed_pairs.second_word(seed_pairs.FAKES, rows, *moment)], axis=1)
+      seeds = seed_pairs.of_rows(seed_pairs.FAKES, self.seed, rows, *moment)
       weights = self.chains.class_weights(tf.constant(rows, tf.int32), self.num_classes).numpy()
       drawn = replicas.join(strategy, self._draw_batch(
           replicas.split(strategy, {"class_weights": weights, "seeds": seeds}, everywhere=True),
@@ -74,14 +85,14 @@ class Recurrent:
       kept = min(at_once, count - start)
       self.chains.put(tf.range(start, start + kept), drawn["images"][:kept])
       acceptance.append(drawn["acceptance_rate"][:kept])
-    self.network_evaluations.assign_add(count * drawer.network_evaluations(sampler.num_steps))
-    if self.kernel_is_exact and drawer.has_accept_test:
+    self.network_evaluations.assign_add(count * self._fake_drawer.network_evaluations(sampler.num_steps))
+    if self.kernel_is_exact and self._fake_drawer.has_accept_test:
       # Declared adaptation between passes; h is fixed within each drawing, or adapts in its burn-in.
       self.adapt_step_size(tf.constant(np.concatenate(acceptance).mean()), _ADAPTATION_GAIN)
 
-
-def _draw(drawer: drawer_lib.Drawer, rows, sampler, step_size):
-  """The fakes of some chains, a replica's: images float32 [B, H, W, C] in [-1, 1] and acceptance [B]."""
-  drawing = drawer.draw(drawing_lib.normalise(rows["class_weights"], rows["seeds"], sampler.num_steps,
-                                              sampler.temperature, step_size))
-  return {"images": pixel_range.from_uint8(drawing.images), "acceptance_rate": drawing.acceptance_rate}
+  def _draw_replica(self, chains, step_size):
+    """The fakes of a replica's chains: images float32 [B, H, W, C] in [-1, 1] and acceptance [B]."""
+    sampler = self.config.sampler
+    drawing = self._fake_drawer.draw(drawing_lib.normalise(
+        chains["class_weights"], chains["seeds"], sampler.num_steps, sampler.temperature, step_size))
+    return {"images": pixel_range.from_uint8(drawing.images), "acceptance_rate": drawing.acceptance_rate}

@@ -1,5 +1,7 @@
 """STIC: a classifier whose logits are class energies, drawn from by chains in images smoothed by noise s."""
 
+import functools
+
 import numpy as np
 import tensorflow as tf
 
@@ -41,7 +43,6 @@ class STIC(base.System):
     self.targets = {name: density.Target(self.energy(network), self.preconditioner, self.image_shape, walk.reference)
                     for name, network in (("network", self.network), ("average", self.average))}
     self._kernel = registries.KERNELS.load(sampler.sampler)
-    self._render_batch = None
 
   def feature_shapes(self):
     """Shapes of the feature maps that the Gram term reads."""
@@ -78,12 +79,7 @@ class STIC(base.System):
     names = ["loss_classification", "loss_mixup"] + ["loss_noisy"] * bool(self.config.walk.noisy_weight)
     if self.config.training.fakes:
       names += ["loss_generative", "energy_real", "energy_fake"]
-    return names + ["acceptance_rate"] * self._moves_chains
-
-  @property
-  def _moves_chains(self) -> bool:
-    """Whether an update moves chains, rather than read what the pass before has drawn."""
-    return self.fakes_from in ("current", "canvas")
+    return names + ["acceptance_rate"] * self.moves_chains
 
   def on_statistics(self):
     self.set_noise_level(self.config.walk.noise_start)
@@ -110,7 +106,7 @@ class STIC(base.System):
     rows = randomness.rows(randomness_lib.ROWS, training.batch_size, training.chains)
     mine = randomness_lib.replica_rows(rows)
     weights = self.chains.class_weights(mine, self.num_classes)
-    if self._moves_chains:
+    if self.moves_chains:
       images, logs["acceptance_rate"] = self._move(rows, mine, weights, randomness)
       moved = (rows, images)
     else:
@@ -118,7 +114,7 @@ class STIC(base.System):
     images, weights, is_past = self.with_past(images, weights, randomness)
     # What was drawn and rendered gets the noise of today: that of its own day would give it away.
     noise = self._smoothing(images, randomness, randomness_lib.FAKE_NOISE)
-    images = metropolis.choose(is_past, images + noise, images) if self._moves_chains else images + noise
+    images = metropolis.choose(is_past, images + noise, images) if self.moves_chains else images + noise
     return {**made, "fake_images": images, "fake_weights": weights}, moved, logs
 
   def _smoothing(self, images, randomness, use: int) -> tf.Tensor:
@@ -147,14 +143,16 @@ class STIC(base.System):
 
   def rendered_chains(self):
     """As the jump renders them: what the pool keeps must not carry the noise of its pass."""
-    if not self._moves_chains:
-      return self.chains.images
-    if self._render_batch is None:
-      self._render_batch = tf.function(self._render, autograph=False)
+    if not self.moves_chains:
+      return super().rendered_chains()
     count = self.chains.capacity
     parts = [self._render_batch(np.arange(start, start + _RENDERED_AT_ONCE, dtype=np.int32) % count)
              for start in range(0, count, _RENDERED_AT_ONCE)]
     return tf.concat(parts, 0)[:count]
+
+  @functools.cached_property
+  def _render_batch(self):
+    return tf.function(self._render, autograph=False)
 
   def _render(self, rows):
     target, temperature = self.targets["network"], tf.fill([tf.shape(rows)[0]], self.config.sampler.temperature)
@@ -196,7 +194,7 @@ class STIC(base.System):
         real = energies.weighted_logit(logits["generative"], streams["generative_labels"])
         fake = energies.weighted_logit(logits["fake"], streams["fake_weights"])
         generative = losses.BY_NAME[self.config.walk.loss](real, fake, self.config.walk.energy_decay)
-        if not self._moves_chains:  # there is nothing drawn before the second pass
+        if not self.moves_chains:  # there is nothing drawn before the second pass
           generative = tf.where(self.passes_done > 0, generative, 0.0)
         loss += training.fake_weight * generative
         logs.update(loss_generative=generative, energy_real=tf.reduce_mean(real), energy_fake=tf.reduce_mean(fake))
@@ -207,7 +205,7 @@ class STIC(base.System):
     return logs
 
   def after_update(self, strategy, logs):
-    if self._moves_chains:
+    if self.moves_chains:
       self.network_evaluations.assign_add(self.config.training.batch_size * (self.config.walk.training_steps + 1))
       if self.kernel_is_exact:
         self.adapt_step_size(logs["acceptance_rate"], _ADAPTATION_GAIN)
