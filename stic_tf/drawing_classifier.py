@@ -12,6 +12,7 @@ from stic_tf import drawing as drawing_lib
 from stic_tf import replicas
 from stic_tf import seed_pairs
 from stic_tf.datasets import pixel_range
+from stic_tf.networks import first_rows
 
 # oneDNN and Eigen choose the kernel of a matrix product, and with it the order of its sums, by the number of rows. A
 # last bit is enough to turn a pixel and, now and then, an accept test: so every batch is filled up to whole blocks.
@@ -169,9 +170,10 @@ class DrawingClassifier:
     step_size = tf.constant(self.step_size) if step_size is None else step_size
     request = drawing_lib.normalise(class_weights, seeds, num_steps, temperature, step_size, canvas_images, num_frames,
                                     guidance, canvas_noise)
-    drawing = self._drawer.draw(request.rows(_fill(count)))
-    drawn = {"images": drawing.images, "log_density": drawing.log_density,
-             "probabilities": tf.nn.softmax(self.system.logits(pixel_range.from_uint8(drawing.images))),
+    with first_rows.asked(count, _in_blocks(count, _ROW_BLOCK)):
+      drawing = self._drawer.draw(request.rows(_fill(count)))
+      logits = self.system.logits(pixel_range.from_uint8(drawing.images))
+    drawn = {"images": drawing.images, "log_density": drawing.log_density, "probabilities": tf.nn.softmax(logits),
              "acceptance_rate": drawing.acceptance_rate, "step_size": drawing.step_size}
     drawn.update({name: getattr(drawing, name) for name in ("frames", "strokes", "attention")
                   if isinstance(getattr(drawing, name), tf.Tensor)})
@@ -185,7 +187,8 @@ class DrawingClassifier:
       low where an image is like those of the training.
     """
     count = tf.shape(images)[0]
-    logits = self.system.logits(pixel_range.from_uint8(_fill(count)(images)))
+    with first_rows.asked(count, _in_blocks(count, _ROW_BLOCK)):
+      logits = self.system.logits(pixel_range.from_uint8(_fill(count)(images)))
     answers = {"probabilities": tf.nn.softmax(logits), "label": tf.argmax(logits, axis=1, output_type=tf.int32),
                "energy": -tf.reduce_logsumexp(logits, axis=1)}
     return {name: value[:count] for name, value in answers.items()}

@@ -21,6 +21,7 @@ from keras import layers
 
 from stic_tf import config as config_lib
 from stic_tf import sparse_weights
+from stic_tf.networks import first_rows
 from stic_tf.networks import layers as shared
 
 QUERIES = "class_queries"  # the layer by whose name an attentive network is known
@@ -33,8 +34,15 @@ def _attend(scores: tf.Tensor, size: int) -> tf.Tensor:
   return tf.nn.softmax(_CAP * tf.tanh(centred * (size ** -0.5 / _CAP)))
 
 
+def _products(few: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
+  """[B, n, d] and [B, M, d] -> [B, n, M], as sums: some processors share a batch of matrix products out in other ways."""
+  return tf.reduce_sum(few[:, :, tf.newaxis] * tokens[:, tf.newaxis], axis=3)
+
+
 class TileTokens(layers.Layer):
   """Features [B, T, T, C] -> keys and values [B, M, d] each, with a learnt embedding of the place added."""
+
+  rows_alike = True
 
   def __init__(self, size: int, seed: int, **kwargs):
     super().__init__(**kwargs)
@@ -51,8 +59,10 @@ class TileTokens(layers.Layer):
     return {**super().get_config(), "size": self._size, "seed": self._seed}
 
   def call(self, features):
-    tokens = tf.reshape(features, [-1, *self.place.shape]) + self.place
-    return tf.split(tf.tensordot(tokens, self.kernel, 1), 2, axis=-1)
+    places = tf.reshape(self.place, features.shape[1:])
+    # A convolution of single positions: a matrix product of all rows' positions has last bits that depend on the batch.
+    tokens = tf.nn.conv2d(features + places, tf.convert_to_tensor(self.kernel)[tf.newaxis, tf.newaxis], 1, "VALID")
+    return tf.split(tf.reshape(tokens, [-1, self.place.shape[0], 2 * self._size]), 2, axis=-1)
 
 
 class ClassQueries(layers.Layer):
@@ -85,8 +95,8 @@ class ClassQueries(layers.Layer):
   def of_classes(self, keys: tf.Tensor, values: tf.Tensor, classes: tf.Tensor):
     """Logits [B, n] and attention maps [B, n, M] of the classes int32 [B, n] of each image."""
     queries, readouts = tf.gather(self.queries, classes), tf.gather(self.readouts, classes)
-    attention = _attend(tf.matmul(queries, keys, transpose_b=True), keys.shape[-1])
-    evidence = tf.matmul(readouts, values, transpose_b=True)
+    attention = _attend(_products(queries, keys), keys.shape[-1])
+    evidence = _products(readouts, values)
     return tf.reduce_sum(attention * evidence, axis=2) + tf.gather(self.biases, classes), attention
 
 
@@ -132,7 +142,7 @@ def attentive(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_
     hidden = active(shared.convolution(width, 1, f"conv_{stage}", seed=seed + 10 * stage + 1)(hidden), f"conv_{stage}")
     features.append(hidden)
   # What the whole canvas holds, told to every tile; through the blocks alone it would not reach them all.
-  context = layers.Dense(width, "swish", kernel_initializer=keras.initializers.VarianceScaling(2.0, seed=seed + 190),
+  context = shared.Dense(width, "swish", kernel_initializer=keras.initializers.VarianceScaling(2.0, seed=seed + 190),
                          name="context")(layers.Flatten()(hidden))
   hidden = layers.Add()([hidden, layers.Reshape([1, 1, width])(context)])
   for block in (1, 2):
@@ -188,11 +198,11 @@ class ClassReader:
     Returns:
       f_w = Σ_k w_k z_k [B], a_w = Σ_k w_k a_k [B, M] (rows that sum to 1) and features [[B, H_l, W_l, C_l], …].
     """
-    keys, values, *features = self._trunk(images, training=False)
+    keys, values, *features = first_rows.call(self._trunk, images)
     logits, attention = self._queries.of_classes(keys, values, class_weights.classes)
     return (tf.reduce_sum(logits * class_weights.weights, axis=1),
             tf.reduce_sum(attention * class_weights.weights[:, :, tf.newaxis], axis=1), features)
 
   def attention(self, images: tf.Tensor) -> tf.Tensor:
     """Attention maps of all classes: images [B, H, W, C] -> float32 [B, K, M]."""
-    return self._queries.attention(self._trunk(images, training=False)[0])
+    return self._queries.attention(first_rows.call(self._trunk, images)[0])

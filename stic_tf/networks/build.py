@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from stic_tf import config as config_lib
 from stic_tf import registries
+from stic_tf.networks import first_rows
 
 
 def build(config: config_lib.RunConfig, image_shape: Sequence[int], num_classes: int, seed: int,
@@ -47,6 +48,5 @@ def logits_and_features(network, images):
 
   Inference mode: nothing in it is random.
   """
-  outputs = network(images, training=False) if isinstance(network, keras.Model) else network(images)
-  outputs = tf.nest.flatten(outputs)
+  outputs = tf.nest.flatten(first_rows.call(network, images))
   return tf.cast(outputs[0], tf.float32), outputs[1:]

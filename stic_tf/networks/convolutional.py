@@ -40,8 +40,8 @@ def small_network(image_shape: Sequence[int], num_classes: int, width: int, seed
     features.append(hidden)
   hidden = layers.Flatten()(hidden)
   initializer = keras.initializers.VarianceScaling(2.0, seed=seed + 100)
-  hidden = layers.Dense(2 * width, "swish", kernel_initializer=initializer, name="hidden")(hidden)
-  logits = layers.Dense(num_classes, kernel_initializer=keras.initializers.VarianceScaling(0.1, seed=seed + 101),
+  hidden = shared.Dense(2 * width, "swish", kernel_initializer=initializer, name="hidden")(hidden)
+  logits = shared.Dense(num_classes, kernel_initializer=keras.initializers.VarianceScaling(0.1, seed=seed + 101),
                         name="logits", dtype="float32")(hidden)
   return keras.Model(image, [logits, *features], name="small")
 
@@ -74,11 +74,11 @@ def wide_resnet(image_shape: Sequence[int], num_classes: int, depth: int, widen:
       branch = shared.BranchScale(name=f"{name}_scale")(branch)
       if stride != 1 or hidden.shape[-1] != filters:
         initializer = keras.initializers.VarianceScaling(1.0, seed=block_seed + 2)
-        hidden = layers.Conv2D(filters, 1, stride, kernel_initializer=initializer, name=f"{name}_skip")(active)
+        hidden = shared.Convolution(filters, 1, stride, padding="same", kernel_initializer=initializer, name=f"{name}_skip")(active)
       hidden = layers.Add()([hidden, branch])
     features.append(hidden)
   hidden = layers.GlobalAveragePooling2D()(layers.Activation("swish")(hidden))
-  logits = layers.Dense(num_classes, kernel_initializer=keras.initializers.VarianceScaling(0.1, seed=seed + 1),
+  logits = shared.Dense(num_classes, kernel_initializer=keras.initializers.VarianceScaling(0.1, seed=seed + 1),
                         name="logits", dtype="float32")(hidden)
   return keras.Model(image, [logits, *features], name=f"wide_resnet_{depth}_{widen}")
 

@@ -77,7 +77,7 @@ def energy(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_cla
   config_lib.require(len(blocks) in (1, stage + 1), "blocks", config.blocks,
                      f"must be one number or {stage + 1}, one for each resolution")
   pooled = layers.GlobalAveragePooling2D()(read)
-  summary = layers.Dense(4 * config.width, "swish", kernel_initializer=shared.initializer(2.0, seed + 3),
+  summary = shared.Dense(4 * config.width, "swish", kernel_initializer=shared.initializer(2.0, seed + 3),
                          name="hidden")(conditioning.beside(pooled))
   local = layers.Concatenate()(readouts)
   names = ("energy", "evidence") if conditioned else ("energy",)
@@ -87,6 +87,6 @@ def energy(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_cla
 
 def _readout(local, summary, num_classes: int, name: str, seed: int):
   small = shared.initializer(0.01, seed)
-  terms = [layers.Dense(num_classes, kernel_initializer=small, name=f"{name}_{place}", dtype="float32")(features)
+  terms = [shared.Dense(num_classes, kernel_initializer=small, name=f"{name}_{place}", dtype="float32")(features)
            for place, features in (("local", local), ("global", summary))]
   return layers.Add(name=name, dtype="float32")(terms)

@@ -1,4 +1,7 @@
-"""Layers that several networks share. No batch statistics anywhere, swish where a sampler needs a smooth gradient."""
+"""Layers that several networks share. No batch statistics anywhere, swish where a sampler needs a smooth gradient.
+
+`rows_alike` says of a layer that it gives a row the same bits in any company (first_rows.py).
+"""
 
 import keras
 import tensorflow as tf
@@ -6,6 +9,7 @@ from keras import layers
 
 _EMBEDDING = 128
 _HARMONICS = 4
+_ROW_BLOCK = 16
 
 
 def initializer(scale: float, seed: int) -> keras.initializers.Initializer:
@@ -13,12 +17,65 @@ def initializer(scale: float, seed: int) -> keras.initializers.Initializer:
   return keras.initializers.VarianceScaling(scale, mode="fan_in", seed=seed)
 
 
-def convolution(filters: int, stride: int, name: str, scale: float = 2.0, seed: int = 0) -> layers.Conv2D:
+def _in_row_blocks(function, rows: tf.Tensor) -> tf.Tensor:
+  """`function` of rows [B, F] that zeros fill up to whole blocks: other numbers of rows have other last bits.
+
+  oneDNN and Eigen choose the kernel of a matrix product by the number of its rows, and sine and cosine are other ones in
+  what is left over of a vector register.
+  """
+  count = tf.shape(rows)[0]
+  return function(tf.pad(rows, [[0, -count % _ROW_BLOCK], [0, 0]]))[:count]
+
+
+class Dense(layers.Dense):
+  """keras.layers.Dense of rows [B, F] that have the same bits in any company."""
+
+  rows_alike = True
+
+  def call(self, inputs):
+    return _in_row_blocks(super().call, inputs)
+
+
+class Convolution(layers.Conv2D):
+  """keras.layers.Conv2D with padding "same" whose images have the same bits in any company, gradients included.
+
+  With a stride the input gradient is computed in an order that depends on images and threads. So a stride is written
+  as what it is: blocks of stride × stride pixels become channels, and what is left is a convolution without one. Its
+  weights are those of Conv2D.
+  """
+
+  rows_alike = True
+
+  def call(self, inputs):
+    stride, size = self.strides[0], self.kernel_size[0]
+    if stride == 1:
+      return super().call(inputs)
+    images, kernel = inputs[:, ::stride, ::stride], self.kernel
+    if size > 1:
+      blocks = -(-size // stride)
+      padding = [[0, 0], *(self._padding(length, stride, size, blocks) for length in inputs.shape[1:3]), [0, 0]]
+      images = tf.nn.space_to_depth(tf.pad(inputs, padding), stride)
+      rest = [0, blocks * stride - size]
+      kernel = tf.pad(tf.convert_to_tensor(kernel), [rest, rest, [0, 0], [0, 0]])
+      kernel = tf.reshape(kernel, [blocks, stride, blocks, stride, inputs.shape[3], self.filters])
+      kernel = tf.reshape(tf.transpose(kernel, [0, 2, 1, 3, 4, 5]), [blocks, blocks, -1, self.filters])
+    outputs = tf.nn.conv2d(images, kernel, 1, "VALID")
+    return self.activation(tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs)
+
+  @staticmethod
+  def _padding(length, stride, size, blocks):
+    """Before and behind: as "same" has it before, then up to whole blocks."""
+    outputs = -(-length // stride)
+    before = max((outputs - 1) * stride + size - length, 0) // 2
+    return [before, (outputs - 1 + blocks) * stride - before - length]
+
+
+def convolution(filters: int, stride: int, name: str, scale: float = 2.0, seed: int = 0) -> Convolution:
   """A convolution, 3×3, 4×4 with a stride of 2, and of patches side by side with a larger one."""
   # A stride of 2 takes 4×4 kernels: every pixel is then seen equally often, and the input gradient that draws has no
   # checkerboard in it.
   size = {1: 3, 2: 4}.get(stride, stride)
-  return layers.Conv2D(filters, size, stride, padding="same", kernel_initializer=initializer(scale, seed), name=name)
+  return Convolution(filters, size, stride, padding="same", kernel_initializer=initializer(scale, seed), name=name)
 
 
 class BranchScale(layers.Layer):
@@ -26,6 +83,8 @@ class BranchScale(layers.Layer):
 
   From 0, as there, Adam opens a branch by no more than the learning rate an update: in a short training never.
   """
+
+  rows_alike = True
 
   def __init__(self, start: float = 0.2, **kwargs):
     super().__init__(**kwargs)
@@ -44,8 +103,10 @@ class BranchScale(layers.Layer):
 class Film(layers.Layer):
   """h · (1 + scale(σ)) + shift(σ), a number a channel (Perez et al. 2018); starts as the identity."""
 
+  rows_alike = True
+
   def build(self, input_shape):
-    self.project = layers.Dense(2 * input_shape[0][-1], kernel_initializer="zeros", name="project")
+    self.project = Dense(2 * input_shape[0][-1], kernel_initializer="zeros", name="project")
     self.project.build(input_shape[1])
 
   def call(self, inputs):
@@ -57,13 +118,20 @@ class Film(layers.Layer):
 class Harmonics(layers.Layer):
   """ln σ / 4 as itself and its first harmonics: [B] -> [B, 9]."""
 
+  rows_alike = True
+
   def call(self, conditioning):
-    angles = conditioning[:, tf.newaxis] * tf.cast(tf.range(1.0, _HARMONICS + 1.0) * 3.14159265, conditioning.dtype)
-    return tf.concat([conditioning[:, tf.newaxis], tf.sin(angles), tf.cos(angles)], axis=1)
+    return _in_row_blocks(self._of_rows, conditioning[:, tf.newaxis])
+
+  def _of_rows(self, conditioning):
+    angles = conditioning * tf.cast(tf.range(1.0, _HARMONICS + 1.0) * 3.14159265, conditioning.dtype)
+    return tf.concat([conditioning, tf.sin(angles), tf.cos(angles)], axis=1)
 
 
 class SumPool(layers.Layer):
   """Sum over positions, [B, H, W, F] -> [B, F]: each position then adds to the energy, whatever the image size."""
+
+  rows_alike = True
 
   def call(self, hidden):
     return tf.reduce_sum(hidden, axis=[1, 2])
@@ -84,8 +152,8 @@ class Conditioning:
       self.inputs = [level]
       hidden = Harmonics(name="harmonics")(level)
       for number in range(2):
-        hidden = layers.Dense(_EMBEDDING, "swish", kernel_initializer=initializer(2.0, seed + number),
-                              name=f"embed{number + 1}")(hidden)
+        hidden = Dense(_EMBEDDING, "swish", kernel_initializer=initializer(2.0, seed + number),
+                       name=f"embed{number + 1}")(hidden)
       self.embedding = hidden
 
   def film(self, hidden, name: str):

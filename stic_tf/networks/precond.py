@@ -11,8 +11,8 @@ from typing import List, Sequence
 
 import keras
 import tensorflow as tf
-from keras import layers
 
+from stic_tf.networks import first_rows
 from stic_tf.networks import layers as shared
 
 # Noise levels that an answer can mix.
@@ -38,7 +38,7 @@ class EnergyPrecond(keras.Model):
     self._evidence = names.index("evidence") if "evidence" in names else None
     if not self.knows_level:
       self.harmonics = shared.Harmonics(name="harmonics")
-      self.gain = layers.Dense(2 * num_classes, kernel_initializer="zeros", name="gain")
+      self.gain = shared.Dense(2 * num_classes, kernel_initializer="zeros", name="gain")
       self.gain.build([None, 9])
     self.mean = self.add_weight("mean", shape=tuple(image_shape), initializer="zeros", trainable=False)
     self.data_scale = self.add_weight("data_scale", shape=(), initializer="ones", trainable=False)
@@ -76,7 +76,8 @@ class EnergyPrecond(keras.Model):
     scale = tf.sqrt(tf.square(noise_level) + tf.square(self.data_scale))
     scaled = (images - self.mean) / scale[:, tf.newaxis, tf.newaxis, tf.newaxis]
     conditioning = 0.25 * tf.math.log(noise_level)
-    outputs = self.trunk([scaled, conditioning] if self.knows_level else scaled, training=training)
+    inputs = [scaled, conditioning] if self.knows_level else scaled
+    outputs = self.trunk(inputs, training=True) if training else first_rows.call(self.trunk, inputs)
     outputs = [tf.cast(output, tf.float32) for output in tf.nest.flatten(outputs)]
     energy = outputs[0]
     if not self.knows_level:
@@ -101,8 +102,9 @@ class EnergyPrecond(keras.Model):
     mixed = self.answer_weights > 0
     levels, weights = tf.boolean_mask(self.answer_levels, mixed), tf.boolean_mask(self.answer_weights, mixed)
     count, batch = tf.shape(levels)[0], tf.shape(images)[0]
-    energies, _ = self.level_energies(tf.tile(images, [count, 1, 1, 1]), tf.repeat(levels, batch))
-    energies = tf.reshape(energies, [count, batch, energies.shape[-1]])
-    weights = weights[:, tf.newaxis, tf.newaxis]
-    answer = tf.reduce_logsumexp(tf.nn.log_softmax(energies) + tf.math.log(weights), axis=0)
-    return answer + tf.reduce_sum(weights * tf.reduce_logsumexp(energies, axis=2, keepdims=True), axis=0)
+    with first_rows.times(count):
+      energies, _ = self.level_energies(tf.repeat(images, count, axis=0), tf.tile(levels, [batch]))
+    energies = tf.reshape(energies, [batch, count, energies.shape[-1]])
+    weights = weights[:, tf.newaxis]
+    answer = tf.reduce_logsumexp(tf.nn.log_softmax(energies) + tf.math.log(weights), axis=1)
+    return answer + tf.reduce_sum(weights * tf.reduce_logsumexp(energies, axis=2, keepdims=True), axis=1)

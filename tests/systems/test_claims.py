@@ -22,7 +22,7 @@ def _runs(folder, figure, commit="abc", seeds=5):
       path = folder / "E1_few" / arm / f"seed{seed}"
       path.mkdir(parents=True, exist_ok=True)
       (path / "summary.json").write_text(json.dumps(
-          {"test_accuracy": figure(arm, seed), "ece": 0.1, "git_commit": commit}))
+          {"test_accuracy": figure(arm, seed), "ece": 0.1, "fid": 2.0, "git_commit": commit}))
 
 
 def test_an_interval_is_that_of_the_paired_test():
@@ -50,8 +50,8 @@ def test_the_page_says_what_the_runs_say(tmp_path):
   report = claims.judge("E1_few", range(5), str(tmp_path))
   verdicts = {claim["text"]: claim["verdict"] for claim in report["claims"]}
   assert verdicts["Noise on labelled images helps accuracy"] == "holds"
-  assert verdicts["Fresh fakes help accuracy, against those of the pass before"].startswith("does not hold")
-  assert "undecided" in verdicts["Self-analysis on current chains lowers the calibration error, against noise alone"]
+  assert verdicts["Current chains help accuracy, against drawings of the pass before"].startswith("does not hold")
+  assert "undecided" in verdicts["Self-analysis on the pass before lowers the calibration error, against noise alone"]
   text = claims.page({"E1_few": report})
   assert "| Noise on labelled images helps accuracy | B − A | test_accuracy | +0.0200" in text and "Commit abc" in text
 

@@ -1,0 +1,104 @@
+"""Layers that give a row the same bits in any company, and networks run on the rows that were asked for."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stic_tf import config as config_lib
+from stic_tf.networks import build
+from stic_tf.networks import first_rows
+from stic_tf.networks import layers
+
+COUNT = 33
+
+
+@pytest.mark.parametrize("side,size,stride", [(8, 4, 2), (7, 4, 2), (7, 7, 7), (9, 3, 3), (5, 3, 2), (7, 1, 2)])
+def test_a_stride_is_that_of_keras(side, size, stride):
+  """To rounding: values, and the gradients of image, kernel and bias."""
+  settings = {"filters": 6, "kernel_size": size, "strides": stride, "padding": "same", "bias_initializer": "ones"}
+  ours, theirs = layers.Convolution(**settings), keras.layers.Conv2D(**settings)
+  images = tf.constant(np.random.default_rng(0).normal(size=(3, side, side, 5)), tf.float32)
+  found = []
+  for layer in (ours, theirs):
+    layer.build(images.shape)
+    layer.set_weights(ours.get_weights())
+    with tf.GradientTape() as tape:
+      tape.watch(images)
+      outputs = layer(images)
+      energy = tf.reduce_sum(tf.square(outputs))
+    found.append([outputs, *tape.gradient(energy, [images, *layer.trainable_variables])])
+  for one, other in zip(*found):
+    assert one.shape == other.shape
+    np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
+
+
+def _network(settings, shape, conditioned):
+  config = config_lib.RunConfig.of({"width": 16, "blocks": "1", "tile_grid": 4, "depth": 10, "widen": 1, **settings})
+  network = build.build(config, shape, 10, 0, conditioned)
+  rng = np.random.default_rng(1)
+  network.set_weights([weight + rng.normal(0, 0.05, weight.shape) for weight in network.get_weights()])
+  return network
+
+
+NETWORKS = {"energy": ({"model": "score", "network": "energy"}, (8, 8, 1), True),
+            "energy, halved": ({"model": "score", "network": "energy"}, (28, 28, 1), True),
+            "small": ({"network": "small"}, (28, 28, 1), False),
+            "wide_resnet": ({"network": "wide_resnet"}, (32, 32, 3), False)}
+
+
+def _energy_and_gradient(network, shape, conditioned):
+  """Of the rows that it is given: compiled as a sampler has it."""
+
+  def of_rows(images):
+    with tf.GradientTape() as tape:
+      tape.watch(images)
+      level = [tf.fill([tf.shape(images)[0]], 0.1)] if conditioned else []
+      energy = tf.nest.flatten(network([images, *level] if conditioned else images, training=False))[0][:, 3]
+    return energy, tape.gradient(energy, images)
+
+  return tf.function(of_rows, autograph=False, input_signature=[tf.TensorSpec([None, *shape])])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_row_has_the_same_bits_in_any_company(name):
+  settings, shape, conditioned = NETWORKS[name]
+  network = _network(settings, shape, conditioned)
+  assert first_rows.gives_rows_alike(network)
+  images = np.random.default_rng(2).normal(size=(COUNT, *shape)).astype(np.float32)
+  of_rows = _energy_and_gradient(network, shape, conditioned)
+  whole = [value.numpy() for value in of_rows(images)]
+  for start, count in ((0, 1), (7, 1), (3, 2), (2, 3), (1, 7), (5, 16), (11, 17)):
+    for value, expected in zip(of_rows(images[start:start + count]), whole):
+      np.testing.assert_array_equal(value, expected[start:start + count], err_msg=f"{count} from {start}")
+
+
+def test_of_a_users_layers_nobody_knows():
+  image = keras.Input([8, 8, 1])
+  network = keras.Model(image, keras.layers.Dense(10)(keras.layers.Flatten()(image)))
+  assert not first_rows.gives_rows_alike(network)
+  rows = tf.ones([16, 8, 8, 1])
+  with first_rows.asked(tf.constant(1), tf.constant(16)):
+    assert (first_rows.call(network, rows).numpy() == network(rows).numpy()).all()  # all of them
+
+
+def test_only_the_rows_that_were_asked_for_are_computed():
+  network = _network(*NETWORKS["small"])
+  rows = tf.random.normal([16, 28, 28, 1])
+  whole = network(rows, training=False)
+  with first_rows.asked(tf.constant(3), tf.constant(16)):
+    found = first_rows.call(network, rows)
+  for one, other in zip(found, whole):
+    np.testing.assert_array_equal(one[:3], other[:3])
+    assert one.shape == other.shape and not one[3:].numpy().any()
+  np.testing.assert_array_equal(first_rows.call(network, rows)[0], whole[0])  # and outside, all
+
+
+def test_rows_of_another_batch_are_refused():
+  network = _network(*NETWORKS["small"])
+  with first_rows.asked(tf.constant(3), tf.constant(16)), pytest.raises(
+      tf.errors.InvalidArgumentError, match="rows of another batch"):
+    first_rows.call(network, tf.zeros([32, 28, 28, 1]))
+  with first_rows.asked(tf.constant(3), tf.constant(16)), first_rows.times(tf.constant(2)):
+    found = first_rows.call(network, tf.ones([32, 28, 28, 1]))[0].numpy()
+  assert found[:6].all() and not found[6:].any()
