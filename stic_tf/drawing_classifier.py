@@ -9,10 +9,10 @@ import tensorflow as tf
 from stic_tf import class_choice
 from stic_tf import config as config_lib
 from stic_tf import drawing as drawing_lib
+from stic_tf import first_rows
 from stic_tf import replicas
 from stic_tf import seed_pairs
 from stic_tf.datasets import pixel_range
-from stic_tf.networks import first_rows
 
 # oneDNN and Eigen choose the kernel of a matrix product, and with it the order of its sums, by the number of rows. A
 # last bit is enough to turn a pixel and, now and then, an accept test: so every batch is filled up to whole blocks.

@@ -20,8 +20,8 @@ import tensorflow as tf
 from keras import layers
 
 from stic_tf import config as config_lib
+from stic_tf import first_rows
 from stic_tf import sparse_weights
-from stic_tf.networks import first_rows
 from stic_tf.networks import layers as shared
 
 QUERIES = "class_queries"  # the layer by whose name an attentive network is known
@@ -35,7 +35,7 @@ def _attend(scores: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def _products(few: tf.Tensor, tokens: tf.Tensor) -> tf.Tensor:
-  """[B, n, d] and [B, M, d] -> [B, n, M], as sums: some processors share a batch of matrix products out in other ways."""
+  """[B, n, d] and [B, M, d] -> [B, n, M], as sums: what a matrix product rounds depends on the batch."""
   return tf.reduce_sum(few[:, :, tf.newaxis] * tokens[:, tf.newaxis], axis=3)
 
 

@@ -6,8 +6,8 @@ import keras
 import tensorflow as tf
 
 from stic_tf import config as config_lib
+from stic_tf import first_rows
 from stic_tf import registries
-from stic_tf.networks import first_rows
 
 
 def build(config: config_lib.RunConfig, image_shape: Sequence[int], num_classes: int, seed: int,

@@ -74,7 +74,8 @@ def wide_resnet(image_shape: Sequence[int], num_classes: int, depth: int, widen:
       branch = shared.BranchScale(name=f"{name}_scale")(branch)
       if stride != 1 or hidden.shape[-1] != filters:
         initializer = keras.initializers.VarianceScaling(1.0, seed=block_seed + 2)
-        hidden = shared.Convolution(filters, 1, stride, padding="same", kernel_initializer=initializer, name=f"{name}_skip")(active)
+        hidden = shared.Convolution(filters, 1, stride, padding="same", kernel_initializer=initializer,
+                                    name=f"{name}_skip")(active)
       hidden = layers.Add()([hidden, branch])
     features.append(hidden)
   hidden = layers.GlobalAveragePooling2D()(layers.Activation("swish")(hidden))

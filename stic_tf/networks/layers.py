@@ -20,7 +20,7 @@ def initializer(scale: float, seed: int) -> keras.initializers.Initializer:
 def _in_row_blocks(function, rows: tf.Tensor) -> tf.Tensor:
   """`function` of rows [B, F] that zeros fill up to whole blocks: other numbers of rows have other last bits.
 
-  oneDNN and Eigen choose the kernel of a matrix product by the number of its rows, and sine and cosine are other ones in
+  oneDNN and Eigen choose the kernel of a matrix product by the number of its rows, and sine and cosine are others in
   what is left over of a vector register.
   """
   count = tf.shape(rows)[0]

@@ -12,7 +12,7 @@ from typing import List, Sequence
 import keras
 import tensorflow as tf
 
-from stic_tf.networks import first_rows
+from stic_tf import first_rows
 from stic_tf.networks import layers as shared
 
 # Noise levels that an answer can mix.

@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 
 from stic_tf import config as config_lib
+from stic_tf import first_rows
 from stic_tf.networks import build
-from stic_tf.networks import first_rows
 from stic_tf.networks import layers
 
 COUNT = 33
