@@ -3,9 +3,9 @@
     python benchmarks/playground.py --digits_score=runs/digits_score --mnist_score=M/mnist_score --out=playground.json
 
 Each model is a run folder, which is exported first, or the folder of an export; p50_ms of a model that is not given is
-null. The server runs in its own process without batching, the page in a headless Chromium where chromium, chromedriver
-and selenium are there. Otherwise the requests that the page would send are sent from here, one at a time, and `browser`
-is null. Figures:
+null. The server runs in its own process without batching, with a thread a drawing, as `make play` has it, the page in a
+headless Chromium where chromium, chromedriver and selenium are there. Otherwise the requests that the page would send
+are sent from here, one at a time, and `browser` is null. Figures:
 
 - p50_ms: median from the event of a class slider of Mix to the frame that shows the drawing, one event at a time.
 - events_a_second: events of the minute by its seconds, the least of the models; drawn_a_second: of them, those drawn.
@@ -39,6 +39,8 @@ MODELS = ("mnist_score", "digits_score")
 _BROWSER_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first-run",
                   "--disable-background-networking", "--disable-component-update", "--disable-sync",
                   "--window-size=1280,900")
+# Those of tools/play.sh.
+_SERVER_FLAGS = ("--playground", "--tensorflow_intra_op_parallelism=1")
 # Slider 1 goes up and down; each event differs from the last.
 _SCRIPT = """
 const [mode, count, rate, done] = arguments;
@@ -198,7 +200,7 @@ def run(arguments) -> Dict:
     if not getattr(arguments, name):
       continue
     with tempfile.TemporaryDirectory() as aside, browser(os.path.join(aside, "profile")) as driver:
-      with served.started(exported(getattr(arguments, name), aside), ["--playground"]) as server:
+      with served.started(exported(getattr(arguments, name), aside), _SERVER_FLAGS) as server:
         page = BrowserPage(driver, server) if driver else Requests(server)
         page.single(5)
         times = page.single(arguments.events)
