@@ -14,8 +14,9 @@ from stic_tf import replicas
 from stic_tf import seed_pairs
 from stic_tf.datasets import pixel_range
 
-# oneDNN and Eigen choose the kernel of a matrix product, and with it the order of its sums, by the number of rows. A
-# last bit is enough to turn a pixel and, now and then, an accept test: so every batch is filled up to whole blocks.
+# Elementwise functions have other last bits in what is left over of a vector register, and the kernel of a matrix
+# product is chosen by the number of its rows. A last bit is enough to turn a pixel and, now and then, an accept test: so
+# every batch is filled up to whole blocks. What a network need not compute of it, it does not (first_rows.py).
 _ROW_BLOCK = 16
 
 

@@ -12,7 +12,7 @@ import functools
 import keras
 import tensorflow as tf
 
-_ALIKE = (keras.layers.InputLayer, keras.layers.Activation, keras.layers.Add, keras.layers.Concatenate,
+_PLAIN = (keras.layers.InputLayer, keras.layers.Activation, keras.layers.Add, keras.layers.Concatenate,
           keras.layers.Flatten, keras.layers.GlobalAveragePooling2D, keras.layers.Reshape)
 _asked = contextvars.ContextVar("asked", default=None)
 
@@ -33,13 +33,27 @@ def times(number: tf.Tensor):
   return asked(rows[0] * number, rows[1] * number) if rows else contextlib.nullcontext()
 
 
-@functools.lru_cache(maxsize=64)
-def gives_rows_alike(network: keras.Model) -> bool:
-  """Whether all layers give a row the same bits whatever else is in the batch.
+@functools.lru_cache(maxsize=1)
+def _graph_class() -> type:
+  """The class of models that are layers and nothing else; Keras has no public name for it."""
+  image = keras.Input([1])
+  return type(keras.Model(image, image))
 
-  A layer says so by an attribute `rows_alike`; of others, but for the plainest of Keras, nobody knows.
+
+def _is_alike(layer: keras.layers.Layer) -> bool:
+  if type(layer) in _PLAIN:
+    return True
+  # Not inherited: what a user's subclass does nobody knows.
+  return vars(type(layer)).get("rows_alike", lambda layer: False)(layer)
+
+
+def gives_rows_alike(network: keras.Model) -> bool:
+  """Whether all layers give a row the same bits whatever else is in the batch: a graph of layers that say so.
+
+  A layer says so by a method `rows_alike`; of others, but for the plainest of Keras, and of what a subclass of
+  keras.Model does between its layers, nobody knows.
   """
-  return all(isinstance(layer, _ALIKE) or getattr(layer, "rows_alike", False) for layer in network.layers)
+  return type(network) is _graph_class() and all(_is_alike(layer) for layer in network.layers)
 
 
 def call(network, inputs):

@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests import untrained_classifiers
 
@@ -46,6 +47,19 @@ def test_drawings_differ_from_each_other(classifier_and_drawings):
 def test_an_image_does_not_depend_on_its_batch(classifier_and_drawings, rows):
   classifier, whole = classifier_and_drawings
   _assert_same(_drawn(classifier, rows), whole, rows)
+
+
+def test_nor_on_how_many_a_graph_draws(classifier_and_drawings):
+  """As an export has it: a graph for any number of rows, which its network computes alone where it can."""
+  classifier, whole = classifier_and_drawings
+  weights, seeds = untrained_classifiers.request()
+  sampler = classifier.config.sampler
+  draw = tf.function(lambda *rows: classifier.draw_tensors(*rows, sampler.num_steps, sampler.temperature),
+                     autograph=False, input_signature=[tf.TensorSpec([None, 10]), tf.TensorSpec([None, 2], tf.int64)])
+  for start, count in ((3, 1), (5, 3), (0, COUNT)):
+    drawn = draw(weights[start:start + count], seeds[start:start + count])
+    for field in FIELDS:
+      np.testing.assert_array_equal(drawn[field], getattr(whole, field)[start:start + count], err_msg=field)
 
 
 def test_an_image_does_not_depend_on_its_place(classifier_and_drawings):

@@ -1,6 +1,7 @@
 """Layers that several networks share. No batch statistics anywhere, swish where a sampler needs a smooth gradient.
 
-`rows_alike` says of a layer that it gives a row the same bits in any company (first_rows.py).
+`rows_alike` tells whether a layer gives a row the same bits in any company (first_rows.py). On processors it does where
+its channels fill vector registers.
 """
 
 import keras
@@ -10,6 +11,8 @@ from keras import layers
 _EMBEDDING = 128
 _HARMONICS = 4
 _ROW_BLOCK = 16
+# What is left over of a vector register has other last bits: of elementwise functions, and of convolutions.
+_VECTOR = 8
 
 
 def initializer(scale: float, seed: int) -> keras.initializers.Initializer:
@@ -30,7 +33,8 @@ def _in_row_blocks(function, rows: tf.Tensor) -> tf.Tensor:
 class Dense(layers.Dense):
   """keras.layers.Dense of rows [B, F] that have the same bits in any company."""
 
-  rows_alike = True
+  def rows_alike(self):
+    return self.activation is keras.activations.linear or self.units % _VECTOR == 0
 
   def call(self, inputs):
     return _in_row_blocks(super().call, inputs)
@@ -44,7 +48,8 @@ class Convolution(layers.Conv2D):
   weights are those of Conv2D.
   """
 
-  rows_alike = True
+  def rows_alike(self):
+    return self.filters % _VECTOR == 0
 
   def call(self, inputs):
     stride, size = self.strides[0], self.kernel_size[0]
@@ -84,7 +89,8 @@ class BranchScale(layers.Layer):
   From 0, as there, Adam opens a branch by no more than the learning rate an update: in a short training never.
   """
 
-  rows_alike = True
+  def rows_alike(self):
+    return True
 
   def __init__(self, start: float = 0.2, **kwargs):
     super().__init__(**kwargs)
@@ -103,7 +109,8 @@ class BranchScale(layers.Layer):
 class Film(layers.Layer):
   """h · (1 + scale(σ)) + shift(σ), a number a channel (Perez et al. 2018); starts as the identity."""
 
-  rows_alike = True
+  def rows_alike(self):
+    return True
 
   def build(self, input_shape):
     self.project = Dense(2 * input_shape[0][-1], kernel_initializer="zeros", name="project")
@@ -118,7 +125,8 @@ class Film(layers.Layer):
 class Harmonics(layers.Layer):
   """ln σ / 4 as itself and its first harmonics: [B] -> [B, 9]."""
 
-  rows_alike = True
+  def rows_alike(self):
+    return True
 
   def call(self, conditioning):
     return _in_row_blocks(self._of_rows, conditioning[:, tf.newaxis])
@@ -131,7 +139,8 @@ class Harmonics(layers.Layer):
 class SumPool(layers.Layer):
   """Sum over positions, [B, H, W, F] -> [B, F]: each position then adds to the energy, whatever the image size."""
 
-  rows_alike = True
+  def rows_alike(self):
+    return True
 
   def call(self, hidden):
     return tf.reduce_sum(hidden, axis=[1, 2])

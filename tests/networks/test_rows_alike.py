@@ -9,6 +9,7 @@ from stic_tf import config as config_lib
 from stic_tf import first_rows
 from stic_tf.networks import build
 from stic_tf.networks import layers
+from stic_tf.networks import precond
 
 COUNT = 33
 
@@ -37,11 +38,14 @@ def _network(settings, shape, conditioned):
   config = config_lib.RunConfig.of({"width": 16, "blocks": "1", "tile_grid": 4, "depth": 10, "widen": 1, **settings})
   network = build.build(config, shape, 10, 0, conditioned)
   rng = np.random.default_rng(1)
+  if settings["network"] == "attentive":
+    network = keras.Model(network.input, network.get_layer("tokens").output)
   network.set_weights([weight + rng.normal(0, 0.05, weight.shape) for weight in network.get_weights()])
   return network
 
 
-NETWORKS = {"energy": ({"model": "score", "network": "energy"}, (8, 8, 1), True),
+NETWORKS = {"attentive trunk": ({"network": "attentive"}, (28, 28, 1), False),
+            "energy": ({"model": "score", "network": "energy"}, (8, 8, 1), True),
             "energy, halved": ({"model": "score", "network": "energy"}, (28, 28, 1), True),
             "small": ({"network": "small"}, (28, 28, 1), False),
             "wide_resnet": ({"network": "wide_resnet"}, (32, 32, 3), False)}
@@ -54,7 +58,8 @@ def _energy_and_gradient(network, shape, conditioned):
     with tf.GradientTape() as tape:
       tape.watch(images)
       level = [tf.fill([tf.shape(images)[0]], 0.1)] if conditioned else []
-      energy = tf.nest.flatten(network([images, *level] if conditioned else images, training=False))[0][:, 3]
+      outputs = tf.nest.flatten(network([images, *level] if conditioned else images, training=False))
+      energy = tf.reshape(outputs[0], [tf.shape(images)[0], -1])[:, 3]
     return energy, tape.gradient(energy, images)
 
   return tf.function(of_rows, autograph=False, input_signature=[tf.TensorSpec([None, *shape])])
@@ -71,6 +76,49 @@ def test_a_row_has_the_same_bits_in_any_company(name):
   for start, count in ((0, 1), (7, 1), (3, 2), (2, 3), (1, 7), (5, 16), (11, 17)):
     for value, expected in zip(of_rows(images[start:start + count]), whole):
       np.testing.assert_array_equal(value, expected[start:start + count], err_msg=f"{count} from {start}")
+
+
+@pytest.mark.parametrize("settings", [{"network": "small", "width": 20}, {"network": "energy", "width": 12},
+                                      {"network": "attentive", "width": 10}])
+def test_channels_that_leave_vector_registers_over_are_not_alike(settings):
+  """Of these some bits did differ."""
+  assert not first_rows.gives_rows_alike(_network(settings, (28, 28, 1), settings["network"] == "energy"))
+
+
+def test_an_answer_of_several_levels_is_that_of_the_rows_asked_for():
+  trunk = _network(*NETWORKS["energy"])
+  energies = precond.EnergyPrecond(trunk, (8, 8, 1), 10)
+  energies.answer_levels.assign(np.geomspace(0.05, 2.0, precond.ANSWERS))
+  energies.answer_weights.assign(np.arange(precond.ANSWERS) / 28.0)  # the first costs nothing
+  images = tf.random.normal([16, 8, 8, 1])
+  whole = energies.answer(images)
+  with first_rows.asked(tf.constant(3), tf.constant(16)):
+    np.testing.assert_array_equal(energies.answer(images)[:3], whole[:3])
+  one = energies.answer(tf.repeat(images[5:6], 16, axis=0))
+  np.testing.assert_array_equal(one[9], whole[5])
+
+
+class _Averaging(keras.Model):
+  """What no layer of it tells: it reads the whole batch."""
+
+  def __init__(self, network):
+    super().__init__()
+    self.network = network
+
+  def call(self, images):
+    return self.network(images - tf.reduce_mean(images, axis=0))
+
+
+class _Add(keras.layers.Add):
+  """A user's own."""
+
+
+def test_of_a_users_models_nobody_knows():
+  network = _network(*NETWORKS["small"])
+  assert first_rows.gives_rows_alike(network) and not first_rows.gives_rows_alike(_Averaging(network))
+  image = keras.Input([8, 8, 1])
+  assert first_rows.gives_rows_alike(keras.Model(image, keras.layers.Add()([image, image])))
+  assert not first_rows.gives_rows_alike(keras.Model(image, _Add()([image, image])))
 
 
 def test_of_a_users_layers_nobody_knows():
