@@ -40,7 +40,7 @@ _BROWSER_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--no-first
                   "--disable-background-networking", "--disable-component-update", "--disable-sync",
                   "--window-size=1280,900")
 # Those of tools/play.sh.
-_SERVER_FLAGS = ("--playground", "--tensorflow_intra_op_parallelism=1")
+_SERVER_FLAGS = ("--playground", "--tensorflow_intra_op_parallelism=1", "--tensorflow_inter_op_parallelism=-1")
 # Slider 1 goes up and down; each event differs from the last.
 _SCRIPT = """
 const [mode, count, rate, done] = arguments;

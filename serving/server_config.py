@@ -185,7 +185,8 @@ def _parser() -> argparse.ArgumentParser:
   add("--rest_api_header_seconds", type=float, default=10.0, help="for the head of a request to arrive")
   add("--rest_api_idle_seconds", type=float, default=60.0, help="between two requests of a connection")
   add("--tensorflow_intra_op_parallelism", type=int, default=0, help="0 for the number of cores")
-  add("--tensorflow_inter_op_parallelism", type=int, default=0, help="0 for the number of cores")
+  add("--tensorflow_inter_op_parallelism", type=int, default=0,
+      help="0 for the number of cores, -1 for the thread of each request alone")
   add("--file_system_poll_wait_seconds", type=float, default=1.0)
   add("--model_config_file_poll_wait_seconds", type=float, default=0.0,
       help="how often --model_config_file is read again; 0 for never")
@@ -238,9 +239,11 @@ def _check_numbers(values) -> None:
     flag_error.require(getattr(values, name) >= 1, name, getattr(values, name), "must be at least 1")
   flag_error.require(values.max_message_bytes < 1 << 31, "max_message_bytes", values.max_message_bytes,
                      "must be below 2 GiB, protobuf's limit")
-  for name in ("max_queued_requests", "tensorflow_intra_op_parallelism", "tensorflow_inter_op_parallelism",
-               "drain_seconds", "model_config_file_poll_wait_seconds"):
+  for name in ("max_queued_requests", "tensorflow_intra_op_parallelism", "drain_seconds",
+               "model_config_file_poll_wait_seconds"):
     flag_error.require(getattr(values, name) >= 0, name, getattr(values, name), "must be at least 0")
+  inter_op = values.tensorflow_inter_op_parallelism
+  flag_error.require(inter_op >= -1, "tensorflow_inter_op_parallelism", inter_op, "must be at least -1")
   for name in ("file_system_poll_wait_seconds", "rest_api_header_seconds", "rest_api_idle_seconds"):
     seconds = getattr(values, name)
     flag_error.require(0 < seconds < float("inf"), name, seconds, "must be a finite number above 0")

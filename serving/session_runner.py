@@ -25,7 +25,8 @@ class SessionRunner:
 
     Args:
       path: the folder that holds saved_model.pb.
-      intra_op_threads, inter_op_threads: 0 for one a core. Those of a process's first session hold for all.
+      intra_op_threads, inter_op_threads: 0 for one a core, -1 (the latter) for the caller's. Those of a process's first
+        session hold for all.
 
     Raises:
       tf.errors.OpError, ValueError or OSError: not a complete SavedModel.

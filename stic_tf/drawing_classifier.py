@@ -15,8 +15,8 @@ from stic_tf import seed_pairs
 from stic_tf.datasets import pixel_range
 
 # Elementwise functions have other last bits in what is left over of a vector register, and the kernel of a matrix
-# product is chosen by the number of its rows. A last bit is enough to turn a pixel and, now and then, an accept test: so
-# every batch is filled up to whole blocks. What a network need not compute of it, it does not (first_rows.py).
+# product is chosen by the number of its rows. A last bit is enough to turn a pixel and, now and then, an accept test:
+# so every batch is filled up to whole blocks. What a network need not compute of it, it does not (first_rows.py).
 _ROW_BLOCK = 16
 
 

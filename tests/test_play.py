@@ -43,7 +43,8 @@ def test_a_run_is_exported_once_and_served(checkout):
   assert ended.returncode == 0, ended.stderr
   assert first[0] == f"export/main.py --run_dir=runs/digits/ --export_dir={folder}/models/playground/digits"
   assert first[1].startswith("serving/server.py ")
-  assert first[1].endswith(" --rest_port=8501 --playground --tensorflow_intra_op_parallelism=1")
+  assert first[1].endswith(
+      " --rest_port=8501 --playground --tensorflow_intra_op_parallelism=1 --tensorflow_inter_op_parallelism=-1")
   config = (folder / "models/playground/models.config").read_text()
   assert f'name: "digits" base_path: "{folder}/models/playground/digits"' in config
   assert len(play()[0]) == 1
@@ -96,4 +97,4 @@ def test_export_alone_and_flags_of_the_server(checkout):
   _, play = checkout
   exported, ended = play("--export")
   assert ended.returncode == 0 and len(exported) == 1 and exported[0].startswith("export/main.py")
-  assert play("--host=0.0.0.0")[0][0].endswith(" --tensorflow_intra_op_parallelism=1 --host=0.0.0.0")
+  assert play("--host=0.0.0.0")[0][0].endswith(" --tensorflow_inter_op_parallelism=-1 --host=0.0.0.0")

@@ -70,6 +70,7 @@ def test_the_configuration_in_the_repository_is_valid():
     (["--max_queued_requests=-1"], "--max_queued_requests=-1: must be at least 0"),
     (["--file_system_poll_wait_seconds=nan"], "--file_system_poll_wait_seconds=nan: must be a finite number above 0"),
     (["--drain_seconds=nan"], "--drain_seconds=nan: must be at least 0"),
+    (["--tensorflow_inter_op_parallelism=-2"], "--tensorflow_inter_op_parallelism=-2: must be at least -1"),
     (["--enable_batching=perhaps"], "--enable_batching: 'perhaps': must be true or false"),
     (["--model_name="], "--model_name=: must not be empty"),
     (["--model_name=a/b:c"], "--model_name=a/b:c: Illegal model name a/b:c: it must not contain / or :"),
