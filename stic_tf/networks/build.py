@@ -27,7 +27,8 @@ def build(config: config_lib.RunConfig, image_shape: Sequence[int], num_classes:
   Raises:
     ConfigError: the network cannot be of that size.
   """
-  make = registries.NETWORKS.load(config.network_name(image_shape))
+  # None of its layers has Python's own branches on tensors, and converting them writes files: a full disk has no room.
+  make = tf.autograph.experimental.do_not_convert(registries.NETWORKS.load(config.network_name(image_shape)))
   network = make(config.network, tuple(image_shape), num_classes, seed, conditioned)
   if config.training.mixed_precision:
     # Weights are cast where they multiply and kept in float32; so is all that lies between two convolutions, which is
