@@ -1,7 +1,8 @@
 """The object a user holds: a classifier that answers and draws."""
 
+import contextlib
 import dataclasses
-from typing import Callable, Dict, Optional, Tuple
+from typing import Callable, Dict, Iterator, Optional, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -14,21 +15,22 @@ from stic_tf import replicas
 from stic_tf import seed_pairs
 from stic_tf.datasets import pixel_range
 
+
 # Elementwise functions have other last bits in what is left over of a vector register, and the kernel of a matrix
 # product is chosen by the number of its rows. A last bit is enough to turn a pixel and, now and then, an accept test:
 # so every batch is filled up to whole blocks. What a network need not compute of it, it does not (first_rows.py).
-_ROW_BLOCK = 16
-
-
-def _in_blocks(count, block: int):
+def _in_blocks(count, block: int = first_rows.BLOCK):
   """The least multiple of `block` that holds `count` rows; `count` is a number or an int32 scalar."""
   return -(-count // block) * block
 
 
-def _fill(count: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
-  """Fills tensors of `count` rows up to whole blocks with the same rows again."""
-  rows = tf.range(_in_blocks(count, _ROW_BLOCK)) % tf.maximum(count, 1)
-  return lambda tensor: tf.gather(tensor, rows)
+@contextlib.contextmanager
+def _filled(count: tf.Tensor) -> Iterator[Callable[[tf.Tensor], tf.Tensor]]:
+  """Gives what fills tensors of `count` rows up to whole blocks with the same rows; networks are run on those alone."""
+  total = _in_blocks(count)
+  rows = tf.range(total) % tf.maximum(count, 1)
+  with first_rows.asked(count, total):
+    yield lambda tensor: tf.gather(tensor, rows)
 
 
 @dataclasses.dataclass
@@ -171,8 +173,8 @@ class DrawingClassifier:
     step_size = tf.constant(self.step_size) if step_size is None else step_size
     request = drawing_lib.normalise(class_weights, seeds, num_steps, temperature, step_size, canvas_images, num_frames,
                                     guidance, canvas_noise)
-    with first_rows.asked(count, _in_blocks(count, _ROW_BLOCK)):
-      drawing = self._drawer.draw(request.rows(_fill(count)))
+    with _filled(count) as fill:
+      drawing = self._drawer.draw(request.rows(fill))
       logits = self.system.logits(pixel_range.from_uint8(drawing.images))
     drawn = {"images": drawing.images, "log_density": drawing.log_density, "probabilities": tf.nn.softmax(logits),
              "acceptance_rate": drawing.acceptance_rate, "step_size": drawing.step_size}
@@ -188,8 +190,8 @@ class DrawingClassifier:
       low where an image is like those of the training.
     """
     count = tf.shape(images)[0]
-    with first_rows.asked(count, _in_blocks(count, _ROW_BLOCK)):
-      logits = self.system.logits(pixel_range.from_uint8(_fill(count)(images)))
+    with _filled(count) as fill:
+      logits = self.system.logits(pixel_range.from_uint8(fill(images)))
     answers = {"probabilities": tf.nn.softmax(logits), "label": tf.argmax(logits, axis=1, output_type=tf.int32),
                "energy": -tf.reduce_logsumexp(logits, axis=1)}
     return {name: value[:count] for name, value in answers.items()}
@@ -259,7 +261,7 @@ class DrawingClassifier:
   def _in_batches(function, arrays, batch_size, shape) -> np.ndarray:
     """`function` of the rows of arrays [N, …], in whole blocks: float32 [N, *shape]."""
     count = len(arrays[0])
-    batch_size = _in_blocks(max(1, min(batch_size, count)), _ROW_BLOCK)
+    batch_size = _in_blocks(max(1, min(batch_size, count)))
     parts = [np.zeros([0, *shape], np.float32)]
     for start in range(0, count, batch_size):
       rows = np.arange(start, start + batch_size) % count
@@ -305,7 +307,7 @@ class DrawingClassifier:
     settings = dataclasses.replace(own, num_steps=own.num_steps if num_steps is None else num_steps,
                                    temperature=self._temperature(temperature),
                                    step_size=self.step_size if step_size is None else step_size)
-    batch_size = _in_blocks(min(batch_size, len(weights)), _ROW_BLOCK * replicas.here(self.strategy))
+    batch_size = _in_blocks(min(batch_size, len(weights)), first_rows.BLOCK * replicas.here(self.strategy))
     parts = []
     for start in range(0, len(weights), batch_size):
       rows = np.arange(start, start + batch_size) % len(weights)  # the last batch is filled up with images again

@@ -12,6 +12,10 @@ import functools
 import keras
 import tensorflow as tf
 
+# Rows that are moved, or multiplied by a matrix, at a time.
+BLOCK = 16
+# What is left over of a vector register has other last bits: of elementwise functions, and of convolutions.
+_VECTOR = 8
 _PLAIN = (keras.layers.InputLayer, keras.layers.Activation, keras.layers.Add, keras.layers.Concatenate,
           keras.layers.Flatten, keras.layers.GlobalAveragePooling2D, keras.layers.Reshape)
 _asked = contextvars.ContextVar("asked", default=None)
@@ -38,6 +42,11 @@ def _graph_class() -> type:
   """The class of models that are layers and nothing else; Keras has no public name for it."""
   image = keras.Input([1])
   return type(keras.Model(image, image))
+
+
+def fills_vectors(channels: int) -> bool:
+  """Whether rows of so many channels leave nothing over of a vector register."""
+  return channels % _VECTOR == 0
 
 
 def _is_alike(layer: keras.layers.Layer) -> bool:

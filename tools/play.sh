@@ -91,8 +91,8 @@ list_runs "${served[@]}"
   done
 ) &
 
-# A thread a drawing: a second one gains nothing on networks of this size, and the browser wants a processor too.
 echo "The playground will be at http://127.0.0.1:8501/ as soon as the server says that it runs."
+# A thread a drawing: a second one gains nothing on networks of this size, and the browser wants a processor too.
 exec .venv/bin/python serving/server.py --model_config_file="$config" --model_config_file_poll_wait_seconds=2 --open_early \
   --port=8500 --rest_port=8501 --playground --tensorflow_intra_op_parallelism=1 \
   --tensorflow_inter_op_parallelism=-1 ${server_flags[@]+"${server_flags[@]}"}

@@ -43,7 +43,7 @@ class TileTokens(layers.Layer):
   """Features [B, T, T, C] -> keys and values [B, M, d] each, with a learnt embedding of the place added."""
 
   def rows_alike(self):
-    return self._size % 8 == 0
+    return first_rows.fills_vectors(self._size)
 
   def __init__(self, size: int, seed: int, **kwargs):
     super().__init__(**kwargs)

@@ -8,11 +8,10 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from stic_tf import first_rows
+
 _EMBEDDING = 128
 _HARMONICS = 4
-_ROW_BLOCK = 16
-# What is left over of a vector register has other last bits: of elementwise functions, and of convolutions.
-_VECTOR = 8
 
 
 def initializer(scale: float, seed: int) -> keras.initializers.Initializer:
@@ -27,14 +26,14 @@ def _in_row_blocks(function, rows: tf.Tensor) -> tf.Tensor:
   what is left over of a vector register.
   """
   count = tf.shape(rows)[0]
-  return function(tf.pad(rows, [[0, -count % _ROW_BLOCK], [0, 0]]))[:count]
+  return function(tf.pad(rows, [[0, -count % first_rows.BLOCK], [0, 0]]))[:count]
 
 
 class Dense(layers.Dense):
   """keras.layers.Dense of rows [B, F] that have the same bits in any company."""
 
   def rows_alike(self):
-    return self.activation is keras.activations.linear or self.units % _VECTOR == 0
+    return self.activation is keras.activations.linear or first_rows.fills_vectors(self.units)
 
   def call(self, inputs):
     return _in_row_blocks(super().call, inputs)
@@ -49,7 +48,7 @@ class Convolution(layers.Conv2D):
   """
 
   def rows_alike(self):
-    return self.filters % _VECTOR == 0
+    return first_rows.fills_vectors(self.filters)
 
   def call(self, inputs):
     stride, size = self.strides[0], self.kernel_size[0]
