@@ -33,7 +33,7 @@ from stic_tf import registries  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
 
-# Of seeds 100 and 101, 100 labels: by --loss=contrastive fakes cost accuracy on validation images, at weights of 1 and .1;
+# Of seeds 100 and 101, 100 labels: by --loss=contrastive fakes cost accuracy on validation images, at weight 1 and .1;
 # by --loss=logistic they did not, and validation did not tell these weights apart.
 _DESIGN = ["--noisy_weight=1", "--loss=logistic", "--fake_weight=0.1"]
 # The clean images and updates of these are equal, but for "A_long", which has as much time as "F".
