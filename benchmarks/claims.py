@@ -76,6 +76,24 @@ _RECURRENCE = (
     Claim("Self-analysis on the pass before lowers FID, against noise alone", "fid", "E", "B", -1),
 )
 
+_INTERPOLATION = tuple(
+    Claim(f"Soft fakes help interpolation: {text}", figure, "soft", "hard", sign) for text, figure, sign in (
+        ("drawings between two classes are one of the two", "path_pair", 1),
+        ("paths reach both classes", "path_both", 1),
+        ("paths go from one to the other", "path_order", 1), ("the judge is surer", "path_entropy", -1)))
+_SCORE_FIGURES = (("accuracy", "test_accuracy", 1), ("log loss", "nll", -1), ("FID", "fid", -1), ("CAS", "cas", 1),
+                  ("recall", "recall", 1))
+_SCORE = tuple(
+    Claim(f"Score-STIC, {text}: {name}", figure, better, than, sign)
+    for text, better, than in (("learning from fakes", "fakes", "none"),
+                               ("drawing by the corrected density", "corrected", "fakes"),
+                               ("against STIC", "fakes", "stic"))
+    for name, figure, sign in _SCORE_FIGURES)
+
+
+def _flagfile(name: str) -> str:
+  return f"--flagfile=trainers/flagfiles/{name}.flags"
+
 
 class Experiment(NamedTuple):
   """What is trained, and what it is to show."""
@@ -86,10 +104,20 @@ class Experiment(NamedTuple):
 
 
 EXPERIMENTS = {
-    f"E1_{name}": Experiment([f"--flagfile=trainers/flagfiles/{flagfile}.flags", *_SHORT, *more], _ARMS, _RECURRENCE)
-    for name, flagfile, more in (("few", "digits", ["--train_images=100"]), ("digits", "digits", []),
-                                 ("mnist100", "mnist", ["--train_images=100"]),
-                                 ("mnist1000", "mnist", ["--train_images=1000"]))}
+    **{f"E1_{name}": Experiment([_flagfile(flagfile), *_SHORT, *more], _ARMS, _RECURRENCE)
+       for name, flagfile, more in (("few", "digits", ["--train_images=100"]), ("digits", "digits", []),
+                                    ("mnist100", "mnist", ["--train_images=100"]),
+                                    ("mnist1000", "mnist", ["--train_images=1000"]))},
+    "E7": Experiment([_flagfile("digits"), *_SHORT, "--fakes_from=current", *_DESIGN], {
+        "hard": ("fakes of one class each", ["--soft_fraction=0"]),
+        "soft": ("a quarter of the fakes of two classes", ["--soft_fraction=0.25"])}, _INTERPOLATION),
+    # Whole flagfiles; "corrected" is trained as "fakes" is.
+    "E9": Experiment([], {
+        "none": ("Score-STIC without fakes", [_flagfile("digits_score"), "--fakes_from=none"]),
+        "fakes": ("Score-STIC, a head learns real against drawings of the pass before", [_flagfile("digits_score")]),
+        "corrected": ("the same, its drawings corrected by the head", [_flagfile("digits_score"), "--correction=1"]),
+        "stic": ("STIC", [_flagfile("digits")])}, _SCORE),
+}
 
 
 def register_systems() -> None:
@@ -182,7 +210,7 @@ def page(report: Dict[str, dict]) -> str:
            "first arm less the second, with its paired 95 % interval.", ""]
   for experiment, result in report.items():
     flags = " ".join(EXPERIMENTS[experiment].flags)
-    lines += [f"## {experiment}", "", f"    trainers/main.py {flags}", "",
+    lines += [f"## {experiment}", "", f"    trainers/main.py {flags} [flags of the arm]", "",
               f"Commit {result['commit']}, seeds {', '.join(map(str, result['seeds']))}.", "",
               "| claim | arms | figure | difference (95 %) | verdict |", "|---|---|---|---|---|"]
     for claim in result["claims"]:
@@ -193,7 +221,8 @@ def page(report: Dict[str, dict]) -> str:
               "|---|---|" + "---|" * len(next(iter(result["arms"].values())))]
     for arm, figures in result["arms"].items():
       cells = [f"{np.mean(values):.4f} ({min(values):.4f} – {max(values):.4f})" for values in figures.values()]
-      lines.append(f"| {arm} | {EXPERIMENTS[experiment].arms[arm][0]} | " + " | ".join(cells) + " |")
+      what, own = EXPERIMENTS[experiment].arms[arm]
+      lines.append(f"| {arm} | {what}: `{' '.join(own)}` | " + " | ".join(cells) + " |")
     lines.append("")
   return "\n".join(lines)
 

@@ -40,7 +40,7 @@ def _measured(classifier, _):
 
 
 def _interpolated(classifier, _):
-  evaluate.interpolation_grid(classifier, _SEED)
+  evaluate.interpolations(classifier, _SEED)
 
 
 def _watched(classifier, folder):

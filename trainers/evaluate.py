@@ -57,12 +57,14 @@ class Evaluator:
                                      *self.test, self.num_classes)
 
   def accuracy(self, classifier: drawing_lib.DrawingClassifier) -> dict:
-    """Accuracy and expected calibration error on test, and accuracy on validation."""
+    """Accuracy, log loss, Brier score and expected calibration error on test, and accuracy on validation."""
     probabilities = classifier.classify(self.test[0])
     validation = classifier.classify(self.validation[0])
     return {"test_accuracy": float(np.mean(probabilities.argmax(1) == self.test[1])),
             "validation_accuracy": float(np.mean(validation.argmax(1) == self.validation[1])),
-            "ece": calibration.expected_calibration_error(probabilities, self.test[1])}
+            "ece": calibration.expected_calibration_error(probabilities, self.test[1]),
+            "nll": calibration.negative_log_likelihood(probabilities, self.test[1]),
+            "brier": calibration.brier_score(probabilities, self.test[1])}
 
   def out_of_distribution(self, classifier: drawing_lib.DrawingClassifier) -> dict:
     """How well the class-free log density tells test images from what no class has made: areas under ROC curves."""
@@ -111,20 +113,16 @@ def class_grid(drawings: drawing_lib.Drawings, num_classes: int, columns: int = 
   return grid.make_grid(np.concatenate([row[:columns] for row in rows]), columns)
 
 
-def interpolation_grid(classifier: drawing_lib.DrawingClassifier, seed: int) -> np.ndarray:
-  """A row a pair of neighbouring classes: soft classes from the one to the other, one seed a row."""
-  shown = classes_shown(classifier.num_classes)
-  pairs = [(first, (first + 1) % classifier.num_classes) for first in shown]
-  weights = []
-  for first, second in pairs:
-    for share in np.linspace(0.0, 1.0, _INTERPOLATION_STEPS):
-      weight = np.zeros(classifier.num_classes)
-      weight[first] += 1.0 - share
-      weight[second] += share
-      weights.append(weight)
-  seeds = np.repeat(seed_pairs.of_use(seed_pairs.INTERPOLATED, seed, len(pairs)), _INTERPOLATION_STEPS, axis=0)
-  drawings = classifier.draw(np.array(weights), seeds)
-  return grid.make_grid(drawings.images, _INTERPOLATION_STEPS)
+def interpolations(classifier: drawing_lib.DrawingClassifier, seed: int):
+  """Of each class shown a path to the next, soft classes and one seed: (uint8 [P, 11, H, W, C], from [P], to [P])."""
+  first = classes_shown(classifier.num_classes)
+  second = (first + 1) % classifier.num_classes
+  share = np.linspace(0.0, 1.0, _INTERPOLATION_STEPS)[np.newaxis, :, np.newaxis]
+  one, other = (np.eye(classifier.num_classes)[classes][:, np.newaxis] for classes in (first, second))
+  weights = (1.0 - share) * one + share * other
+  seeds = np.repeat(seed_pairs.of_use(seed_pairs.INTERPOLATED, seed, len(first)), _INTERPOLATION_STEPS, axis=0)
+  images = classifier.draw(weights.reshape(-1, classifier.num_classes), seeds).images
+  return images.reshape(*weights.shape[:2], *classifier.image_shape), first, second
 
 
 def write_watched_drawing(folder: run_folder_lib.RunFolder, classifier: drawing_lib.DrawingClassifier,
@@ -167,7 +165,8 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
   scores = evaluator.score(classifier, values.num_samples, on_batch=on_batch)
   drawings = scores.pop("drawings")
   grid.write_png(folder.file("samples", "final.png"), class_grid(drawings, classifier.num_classes))
-  grid.write_png(folder.file("interpolation.png"), interpolation_grid(classifier, values.seed))
+  paths, *ends = interpolations(classifier, values.seed)
+  grid.write_png(folder.file("interpolation.png"), grid.make_grid(paths.reshape(-1, *paths.shape[2:]), paths.shape[1]))
   if classifier.tile_grid:
     write_watched_drawing(folder, classifier, values.seed)
   if evaluator.memorisation:
@@ -175,6 +174,8 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
   summary = {
       "model": values.model, "dataset": values.dataset, "seed": values.seed, "memorisation": evaluator.memorisation,
       **scores,
+      **evaluator.judge.closer(drawings.images, scores),
+      **evaluator.judge.along(paths, *ends),
       **evaluator.out_of_distribution(classifier),
       "step_size": classifier.step_size, "noise_level": classifier.noise_level,
       "drawing": "strokes" if classifier.tile_grid else "whole",

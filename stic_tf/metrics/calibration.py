@@ -1,4 +1,4 @@
-"""Expected calibration error, as a function on arrays and as a Keras metric that agrees with it."""
+"""How far probabilities may be believed: log loss, Brier score, and calibration error (also as a Keras metric)."""
 
 import keras
 import numpy as np
@@ -22,16 +22,40 @@ def expected_calibration_error(probabilities, labels, bins: int = 15) -> float:
     ValueError: shapes that do not fit, rows off the simplex, a label out of range, or no bins.
   Source: Guo et al. 2017 (arXiv 1706.04599), equation 3.
   """
-  # Compared in float32, as the metric does, so that a confidence on an edge falls into the same bin.
-  probabilities = check_probabilities(probabilities).astype(np.float32)
-  labels = np.asarray(labels)
+  probabilities, labels = _check_answers(probabilities, labels)
+  metric = ExpectedCalibrationError(bins=bins, name="expected_calibration_error")
+  # In float32, as the metric does, so that a confidence on an edge falls into the same bin.
+  metric.update_state(labels, probabilities.astype(np.float32))
+  return float(metric.result())
+
+
+def negative_log_likelihood(probabilities, labels) -> float:
+  """−(1/N) Σ log p(label), in nats; a probability of 0 counts as float32's smallest step from 0.
+
+  Args, Raises: as `expected_calibration_error`.
+  """
+  probabilities, labels = _check_answers(probabilities, labels)
+  own = probabilities[np.arange(len(labels)), labels]
+  return float(-np.mean(np.log(np.maximum(own, np.finfo(np.float32).tiny))))
+
+
+def brier_score(probabilities, labels) -> float:
+  """(1/N) Σ Σ_k (p_k − [k = label])², in [0, 2].
+
+  Args, Raises: as `expected_calibration_error`.
+  Source: Brier 1950.
+  """
+  probabilities, labels = _check_answers(probabilities, labels)
+  return float(np.mean(np.sum(np.square(probabilities - np.eye(probabilities.shape[1])[labels]), axis=1)))
+
+
+def _check_answers(probabilities, labels) -> tuple:
+  probabilities, labels = check_probabilities(probabilities), np.asarray(labels)
   if labels.shape != probabilities.shape[:1]:
     raise ValueError(f"labels must be [{len(probabilities)}], got {list(labels.shape)}")
   if labels.min() < 0 or labels.max() >= probabilities.shape[1]:
     raise ValueError(f"labels must lie in 0..{probabilities.shape[1] - 1}, got {labels.min()}..{labels.max()}")
-  metric = ExpectedCalibrationError(bins=bins, name="expected_calibration_error")
-  metric.update_state(labels, probabilities)
-  return float(metric.result())
+  return probabilities, labels
 
 
 class ExpectedCalibrationError(keras.metrics.Metric):

@@ -4,6 +4,9 @@ from typing import Optional
 
 import numpy as np
 
+from stic_tf.metrics import intervals
+from stic_tf.metrics import neighbours
+from stic_tf.metrics import paths
 from stic_tf.metrics.classification import classification_accuracy_score
 from stic_tf.metrics.features import FeatureNetwork
 from stic_tf.metrics.frechet import frechet_distance
@@ -95,10 +98,41 @@ class DrawingJudge:
       "num_samples": len(drawings),
     }
 
+  def closer(self, drawings, scores: dict) -> dict:
+    """What is asked of a finished run alone: variety, copies, and how sure the figures are.
+
+    Args:
+      drawings: uint8 [S, H, W, C], those that were scored.
+      scores: what `score` gave of them, and "test_accuracy", of as many images as are real test images here.
+    Returns:
+      A JSON-ready dict: `precision`, `recall`, `nearest_train`, `nearest_train_least` (see `neighbours`), and
+      `intervals`: [low, high] at 95 % of `test_accuracy`, `judge_agreement`, `cas` and `fid`, of these test images and
+      these drawings alone; how far another training would come out elsewhere is for several seeds to say.
+    """
+    drawn = self.feature_network(drawings).features
+    precision, recall = neighbours.precision_and_recall(self._test.features, drawn)
+    counts = {"test_accuracy": len(self._test_images), "cas": len(self._test_images), "judge_agreement": len(drawings)}
+    shares = {name: intervals.of_share(scores[name], count) for name, count in counts.items()
+              if scores.get(name) is not None}
+    return {"precision": precision, "recall": recall,
+            **neighbours.nearness_to_training(drawings, self._train_images, self._test_images),
+            "intervals": {**shares, "fid": intervals.resampled(frechet_distance, drawn, self._test.features)}}
+
+  def along(self, images, first, second) -> dict:
+    """`paths.path_figures` of drawings uint8 [P, S, H, W, C]; nothing where the judge's classes are others."""
+    if not self._knows_classes:
+      return {}
+    probabilities = self.feature_network(images.reshape(-1, *images.shape[2:])).probabilities
+    return paths.path_figures(probabilities.reshape(*images.shape[:2], -1), first, second)
+
+  @property
+  def _knows_classes(self) -> bool:
+    same_classes = getattr(self.feature_network, "predicts_dataset_classes", True)
+    return same_classes and self._test.probabilities.shape[1] == self.num_classes
+
   def _agreement(self, probabilities: np.ndarray, labels: np.ndarray) -> Optional[float]:
     """The fraction of rows [N, J] whose largest entry is at the label [N]; None where J classes are other classes."""
-    same_classes = getattr(self.feature_network, "predicts_dataset_classes", True)
-    if not same_classes or probabilities.shape[1] != self.num_classes:
+    if not self._knows_classes:
       return None
     return float(np.mean(np.argmax(probabilities, axis=1) == labels))
 

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from stic_tf.metrics.calibration import ExpectedCalibrationError
+from stic_tf.metrics.calibration import brier_score
 from stic_tf.metrics.calibration import expected_calibration_error
+from stic_tf.metrics.calibration import negative_log_likelihood
 
 
 def random_predictions(count=500, classes=4, seed=0):
@@ -97,3 +99,23 @@ def test_metric_in_a_keras_model_and_from_its_config():
 def test_bad_input_is_refused(probabilities, labels, bins, message):
   with pytest.raises(ValueError, match=message):
     expected_calibration_error(probabilities, labels, bins)
+
+
+def test_log_loss_and_brier_score_are_sklearns():
+  from sklearn import metrics
+  _, probabilities, labels = random_predictions()
+  probabilities = probabilities / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
+  assert negative_log_likelihood(probabilities, labels) == pytest.approx(
+    metrics.log_loss(labels, probabilities, labels=range(4)))
+  by_class = [metrics.brier_score_loss(labels == label, probabilities[:, label]) for label in range(4)]
+  assert brier_score(probabilities, labels) == pytest.approx(np.sum(by_class))
+
+
+def test_sure_and_wrong_costs_a_finite_log_loss():
+  assert 80 < negative_log_likelihood([[1.0, 0.0]], [1]) < 100 and brier_score([[1.0, 0.0]], [1]) == 2
+
+
+@pytest.mark.parametrize("score", [negative_log_likelihood, brier_score])
+def test_they_refuse_bad_input_too(score):
+  with pytest.raises(ValueError, match="0..1"):
+    score([[0.5, 0.5]], [2])

@@ -15,7 +15,9 @@ METRICS_KEYS = {"pass", "step", "seconds", "test_accuracy", "fid", "fid_floor", 
 SUMMARY_KEYS = {
     "model", "dataset", "seed", "test_accuracy", "ece", "fid", "fid_floor", "kid", "inception_score", "cas",
     "acceptance_rate", "step_size", "network_evaluations_per_image", "seconds_training",
-    "images_per_second_sampling", "num_samples", "judge", "versions", "git_commit"}
+    "images_per_second_sampling", "num_samples", "judge", "versions", "git_commit", "nll", "brier", "precision",
+    "recall", "nearest_train", "nearest_train_least", "intervals", "path_pair", "path_both", "path_order",
+    "path_entropy"}
 
 
 def test_the_files_of_a_run(trained_run):
@@ -47,6 +49,9 @@ def test_the_summary(trained_run):
   assert summary["network_evaluations_per_image"] == 6 + 1
   assert summary["judge"].startswith("judge-digits-")
   assert {"tensorflow", "keras", "numpy"} <= set(summary["versions"])
+  for name in ("test_accuracy", "cas", "judge_agreement", "fid"):
+    low, high = summary["intervals"][name]
+    assert low <= summary[name] <= high
   assert summary["test_accuracy"] == tiny_run.metrics(trained_run)[-1]["test_accuracy"]
 
 
