@@ -1,0 +1,134 @@
+"""What a fresh classifier learns from drawings, and what from the real images that the drawing model has learnt from.
+
+    python benchmarks/teaching.py --run_dir=runs/claims/E9/fakes/seed0 --run_dir=runs/claims/E9/fakes/seed1 \
+        --out=teaching.json
+
+Runs of the same settings, each of its own seed. For each, classifiers of the judge's architecture, as CAS trains them,
+are trained anew and tested on the real test images:
+
+- real: on the run's real training images, as many epochs as the judge has;
+- real_long: on them, as many updates as the next two;
+- drawings: on --drawings fresh, unfiltered drawings;
+- both: on these and as many real images, which repeat.
+
+Accuracies are means over --classifiers trainings a run. Claims are of paired differences over runs, as in claims.py.
+What is in --out is not trained again.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+import sys
+import types
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np  # noqa: E402
+
+from benchmarks import claims  # noqa: E402
+from benchmarks import measure  # noqa: E402
+from stic_tf import loading  # noqa: E402
+from stic_tf import run_folder  # noqa: E402
+from stic_tf import seed_pairs  # noqa: E402
+from stic_tf.config import ConfigError  # noqa: E402
+from stic_tf.config import require  # noqa: E402
+from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
+from stic_tf.metrics import judge_model  # noqa: E402
+
+ARMS = ("real", "real_long", "drawings", "both")
+_CLAIMS = (("drawings", "real"), ("drawings", "real_long"), ("both", "real"), ("both", "real_long"))
+_SEED = 1 << 42  # apart from those of evaluation
+
+
+def _learnt(settings: dict, data_dir):
+  """(the images and labels a run has learnt from, those to test on)."""
+  dataset = dataset_lib.load(settings["dataset"], data_dir)
+  learnt = dataset.few(settings["train_images"], settings["seed"]) if settings["train_images"] else dataset
+  return learnt.arrays("train"), dataset.arrays("test")
+
+
+def _arms(real, drawings, settings: judge_model.JudgeSettings) -> dict:
+  """(images, labels, epochs) of each arm; all but the first have as many updates."""
+  epochs = min(settings.max_epochs, settings.pixel_budget / drawings[0][..., 0].size)
+  count, own = len(drawings[1]), len(real[1])
+  repeats = np.arange(count) % own
+  both = tuple(np.concatenate([one, other[repeats]]) for one, other in zip(drawings, real))
+  return {"real": (*real, min(settings.max_epochs, settings.pixel_budget / real[0][..., 0].size)),
+          "real_long": (*real, epochs * count / own), "drawings": (*drawings, epochs), "both": (*both, epochs / 2)}
+
+
+def teach(run_dir: str, arguments) -> dict:
+  """Accuracies of each arm's classifiers, {arm: [accuracy, …]}, and what the run is."""
+  classifier, settings = loading.load(run_dir), run_folder.RunFolder(run_dir).json("settings.json")
+  real, (test_images, test_labels) = _learnt(settings, arguments.data_dir)
+  labels = (np.arange(arguments.drawings) % classifier.num_classes).astype(np.int32)
+  drawn = classifier.draw(labels, seed_pairs.of(_SEED + settings["seed"], len(labels)))
+  judge = judge_model.settings_of(classifier.image_shape)
+  result = {"seed": settings["seed"], "real_images": len(real[1]), "accuracy": {}}
+  for arm, (images, its_labels, epochs) in _arms(real, (drawn.images, labels), judge).items():
+    # Whole passes over few pixels more than the judge's own budget allows.
+    own = dataclasses.replace(judge, max_epochs=epochs, pixel_budget=np.inf)
+    found = []
+    for seed in range(arguments.classifiers):
+      model = judge_model.train_judge_model(images, its_labels, classifier.num_classes, seed, own)
+      found.append(float(np.mean(judge_model.predict(model, test_images, own)[1].argmax(1) == test_labels)))
+    result["accuracy"][arm] = found
+    print(run_dir, arm, found, flush=True)
+  return result
+
+
+def _parse():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--run_dir", action="append", required=True, dest="run_dirs", help="two or more")
+  parser.add_argument("--data_dir", default=None)
+  parser.add_argument("--drawings", type=int, default=10000)
+  parser.add_argument("--classifiers", type=int, default=3, help="trainings a run and arm")
+  parser.add_argument("--threads", type=int, default=2)
+  parser.add_argument("--out", required=True, help="FILE.json")
+  arguments = parser.parse_args()
+  require(len(set(arguments.run_dirs)) == len(arguments.run_dirs) >= 2, "run_dir", ",".join(arguments.run_dirs),
+          "must be two different runs or more, for an interval")
+  require(arguments.drawings >= 100, "drawings", arguments.drawings, "must be at least 100")
+  require(arguments.classifiers >= 1, "classifiers", arguments.classifiers, "must be at least 1")
+  own = [run_folder.RunFolder(run).json("settings.json") or {} for run in arguments.run_dirs]
+  kinds = [{name: value for name, value in settings.items() if name != "seed"} for settings in own]
+  require(all(kind and kind == kinds[0] for kind in kinds), "run_dir", ",".join(arguments.run_dirs),
+          "must be finished runs of the same settings but for their seeds")
+  require(len({settings["seed"] for settings in own}) == len(own), "run_dir", ",".join(arguments.run_dirs),
+          "must be runs of different seeds")
+  return arguments
+
+
+def main() -> None:
+  try:
+    arguments = _parse()
+  except ConfigError as problem:
+    sys.exit(f"error: {problem.as_flags}")
+  measure.pin_threads(arguments.threads)
+  out = pathlib.Path(arguments.out)
+  asked = {"drawings": arguments.drawings, "classifiers": arguments.classifiers}
+  before = json.loads(out.read_text("utf-8")) if out.exists() else {}
+  runs = before.get("runs", {}) if before.get("asked") == asked else {}
+  for run_dir in arguments.run_dirs:
+    runs.setdefault(run_dir, None)
+    runs[run_dir] = runs[run_dir] or teach(run_dir, arguments)
+    done = [one for one in map(runs.get, arguments.run_dirs) if one]
+    means = {arm: [float(np.mean(one["accuracy"][arm])) for one in done] for arm in ARMS}
+    found = [types.SimpleNamespace(better=better, than=than, difference=claims.paired(means[better], means[than]))
+             for better, than in _CLAIMS if len(done) > 1]
+    measure.write_json(arguments.out, {
+        "asked": asked, "runs": {name: one for name, one in runs.items() if one}, "means": means,
+        "claims": [{**vars(one), "verdict": claims.verdict(one.difference, 1)} for one in found],
+        **measure.circumstances(arguments.threads)})
+  for arm in ARMS:
+    print(f"{arm}: {np.mean(means[arm]):.4f} ({min(means[arm]):.4f} – {max(means[arm]):.4f})")
+  for one in found:
+    print(f"{one.better} − {one.than}: {one.difference['mean']:+.4f} ({one.difference['low']:+.4f} to "
+          f"{one.difference['high']:+.4f}), {claims.verdict(one.difference, 1)}")
+
+
+if __name__ == "__main__":
+  main()

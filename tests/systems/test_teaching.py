@@ -1,0 +1,45 @@
+"""benchmarks/teaching.py: what its arms are trained on, and which runs it refuses."""
+
+import dataclasses
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import teaching
+from stic_tf.metrics import judge_model
+
+
+def test_all_arms_but_the_first_have_the_same_updates():
+  real = np.zeros((30, 8, 8, 1), np.uint8), np.arange(30) % 3
+  drawings = np.full((200, 8, 8, 1), 255, np.uint8), np.arange(200) % 3
+  settings = dataclasses.replace(judge_model.SETTINGS, max_epochs=4)
+  arms = teaching._arms(real, drawings, settings)
+  updates = {arm: math.ceil(epochs * len(labels) / 10) for arm, (_, labels, epochs) in arms.items()}
+  assert updates == {"real": 12, "real_long": 80, "drawings": 80, "both": 80}
+  images, labels, _ = arms["both"]
+  assert np.mean(images == 0) == 0.5 and len(labels) == 400
+  # Every real image is in it, with its own label, as often as the others to one.
+  np.testing.assert_array_equal(labels[200:], real[1][np.arange(200) % 30])
+
+
+def _run(folder, name, **settings):
+  (folder / name).mkdir()
+  (folder / name / "settings.json").write_text(json.dumps({"dataset": "digits", "width": 8, **settings}))
+  return f"--run_dir={folder / name}"
+
+
+@pytest.mark.parametrize("others, said", [
+    ([], "must be two different runs or more"), ([{"seed": 0}], "must be runs of different seeds"),
+    ([{"seed": 1, "width": 9}], "must be finished runs of the same settings"), ([None], "must be finished runs")])
+def test_bad_runs_are_one_line(tmp_path, others, said):
+  flags = [_run(tmp_path, "first", seed=0)]
+  for number, other in enumerate(others):
+    flags.append(_run(tmp_path, f"run{number}", **other) if other else f"--run_dir={tmp_path / 'none'}")
+  ended = subprocess.run([sys.executable, teaching.__file__, f"--out={tmp_path / 'out.json'}", *flags],
+                         capture_output=True, text=True, check=False)
+  assert ended.returncode and said in ended.stderr and ended.stderr.count("\n") == 1
+  assert not (tmp_path / "out.json").exists()
