@@ -47,6 +47,13 @@ _ARMS = {
     "F": ("B, and chains on the current network", ["--fakes_from=current", *_DESIGN]),
     "E_contrastive": ("as E, by the contrastive loss at weight 1", ["--fakes_from=previous_pass", "--noisy_weight=1"]),
 }
+# digits_jem.flags says what is JEM's; learning rate and chains are for E5 to choose.
+_JEM = ["--sampler=jem_sgld", "--preconditioner=pixels", "--reference=flat", "--noise_start=0.03", "--noise_end=0.03",
+        "--energy_decay=0", "--soft_fraction=0", "--past_fraction=0", "--fakes_from=current"]
+_JEM_GRID = {f"lr{rate}_chains{chains}": (f"JEM, learning rate {rate}, {chains} chains",
+                                          [*_JEM, f"--learning_rate={rate}", f"--chains={chains}"])
+             for rate in ("1e-4", "3e-4", "1e-3") for chains in (300, 10000)}
+_JEM_PAPER = "lr1e-4_chains10000"
 _SHORT = ["--num_passes=6", "--updates_per_pass=100", "--chains=300", "--num_samples=200", "--pass_samples=20",
           "--pass_steps=1"]
 
@@ -111,6 +118,10 @@ EXPERIMENTS = {
     "E7": Experiment([_flagfile("digits"), *_SHORT, "--fakes_from=current", *_DESIGN], {
         "hard": ("fakes of one class each", ["--soft_fraction=0"]),
         "soft": ("a quarter of the fakes of two classes", ["--soft_fraction=0.25"])}, _INTERPOLATION),
+    # To be run with seeds of its own (--seeds=100,101): it chooses on validation images what the rival is.
+    "E5": Experiment([_flagfile("digits"), *_SHORT], _JEM_GRID, tuple(
+        Claim(f"JEM: {what} instead of what its paper has helps", "validation_accuracy", arm, _JEM_PAPER, 1)
+        for arm, (what, _) in _JEM_GRID.items() if arm != _JEM_PAPER)),
     # Whole flagfiles; "corrected" is trained as "fakes" is.
     "E9": Experiment([], {
         "none": ("Score-STIC without fakes", [_flagfile("digits_score"), "--fakes_from=none"]),
