@@ -83,6 +83,13 @@ _RECURRENCE = (
     Claim("Self-analysis on the pass before lowers FID, against noise alone", "fid", "E", "B", -1),
 )
 
+_PASSES = tuple(
+    Claim(text + f": {name}", figure, better, than, sign)
+    for text, better, than in (("Ten passes instead of one, the same updates", "ten", "one"),
+                               ("Fakes of past passes beside those of now", "ten", "ten_no_past"),
+                               ("In ten passes, drawings of the pass before instead of current chains", "ten_previous",
+                                "ten"))
+    for name, figure, sign in (("accuracy", "test_accuracy", 1), ("FID", "fid", -1)))
 _INTERPOLATION = tuple(
     Claim(f"Soft fakes help interpolation: {text}", figure, "soft", "hard", sign) for text, figure, sign in (
         ("drawings between two classes are one of the two", "path_pair", 1),
@@ -115,6 +122,15 @@ EXPERIMENTS = {
        for name, flagfile, more in (("few", "digits", ["--train_images=100"]), ("digits", "digits", []),
                                     ("mnist100", "mnist", ["--train_images=100"]),
                                     ("mnist1000", "mnist", ["--train_images=1000"]))},
+    # Noise and learning rate are held, so that passes differ by their fakes alone.
+    "E2": Experiment([_flagfile("digits"), *_SHORT, *_DESIGN, "--noise_start=0.3", "--noise_end=0.3",
+                      "--learning_rate_end=1"], {
+        "one": ("600 updates in a pass", ["--fakes_from=current", "--num_passes=1", "--updates_per_pass=600"]),
+        "ten": ("600 updates in ten", ["--fakes_from=current", "--num_passes=10", "--updates_per_pass=60"]),
+        "ten_no_past": ("the same, no fakes of past passes", ["--fakes_from=current", "--num_passes=10",
+                                                              "--updates_per_pass=60", "--past_fraction=0"]),
+        "ten_previous": ("ten, drawings of the pass before", ["--fakes_from=previous_pass", "--num_passes=10",
+                                                              "--updates_per_pass=60"])}, _PASSES),
     "E7": Experiment([_flagfile("digits"), *_SHORT, "--fakes_from=current", *_DESIGN], {
         "hard": ("fakes of one class each", ["--soft_fraction=0"]),
         "soft": ("a quarter of the fakes of two classes", ["--soft_fraction=0.25"])}, _INTERPOLATION),

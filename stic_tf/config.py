@@ -129,6 +129,7 @@ class TrainingConfig:
   pool_capacity: int = 10000
   chains: int = 1000
   learning_rate: float = 1e-3
+  learning_rate_end: float = 0.05
   ema_decay: float = 0.999
   mixup_alpha: float = 0.2
   divergence_bound: float = 1e4
@@ -147,6 +148,7 @@ class TrainingConfig:
     _at_least("chains", self.chains, 1)
     require(self.chains <= MOST_CHAINS, "chains", self.chains, "must be at most 2^20: no more have seeds of their own")
     _positive("learning_rate", self.learning_rate)
+    _fraction("learning_rate_end", self.learning_rate_end)
     require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "must lie in [0, 1)")
     _at_least("mixup_alpha", self.mixup_alpha, 0)
     _positive("divergence_bound", self.divergence_bound)

@@ -36,6 +36,7 @@ SMALL = (8, 8, 1)
     (config_lib.TrainingConfig, "past_fraction", 1.1, "[0, 1]"),
     (config_lib.TrainingConfig, "ema_decay", 1.0, "[0, 1)"),
     (config_lib.TrainingConfig, "learning_rate", 0.0, "above 0"),
+    (config_lib.TrainingConfig, "learning_rate_end", 1.5, "0, 1"),
     (config_lib.WalkConfig, "noise_end", 0.0, "above 0"),
     (config_lib.TrainingConfig, "chains", 0, "at least 1"),
     (config_lib.TrainingConfig, "divergence_bound", math.nan, "above 0"),

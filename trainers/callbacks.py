@@ -15,8 +15,7 @@ class LearningRate(keras.callbacks.LearningRateScheduler):
   """The half cosine over the passes, times what rollbacks have left of it."""
 
   def __init__(self, system):
-    training = system.config.training
-    rates = passes.learning_rates(training.learning_rate, training.num_passes)
+    rates = passes.learning_rates(system.config.training)
     super().__init__(lambda epoch: float(system.learning_rate_scale.numpy() * rates[epoch]))
 
 

@@ -58,7 +58,7 @@ def noise_schedule(walk: config_lib.WalkConfig, num_passes: int) -> np.ndarray:
   return levels
 
 
-def learning_rates(learning_rate: float, num_passes: int) -> np.ndarray:
-  """Learning rate of each pass: a half cosine from `learning_rate` towards a twentieth of it, float [num_passes]."""
-  phase = np.arange(num_passes) / num_passes
-  return learning_rate * (0.05 + 0.95 * 0.5 * (1.0 + np.cos(np.pi * phase)))
+def learning_rates(training: config_lib.TrainingConfig) -> np.ndarray:
+  """Learning rate of each pass: a half cosine from `learning_rate` towards its share `learning_rate_end`."""
+  phase, end = np.arange(training.num_passes) / training.num_passes, training.learning_rate_end
+  return training.learning_rate * (end + (1.0 - end) * 0.5 * (1.0 + np.cos(np.pi * phase)))

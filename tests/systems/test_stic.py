@@ -45,7 +45,7 @@ def test_a_pass_counts_what_it_did(two_passes):
   assert all(np.isfinite(value) for row in logs for value in row.values())
   noise = passes.noise_schedule(system.config.walk, 3)
   assert float(system.noise_level.numpy()) == pytest.approx(noise[1])
-  rates = passes.learning_rates(system.config.training.learning_rate, 3)
+  rates = passes.learning_rates(system.config.training)
   assert float(system.optimizer.learning_rate) == pytest.approx(rates[1], rel=1e-6)
 
 
@@ -259,7 +259,7 @@ def test_a_new_attempt_has_other_seeds_and_smaller_steps(resumed):
   assert float(resumed.step_size) == 0.5 * step_size
   again = resumed._chain_seeds(rows).numpy()
   assert not {tuple(pair) for pair in seeds} & {tuple(pair) for pair in again}
-  usual = passes.learning_rates(resumed.config.training.learning_rate, 3)[1]
+  usual = passes.learning_rates(resumed.config.training)[1]
   tiny.run_pass(resumed)
   assert float(resumed.optimizer.learning_rate) == pytest.approx(0.5 * usual, rel=1e-6)
 

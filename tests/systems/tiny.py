@@ -64,8 +64,7 @@ def build_system(kind, seed=0, steps_per_execution=1, **settings):
 class _Rates(keras.callbacks.Callback):
 
   def on_epoch_begin(self, epoch, logs=None):
-    training = self.model.config.training
-    rate = passes.learning_rates(training.learning_rate, training.num_passes)[epoch]
+    rate = passes.learning_rates(self.model.config.training)[epoch]
     self.model.optimizer.learning_rate.assign(self.model.learning_rate_scale * rate)
 
 

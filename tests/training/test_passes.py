@@ -16,10 +16,12 @@ def test_noise_falls_geometrically_and_is_held(num_passes, hold, expected):
 
 
 def test_the_learning_rate_falls_as_a_half_cosine():
-  rates = passes.learning_rates(1e-2, 4)
+  rates = passes.learning_rates(config_lib.TrainingConfig(learning_rate=1e-2, num_passes=4))
   assert rates[0] == pytest.approx(1e-2)
   assert rates[2] == pytest.approx(0.525e-2)
   assert (np.diff(rates) < 0).all() and rates[-1] > 0.05e-2
+  held = config_lib.TrainingConfig(learning_rate=1e-2, num_passes=4, learning_rate_end=1.0)
+  np.testing.assert_allclose(passes.learning_rates(held), 1e-2)
 
 
 @pytest.mark.parametrize("logs, says", [

@@ -1,0 +1,48 @@
+"""benchmarks/robustness.py against a linear classifier, whose nearest other class is known."""
+
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from benchmarks import robustness
+
+_SHAPE = (3, 3, 1)
+_NORMAL = np.random.default_rng(0).normal(size=9).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def model():
+  """Class 1 where the pixels, in [-1, 1], lie on the positive side of a plane through grey."""
+  def logits(images):
+    side = tf.linalg.matvec(tf.reshape(images, [-1, 9]), tf.constant(_NORMAL))
+    return tf.stack([-side, side], axis=1)
+
+  system = types.SimpleNamespace(logits=logits)
+  return robustness.attacked_model(types.SimpleNamespace(system=system, image_shape=_SHAPE))
+
+
+def _images_and_distances(order):
+  """Images near grey, their class, and how far the plane is from each by the norm that `order` is the dual of."""
+  images = np.random.default_rng(1).uniform(0.4, 0.6, [40, *_SHAPE]).astype(np.float32)
+  side = (2 * images.reshape(-1, 9) - 1) @ _NORMAL
+  return images, (side > 0).astype(np.int64), np.abs(side) / 2 / np.linalg.norm(_NORMAL, order)
+
+
+@pytest.mark.parametrize("norm, order", [("linf", 1), ("l2", 2)])
+def test_descent_finds_the_plane_where_it_is(norm, order, model):
+  """Within 5 % of the distance: those further away survive, those nearer do not."""
+  images, labels, distances = _images_and_distances(order)
+  epsilons = np.quantile(distances, [0.3, 0.7])
+  kept = robustness.survivors(model, robustness.attacks(norm, 40, 10)["PGD"], images, labels, epsilons)
+  for epsilon, survived in zip(epsilons, kept):
+    clear = np.abs(distances / epsilon - 1) > 0.05
+    np.testing.assert_array_equal(survived[clear], (distances > epsilon)[clear])
+
+
+def test_the_boundary_attack_needs_no_gradient_and_never_comes_nearer_than_the_plane(model):
+  images, labels, distances = _images_and_distances(2)
+  epsilons = 0.99 * distances.min(), 10.0
+  kept = robustness.survivors(model, robustness.attacks("l2", 1, 100)["boundary"], images, labels, epsilons)
+  assert kept[0].all() and not kept[1].any()
