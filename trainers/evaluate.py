@@ -174,7 +174,7 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
   summary = {
       "model": values.model, "dataset": values.dataset, "seed": values.seed, "memorisation": evaluator.memorisation,
       **scores,
-      **evaluator.judge.closer(drawings.images, scores),
+      **evaluator.judge.closer(drawings.images, np.arange(values.num_samples) % evaluator.num_classes, scores),
       **evaluator.judge.along(paths, *ends),
       **evaluator.out_of_distribution(classifier),
       "step_size": classifier.step_size, "noise_level": classifier.noise_level,

@@ -7,6 +7,7 @@ import numpy as np
 from stic_tf.metrics import intervals
 from stic_tf.metrics import neighbours
 from stic_tf.metrics import paths
+from stic_tf.metrics import second_judge
 from stic_tf.metrics.classification import classification_accuracy_score
 from stic_tf.metrics.features import FeatureNetwork
 from stic_tf.metrics.frechet import frechet_distance
@@ -98,14 +99,16 @@ class DrawingJudge:
       "num_samples": len(drawings),
     }
 
-  def closer(self, drawings, scores: dict) -> dict:
-    """What is asked of a finished run alone: variety, copies, and how sure the figures are.
+  def closer(self, drawings, labels, scores: dict) -> dict:
+    """What is asked of a finished run alone: variety, copies, another judge, and how sure the figures are.
 
     Args:
       drawings: uint8 [S, H, W, C], those that were scored.
+      labels: int [S], the class each was drawn for.
       scores: what `score` gave of them, and "test_accuracy", of as many images as are real test images here.
     Returns:
-      A JSON-ready dict: `precision`, `recall`, `nearest_train`, `nearest_train_least` (see `neighbours`), and
+      A JSON-ready dict: `precision`, `recall`, `nearest_train`, `nearest_train_least` (see `neighbours`),
+      `second_judge_accuracy` on real test images and `second_judge_agreement` (see `second_judge`; None without), and
       `intervals`: [low, high] at 95 % of `test_accuracy`, `judge_agreement`, `cas` and `fid`, of these test images and
       these drawings alone; how far another training would come out elsewhere is for several seeds to say.
     """
@@ -114,7 +117,10 @@ class DrawingJudge:
     counts = {"test_accuracy": len(self._test_images), "cas": len(self._test_images), "judge_agreement": len(drawings)}
     shares = {name: intervals.of_share(scores[name], count) for name, count in counts.items()
               if scores.get(name) is not None}
+    second = second_judge.second_judge(self._train_images, self._train_labels)
     return {"precision": precision, "recall": recall,
+            "second_judge_accuracy": second and second.agreement(self._test_images, self._test_labels),
+            "second_judge_agreement": second and second.agreement(drawings, labels),
             **neighbours.nearness_to_training(drawings, self._train_images, self._test_images),
             "intervals": {**shares, "fid": intervals.resampled(frechet_distance, drawn, self._test.features)}}
 

@@ -16,8 +16,8 @@ SUMMARY_KEYS = {
     "model", "dataset", "seed", "test_accuracy", "ece", "fid", "fid_floor", "kid", "inception_score", "cas",
     "acceptance_rate", "step_size", "network_evaluations_per_image", "seconds_training",
     "images_per_second_sampling", "num_samples", "judge", "versions", "git_commit", "nll", "brier", "precision",
-    "recall", "nearest_train", "nearest_train_least", "intervals", "path_pair", "path_both", "path_order",
-    "path_entropy"}
+    "recall", "second_judge_accuracy", "second_judge_agreement", "nearest_train", "nearest_train_least", "intervals",
+    "path_pair", "path_both", "path_order", "path_entropy"}
 
 
 def test_the_files_of_a_run(trained_run):
