@@ -3,14 +3,13 @@
 import dataclasses
 import json
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
 from benchmarks import teaching
 from stic_tf.metrics import judge_model
+from tests.systems import command
 
 
 def test_all_arms_but_the_first_have_the_same_updates():
@@ -35,11 +34,10 @@ def _run(folder, name, **settings):
 @pytest.mark.parametrize("others, said", [
     ([], "must be two different runs or more"), ([{"seed": 0}], "must be runs of different seeds"),
     ([{"seed": 1, "width": 9}], "must be finished runs of the same settings"), ([None], "must be finished runs")])
-def test_bad_runs_are_one_line(tmp_path, others, said):
+def test_bad_runs_are_one_line(tmp_path, others, said, monkeypatch):
   flags = [_run(tmp_path, "first", seed=0)]
   for number, other in enumerate(others):
     flags.append(_run(tmp_path, f"run{number}", **other) if other else f"--run_dir={tmp_path / 'none'}")
-  ended = subprocess.run([sys.executable, teaching.__file__, f"--out={tmp_path / 'out.json'}", *flags],
-                         capture_output=True, text=True, check=False)
-  assert ended.returncode and said in ended.stderr and ended.stderr.count("\n") == 1
+  line = command.refusal(monkeypatch, teaching, f"--out={tmp_path / 'out.json'}", *flags)
+  assert line.startswith("error: ") and said in line and "\n" not in line
   assert not (tmp_path / "out.json").exists()

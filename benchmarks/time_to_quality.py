@@ -1,0 +1,166 @@
+"""What a training is worth after so many hours: accuracy and drawings at marks of one run, and rivals beside it.
+
+    python benchmarks/time_to_quality.py --arm=score:cifar10_score --arm=classifier:cifar10_classifier \\
+        --hours=0.5,1,2,4,8 --data_dir=… --runs=runs/time_to_quality --out=time_to_quality.json
+
+An arm is a name and a flagfile of trainers/flagfiles. It trains until its last mark, by the run's own clock of
+training; at each mark its newest checkpoint is put aside, and all marks are measured when it has ended. What is there
+is neither trained nor measured again, so the command may be killed and given anew. A mark is the middle of one run: its
+learning rate has not fallen to the end, as it would have in a run of that length.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+from typing import Dict, List, Optional, Tuple
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(_ROOT))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from benchmarks import measure  # noqa: E402
+from stic_tf import atomic_file  # noqa: E402
+from stic_tf import checkpoint  # noqa: E402
+from stic_tf.config import ConfigError  # noqa: E402
+from stic_tf.config import require  # noqa: E402
+
+_MAIN = str(_ROOT / "trainers" / "main.py")
+_FIGURES = ("test_accuracy", "fid", "cas", "judge_agreement", "precision", "recall")
+_POLL_SECONDS = 20.0
+
+
+def newest(run_dir: pathlib.Path) -> Tuple[Optional[str], float]:
+  """(the newest readable checkpoint of a run, seconds of training up to it), or (None, 0)."""
+  try:
+    path, _, description, _ = checkpoint.read_newest(str(run_dir / "checkpoints"))
+  except FileNotFoundError:
+    return None, 0.0
+  return path, float(description["seconds"])
+
+
+def mark_folder(run_dir: pathlib.Path, hours: float) -> pathlib.Path:
+  """Where the run as it was after `hours` is put."""
+  return run_dir.parent / f"{run_dir.name}_{hours:g}h"
+
+
+def put_aside(run_dir: pathlib.Path, hours: float) -> bool:
+  """Copies a run that has come to `hours`, once; whether it has come to them."""
+  folder = mark_folder(run_dir, hours)
+  if folder.exists():
+    return True
+  path, seconds = newest(run_dir)
+  if path is None or seconds < 3600.0 * hours:
+    return False
+  aside = folder.with_name(folder.name + ".tmp")
+  shutil.rmtree(aside, ignore_errors=True)
+  (aside / "checkpoints").mkdir(parents=True)
+  for name in ("settings.json", "flags.txt", "metrics.jsonl"):
+    shutil.copy(run_dir / name, aside)
+  shutil.copy(path, aside / "checkpoints")
+  atomic_file.write_text(str(aside / "mark.json"), json.dumps({"hours": hours, "seconds": seconds}))
+  os.rename(aside, folder)
+  return True
+
+
+def train(run_dir: pathlib.Path, flagfile: str, hours: List[float], its_flags: List[str],
+          poll_seconds: float = _POLL_SECONDS) -> None:
+  """Trains until the last mark has been put aside.
+
+  Raises:
+    ConfigError: the training failed, or ended before its last mark.
+  """
+  if all([put_aside(run_dir, mark) for mark in hours]):
+    return
+  run_dir.parent.mkdir(parents=True, exist_ok=True)
+  command = [sys.executable, _MAIN, f"--flagfile={_ROOT / 'trainers' / 'flagfiles' / flagfile}.flags",
+             f"--run_dir={run_dir}", *its_flags]
+  with open(run_dir.with_suffix(".log"), "a", encoding="utf-8") as log:
+    training = subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log)
+    try:
+      while not all([put_aside(run_dir, mark) for mark in hours]):
+        if training.poll() is not None:
+          # It may have reached a mark with its last checkpoint.
+          reached = [put_aside(run_dir, mark) for mark in hours]
+          require(all(reached), "arm", flagfile, f"its training ended before the last mark, see {log.name}")
+          break
+        time.sleep(poll_seconds)
+    finally:
+      training.kill()
+      training.wait()
+
+
+def measured(run_dir: pathlib.Path, hours: float, its_flags: List[str]) -> dict:
+  """The figures of a mark, measured where they are not there."""
+  folder = mark_folder(run_dir, hours)
+  if not (folder / "summary.json").exists():
+    subprocess.run([sys.executable, _MAIN, "--mode=evaluate", f"--run_dir={folder}", *its_flags], cwd=_ROOT, check=True)
+  summary = json.loads((folder / "summary.json").read_text("utf-8"))
+  mark = json.loads((folder / "mark.json").read_text("utf-8"))
+  return {**{name: summary.get(name) for name in (*_FIGURES, "fid_floor", "intervals", "num_samples", "git_commit")},
+          **mark}
+
+
+def table(found: Dict[str, List[dict]]) -> str:
+  """Rows of Markdown, an arm and mark each."""
+  lines = ["| arm | hours | " + " | ".join(_FIGURES) + " |", "|---|---|" + "---|" * len(_FIGURES)]
+  for arm, marks in found.items():
+    for mark in marks:
+      cells = []
+      for name in _FIGURES:
+        low_high = (mark["intervals"] or {}).get(name)
+        cells.append("" if mark[name] is None else f"{mark[name]:.4g}" + (
+            f" ({low_high[0]:.4g} – {low_high[1]:.4g})" if low_high else ""))
+      lines.append(f"| {arm} | {mark['seconds'] / 3600:.2f} | " + " | ".join(cells) + " |")
+  return "\n".join(lines)
+
+
+def _parse():
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--arm", action="append", required=True, dest="arms", help="NAME:FLAGFILE; several")
+  parser.add_argument("--hours", default="0.5,1,2,4,8", help="marks, in hours of training")
+  parser.add_argument("--runs", required=True, help="folder of the runs")
+  parser.add_argument("--num_samples", type=int, default=10000, help="drawings a mark")
+  parser.add_argument("--data_dir", default=None)
+  parser.add_argument("--cache_dir", default=None)
+  parser.add_argument("--flag", action="append", default=[], dest="flags", help="a further one of every training")
+  parser.add_argument("--out", required=True, help="FILE.json")
+  arguments = parser.parse_args()
+  try:
+    arguments.hours = sorted(float(hours) for hours in arguments.hours.split(","))
+  except ValueError:
+    arguments.hours = []
+  require(bool(arguments.hours) and arguments.hours[0] > 0, "hours", arguments.hours, "must be numbers above 0")
+  pairs = [arm.partition(":")[::2] for arm in arguments.arms]
+  require(len({name for name, _ in pairs}) == len(pairs) and all(name.isidentifier() for name, _ in pairs), "arm",
+          ",".join(arguments.arms), "must be NAME:FLAGFILE, each of its own name")
+  for name, flagfile in pairs:
+    path = _ROOT / "trainers" / "flagfiles" / f"{flagfile}.flags"
+    require(bool(flagfile) and path.exists(), "arm", f"{name}:{flagfile}", "must be of trainers/flagfiles")
+  arguments.arms = dict(pairs)
+  return arguments
+
+
+def main() -> None:
+  try:
+    arguments = _parse()
+    shared = [f"--{name}={value}" for name in ("data_dir", "cache_dir") if (value := getattr(arguments, name))]
+    found = {}
+    for arm, flagfile in arguments.arms.items():
+      run_dir = pathlib.Path(arguments.runs).absolute() / arm
+      train(run_dir, flagfile, arguments.hours, ["--checkpoint_minutes=3", *shared, *arguments.flags])
+      found[arm] = [measured(run_dir, mark, [*shared, f"--num_samples={arguments.num_samples}"])
+                    for mark in arguments.hours]
+      measure.write_json(arguments.out, {"arms": found, "settings": vars(arguments),
+                                         **measure.circumstances(os.cpu_count())})
+  except ConfigError as problem:
+    sys.exit(f"error: {problem.as_flags}")
+  print(table(found))
+
+
+if __name__ == "__main__":
+  main()

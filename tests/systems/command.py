@@ -1,0 +1,14 @@
+"""A script's `main` in this process, which has TensorFlow already: what it says where it refuses its flags."""
+
+import sys
+
+import pytest
+
+
+def refusal(monkeypatch, script, *flags: str) -> str:
+  """What `script.main()` ends with; as sys.exit's argument it is printed to stderr and makes the status 1."""
+  monkeypatch.setattr(sys, "argv", [script.__file__, *flags])
+  with pytest.raises(SystemExit) as ended:
+    script.main()
+  assert isinstance(ended.value.code, str)
+  return ended.value.code

@@ -1,0 +1,62 @@
+"""benchmarks/time_to_quality.py: marks of a run that is there, the table, and bad input."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from benchmarks import time_to_quality
+from stic_tf import checkpoint
+from stic_tf.config import ConfigError
+from tests.systems import command
+
+
+@pytest.fixture
+def run(tmp_path):
+  """A run after 90 seconds of training, which wrote the checkpoint before it after 40."""
+  run = tmp_path / "runs" / "arm"
+  (run / "checkpoints").mkdir(parents=True)
+  for name in ("settings.json", "flags.txt", "metrics.jsonl"):
+    (run / name).write_text("{}")
+  for passes, seconds in ((1, 40.0), (2, 90.0)):
+    checkpoint.write(checkpoint.path_of(str(run / "checkpoints"), passes), {"a": np.zeros(2)}, {"seconds": seconds})
+  return run
+
+
+def test_a_mark_is_put_aside_when_it_is_reached_and_once(run):
+  assert not time_to_quality.put_aside(run, 0.03)  # 108 seconds
+  assert [path.name for path in run.parent.iterdir()] == ["arm"]
+  assert time_to_quality.put_aside(run, 0.02)
+  folder = time_to_quality.mark_folder(run, 0.02)
+  assert sorted(path.name for path in folder.iterdir()) == [
+      "checkpoints", "flags.txt", "mark.json", "metrics.jsonl", "settings.json"]
+  assert [path.name for path in (folder / "checkpoints").iterdir()] == ["pass_0002.npz"]
+  assert json.loads((folder / "mark.json").read_text()) == {"hours": 0.02, "seconds": 90.0}
+  shutil.rmtree(run)
+  assert time_to_quality.put_aside(run, 0.02)
+
+
+def test_a_training_that_fails_is_an_error_and_what_is_reached_is_not_trained_again(run, monkeypatch):
+  time_to_quality.train(run, "no_such_flagfile", [0.01, 0.02], [])  # both are there: nothing is started
+  monkeypatch.setattr(time_to_quality, "_MAIN", "no_such_file.py")
+  with pytest.raises(ConfigError, match="arm=digits: its training ended before the last mark"):
+    time_to_quality.train(run, "digits", [0.01, 1.0], [], poll_seconds=0.05)
+
+
+def test_the_table_has_a_row_a_mark_with_intervals():
+  figures = {**dict.fromkeys(time_to_quality._FIGURES, 0.5), "cas": None, "intervals": {"fid": [0.4, 0.6]}}
+  lines = time_to_quality.table({"score": [{**figures, "seconds": 1800.0}, {**figures, "seconds": 3600.0}]}).split("\n")
+  assert len(lines) == 4 and lines[2] == "| score | 0.50 | 0.5 | 0.5 (0.4 – 0.6) |  | 0.5 | 0.5 | 0.5 |"
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--arm=a"], "--arm=a:: must be of trainers/flagfiles"), (["--arm=a:none"], "--arm=a:none: must be of"),
+    (["--arm=a:digits", "--arm=a:mnist"], "each of its own name"),
+    (["--arm=a:digits", "--hours=soon"], "--hours=[]: must be numbers above 0")])
+def test_bad_input_is_one_line(tmp_path, flags, said, monkeypatch):
+  line = command.refusal(monkeypatch, time_to_quality, f"--runs={tmp_path / 'runs'}", f"--out={tmp_path / 'out.json'}",
+                         *flags)
+  assert line.startswith("error: ") and said in line and "\n" not in line
+  assert not list(pathlib.Path(tmp_path).iterdir())
