@@ -3,7 +3,9 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
 
@@ -98,3 +100,31 @@ def test_export_alone_and_flags_of_the_server(checkout):
   exported, ended = play("--export")
   assert ended.returncode == 0 and len(exported) == 1 and exported[0].startswith("export/main.py")
   assert play("--host=0.0.0.0")[0][0].endswith(" --tensorflow_inter_op_parallelism=-1 --host=0.0.0.0")
+
+
+def test_an_export_ends_with_the_server(checkout):
+  folder, _ = checkout
+  for name, steps in (("mnist", 1000), ("mnist_score", 10)):
+    (folder / "zoo" / name).mkdir(parents=True)
+    (folder / "zoo" / name / "settings.json").write_text(f'{{\n "num_steps": {steps}\n}}')
+  # The server leaves once the second export has begun, which would take ten minutes.
+  (folder / ".venv/bin/python").write_text(_PYTHON + """
+case "$*" in
+  *zoo/mnist/*) echo $$ >begun; exec sleep 600 ;;
+  serving/*) for i in $(seq 400); do [ -s begun ] && break; sleep 0.05; done ;;
+esac
+""")
+  assert subprocess.call(["bash", "tools/play.sh"], cwd=folder, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.DEVNULL) == 0
+  export = int((folder / "begun").read_text())
+  for _ in range(300):
+    try:
+      os.kill(export, 0)
+    except ProcessLookupError:
+      break
+    time.sleep(0.1)
+  else:
+    os.kill(export, signal.SIGKILL)
+    pytest.fail("the export goes on without a server")
+  assert 'name: "mnist"' not in (folder / "models/playground/models.config").read_text()
+  assert not (folder / "models/playground/mnist.exported").exists()

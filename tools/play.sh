@@ -82,6 +82,7 @@ fi
 served=("${runs[0]}")
 export_runs "${served[@]}"
 list_runs "${served[@]}"
+set -m  # in a process group of its own
 (
   gently="nice -n 19"  # the server comes first
   for run in "${runs[@]:1}"; do
@@ -90,6 +91,13 @@ list_runs "${served[@]}"
     list_runs "${served[@]}"
   done
 ) &
+exporter=$!
+set +m
+# What is being exported ends with the server, which takes this process's number.
+(
+  while kill -0 $$ && kill -0 "$exporter"; do sleep 2; done
+  kill -- "-$exporter"
+) >/dev/null 2>&1 &
 
 echo "The playground will be at http://127.0.0.1:8501/ as soon as the server says that it runs."
 # A thread a drawing: a second one gains nothing on networks of this size, and the browser wants a processor too.
