@@ -67,6 +67,7 @@ def run(values, config: config_lib.RunConfig) -> None:
   config_lib.require(values.batch_size % count == 0, "batch_size", values.batch_size,
                      f"must be a multiple of the {count} replicas")
   dataset = dataset_lib.load(values.dataset, values.data_dir)
+  build.check(config, dataset.spec.num_classes)
   learnt = dataset.few(values.train_images, values.seed) if values.train_images else dataset
   # Before anything is written, as a wrong --inception_weights shows here; and it can take long.
   evaluator = evaluate.Evaluator(values, dataset) if leads else None

@@ -61,6 +61,13 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
   # Whether XLA may compile a whole update; not where it has chains, which are compiled apart.
   jits_updates = False
 
+  @classmethod
+  def check(cls, config: config_lib.RunConfig, num_classes: int) -> None:
+    """Refuses, by a ConfigError, what needs no network to be refused."""
+    config_lib.check_classes(config.training, num_classes)
+    config_lib.require(config.training.fakes_from in ("auto", *cls.fake_sources), "fakes_from",
+                       config.training.fakes_from, f"must be {' or '.join(cls.fake_sources)} with --model={cls.kind}")
+
   def __init__(self, network: keras.Model, num_classes: int, config: Optional[config_lib.RunConfig] = None,
                class_names: Optional[Sequence[str]] = None, seed: int = 0, average: Optional[keras.Model] = None,
                image_shape: Optional[Sequence[int]] = None, **settings):
@@ -75,9 +82,7 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
     if config is None:
       config = config_lib.RunConfig.of({"model": self.kind}).replace(**settings)
       config.check_read(settings, image_shape)
-    config_lib.check_classes(config.training, num_classes)
-    config_lib.require(config.training.fakes_from in ("auto", *self.fake_sources), "fakes_from",
-                       config.training.fakes_from, f"must be {' or '.join(self.fake_sources)} with --model={self.kind}")
+    self.check(config, num_classes)
     self.config, self.image_shape, self.num_classes, self.seed = config, image_shape, num_classes, seed
     self.class_names = tuple(class_names or (str(label) for label in range(num_classes)))
     _refuse_batch_statistics(network)

@@ -10,6 +10,11 @@ from stic_tf.networks import build as networks
 from stic_tf.systems import base
 
 
+def check(config: config_lib.RunConfig, num_classes: int) -> None:
+  """Refuses, by a ConfigError, what `build` would refuse of the settings alone."""
+  registries.SYSTEMS.load(config.model).check(config, num_classes)
+
+
 def build(config: config_lib.RunConfig, image_shape: Sequence[int], class_names: Sequence[str], seed: int,
           strategy: tf.distribute.Strategy, for_training: bool = True) -> base.System:
   """Builds a system on its replicas.
