@@ -5,7 +5,8 @@
 foolbox is of requirements-test.txt. Test images that a model reads wrongly count as lost at every ε. ε is in the unit
 of the literature: of pixels in [0, 1], the largest difference (linf) or the Euclidean length of all (l2). Intervals are
 Wilson's at 95 %, of these images; the boundary attack (l2 only) is slow and sees the first --black_box images alone.
-The gradient is that of the answer that is served; nothing in it is random or hidden from the attack.
+It starts from real images of other classes. PGD has one random start, climbs the margin of the logits, whose gradient
+does not vanish where the classifier is sure, and its last point counts; the gradient is that of the answer served.
 """
 
 import argparse
@@ -45,19 +46,47 @@ def attacks(norm: str, steps: int, black_box_steps: int) -> dict:
   """{name: foolbox's attack} of a norm; PGD in steps of 2.5 ε / steps (Madry et al. 2018, arXiv 1706.06083)."""
   from foolbox import attacks as of_foolbox
   if norm == "linf":
-    return {"PGD": of_foolbox.LinfPGD(steps=steps, rel_stepsize=2.5 / steps)}
-  return {"PGD": of_foolbox.L2PGD(steps=steps, rel_stepsize=2.5 / steps),
+    return {"PGD": _of_margin(of_foolbox.LinfPGD)(steps=steps, rel_stepsize=2.5 / steps)}
+  return {"PGD": _of_margin(of_foolbox.L2PGD)(steps=steps, rel_stepsize=2.5 / steps),
           "boundary": of_foolbox.BoundaryAttack(steps=black_box_steps)}
 
 
+def _of_margin(attack):
+  """A gradient attack of foolbox that climbs Σ (max_j≠y f_j − f_y) instead of the cross-entropy."""
+
+  class OfMargin(attack):
+
+    def get_loss_fn(self, model, labels):
+      def loss(inputs):
+        logits = model(inputs).raw
+        own = tf.one_hot(labels.raw, logits.shape[1])
+        others = tf.reduce_max(tf.where(own > 0, logits.dtype.min, logits), axis=1)
+        return type(inputs)(tf.reduce_sum(others - tf.reduce_sum(own * logits, axis=1)))
+      return loss
+
+  return OfMargin
+
+
 def survivors(model, attack, images: np.ndarray, labels: np.ndarray, epsilons) -> np.ndarray:
-  """Which images [N] keep their class at each ε: bool [E, N]. Images are float32 in [0, 1]; all are read rightly."""
+  """Which images [N] keep their class at each ε: bool [E, N].
+
+  Args:
+    model: as `attacked_model` gives it; it reads all the images rightly.
+    attack: one of `attacks`.
+    images: float32 [N, H, W, C] in [0, 1], N > 0, of two classes or more.
+    labels: int64 [N].
+    epsilons: E numbers.
+  """
   kept = []
+  # For the boundary attack, for which noise is no start where all of it is of one class: the next of another class.
+  others = [int(np.flatnonzero(labels != label)[place % np.sum(labels != label)]) for place, label in enumerate(labels)]
   for start in range(0, len(images), _AT_ONCE):
     part = slice(start, start + _AT_ONCE)
     tf.random.set_seed(start)  # of foolbox's random starts
     np.random.seed(start)
-    _, _, fooled = attack(model, tf.constant(images[part]), tf.constant(labels[part]), epsilons=list(epsilons))
+    starts = {"starting_points": tf.constant(images[others[part]])} if hasattr(attack, "init_attack") else {}
+    _, _, fooled = attack(model, tf.constant(images[part]), tf.constant(labels[part]), epsilons=list(epsilons),
+                          **starts)
     kept.append(~np.asarray(fooled))
   return np.concatenate(kept, axis=1)
 
@@ -103,13 +132,15 @@ def main() -> None:
   try:
     arguments = _parse()
     measure.pin_threads(arguments.threads)
-    found = {run_dir: attack_run(run_dir, arguments) for run_dir in arguments.run_dirs}
+    found = {}
+    for run_dir in arguments.run_dirs:
+      found[run_dir] = attack_run(run_dir, arguments)
+      measure.write_json(arguments.out, {"runs": found, **measure.circumstances(arguments.threads),
+                                         "settings": vars(arguments)})
   except ConfigError as problem:
     sys.exit(f"error: {problem.as_flags}")
   except ImportError as problem:
     sys.exit(f"error: {problem}; foolbox is of requirements-test.txt")
-  measure.write_json(arguments.out, {"runs": found, **measure.circumstances(arguments.threads),
-                                     "settings": vars(arguments)})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What a fresh classifier learns from drawings, and what from the real images that the drawing model has learnt from.
 
-    python benchmarks/teaching.py --run_dir=runs/claims/E9/fakes/seed0 --run_dir=runs/claims/E9/fakes/seed1 \
+    python benchmarks/teaching.py --run_dir=runs/claims/E9/none/seed0 --run_dir=runs/claims/E9/none/seed1 \
         --out=teaching.json
 
 Runs of the same settings, each of its own seed. For each, classifiers of the judge's architecture, as CAS trains them,
@@ -9,10 +9,10 @@ are trained anew and tested on the real test images:
 - real: on the run's real training images, as many epochs as the judge has;
 - real_long: on them, as many updates as the next two;
 - drawings: on --drawings fresh, unfiltered drawings;
-- both: on these and as many real images, which repeat.
+- both: on these and the real images, the fewer of the two repeated until they are as many.
 
-Accuracies are means over --classifiers trainings a run. Claims are of paired differences over runs, as in claims.py.
-What is in --out is not trained again.
+Accuracies are means over --classifiers trainings a run, of seeds of their own. Claims are of paired differences over
+runs, as in claims.py. What is in --out is not trained again.
 """
 
 import argparse
@@ -54,10 +54,11 @@ def _arms(real, drawings, settings: judge_model.JudgeSettings) -> dict:
   """(images, labels, epochs) of each arm; all but the first have as many updates."""
   epochs = min(settings.max_epochs, settings.pixel_budget / drawings[0][..., 0].size)
   count, own = len(drawings[1]), len(real[1])
-  repeats = np.arange(count) % own
-  both = tuple(np.concatenate([one, other[repeats]]) for one, other in zip(drawings, real))
+  most = np.arange(max(count, own))
+  both = tuple(np.concatenate([one[most % count], other[most % own]]) for one, other in zip(drawings, real))
   return {"real": (*real, min(settings.max_epochs, settings.pixel_budget / real[0][..., 0].size)),
-          "real_long": (*real, epochs * count / own), "drawings": (*drawings, epochs), "both": (*both, epochs / 2)}
+          "real_long": (*real, epochs * count / own), "drawings": (*drawings, epochs),
+          "both": (*both, epochs * count / len(both[1]))}
 
 
 def teach(run_dir: str, arguments) -> dict:
@@ -72,7 +73,8 @@ def teach(run_dir: str, arguments) -> dict:
     # Whole passes over few pixels more than the judge's own budget allows.
     own = dataclasses.replace(judge, max_epochs=epochs, pixel_budget=np.inf)
     found = []
-    for seed in range(arguments.classifiers):
+    for number in range(arguments.classifiers):
+      seed = settings["seed"] * arguments.classifiers + number
       model = judge_model.train_judge_model(images, its_labels, classifier.num_classes, seed, own)
       found.append(float(np.mean(judge_model.predict(model, test_images, own)[1].argmax(1) == test_labels)))
     result["accuracy"][arm] = found
@@ -99,19 +101,27 @@ def _parse():
           "must be finished runs of the same settings but for their seeds")
   require(len({settings["seed"] for settings in own}) == len(own), "run_dir", ",".join(arguments.run_dirs),
           "must be runs of different seeds")
+  summaries = [run_folder.RunFolder(run).json("summary.json") or {} for run in arguments.run_dirs]
+  require(len({summary.get("git_commit") for summary in summaries} - {None}) == 1 and all(summaries), "run_dir",
+          ",".join(arguments.run_dirs), "must be finished runs of one commit")
+  arguments.commit = summaries[0]["git_commit"]
   return arguments
 
 
 def main() -> None:
   try:
-    arguments = _parse()
+    _compare(_parse())
   except ConfigError as problem:
     sys.exit(f"error: {problem.as_flags}")
+
+
+def _compare(arguments) -> None:
   measure.pin_threads(arguments.threads)
   out = pathlib.Path(arguments.out)
-  asked = {"drawings": arguments.drawings, "classifiers": arguments.classifiers}
-  before = json.loads(out.read_text("utf-8")) if out.exists() else {}
-  runs = before.get("runs", {}) if before.get("asked") == asked else {}
+  asked = {"drawings": arguments.drawings, "classifiers": arguments.classifiers, "runs_commit": arguments.commit}
+  before = json.loads(out.read_text("utf-8")) if out.exists() else {"asked": asked, "runs": {}}
+  require(before.get("asked") == asked, "out", arguments.out, "holds answers to another question; name another file")
+  runs = before["runs"]
   for run_dir in arguments.run_dirs:
     runs.setdefault(run_dir, None)
     runs[run_dir] = runs[run_dir] or teach(run_dir, arguments)

@@ -1,19 +1,22 @@
 """What a training is worth after so many hours: accuracy and drawings at marks of one run, and rivals beside it.
 
-    python benchmarks/time_to_quality.py --arm=score:cifar10_score --arm=classifier:cifar10_classifier \\
+    python benchmarks/time_to_quality.py --arm=score:cifar10_score --arm=stic:cifar10 \\
         --hours=0.5,1,2,4,8 --data_dir=… --runs=runs/time_to_quality --out=time_to_quality.json
 
 An arm is a name and a flagfile of trainers/flagfiles. It trains until its last mark, by the run's own clock of
 training; at each mark its newest checkpoint is put aside, and all marks are measured when it has ended. What is there
 is neither trained nor measured again, so the command may be killed and given anew. A mark is the middle of one run: its
-learning rate has not fallen to the end, as it would have in a run of that length.
+learning rate has not fallen to the end, as it would have in a run of that length. The clock has the scoring of passes
+in it; of few passes that is little.
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -32,14 +35,20 @@ from stic_tf.config import require  # noqa: E402
 _MAIN = str(_ROOT / "trainers" / "main.py")
 _FIGURES = ("test_accuracy", "fid", "cas", "judge_agreement", "precision", "recall")
 _POLL_SECONDS = 20.0
+_LATE_SECONDS = 900.0  # a checkpoint may come so long after its mark, which several minutes of scoring make it
 
 
 def newest(run_dir: pathlib.Path) -> Tuple[Optional[str], float]:
   """(the newest readable checkpoint of a run, seconds of training up to it), or (None, 0)."""
   try:
-    path, _, description, _ = checkpoint.read_newest(str(run_dir / "checkpoints"))
-  except FileNotFoundError:
+    return _seconds_of(checkpoint.available(str(run_dir / "checkpoints"))[0])
+  except (IndexError, FileNotFoundError):
     return None, 0.0
+
+
+@functools.lru_cache(maxsize=1)  # a checkpoint is large, and asked for many times
+def _seconds_of(path: str) -> Tuple[str, float]:
+  path, _, description, _ = checkpoint.read_newest(os.path.dirname(path))
   return path, float(description["seconds"])
 
 
@@ -49,19 +58,28 @@ def mark_folder(run_dir: pathlib.Path, hours: float) -> pathlib.Path:
 
 
 def put_aside(run_dir: pathlib.Path, hours: float) -> bool:
-  """Copies a run that has come to `hours`, once; whether it has come to them."""
+  """Copies a run that has come to `hours`, once; whether it has come to them.
+
+  Raises:
+    ConfigError: it has gone far beyond them, and what it was then is no longer there.
+  """
   folder = mark_folder(run_dir, hours)
   if folder.exists():
     return True
   path, seconds = newest(run_dir)
   if path is None or seconds < 3600.0 * hours:
     return False
+  require(seconds < 3600.0 * hours + _LATE_SECONDS, "hours", f"{hours:g}",
+          f"{run_dir} is beyond them, at {seconds / 3600:.2f}, and has no checkpoint of then")
   aside = folder.with_name(folder.name + ".tmp")
   shutil.rmtree(aside, ignore_errors=True)
   (aside / "checkpoints").mkdir(parents=True)
   for name in ("settings.json", "flags.txt", "metrics.jsonl"):
     shutil.copy(run_dir / name, aside)
-  shutil.copy(path, aside / "checkpoints")
+  try:
+    shutil.copy(path, aside / "checkpoints")
+  except FileNotFoundError:  # two newer ones meanwhile
+    return False
   atomic_file.write_text(str(aside / "mark.json"), json.dumps({"hours": hours, "seconds": seconds}))
   os.rename(aside, folder)
   return True
@@ -98,7 +116,9 @@ def measured(run_dir: pathlib.Path, hours: float, its_flags: List[str]) -> dict:
   """The figures of a mark, measured where they are not there."""
   folder = mark_folder(run_dir, hours)
   if not (folder / "summary.json").exists():
-    subprocess.run([sys.executable, _MAIN, "--mode=evaluate", f"--run_dir={folder}", *its_flags], cwd=_ROOT, check=True)
+    ended = subprocess.run([sys.executable, _MAIN, "--mode=evaluate", f"--run_dir={folder}", *its_flags], cwd=_ROOT,
+                           check=False)
+    require(not ended.returncode, "runs", str(folder), "could not be measured, see above")
   summary = json.loads((folder / "summary.json").read_text("utf-8"))
   mark = json.loads((folder / "mark.json").read_text("utf-8"))
   return {**{name: summary.get(name) for name in (*_FIGURES, "fid_floor", "intervals", "num_samples", "git_commit")},
@@ -146,6 +166,8 @@ def _parse():
 
 
 def main() -> None:
+  # As Ctrl-C does, so that a training ends with the command that began it.
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit("error: ended from outside"))
   try:
     arguments = _parse()
     shared = [f"--{name}={value}" for name in ("data_dir", "cache_dir") if (value := getattr(arguments, name))]

@@ -92,12 +92,12 @@ set -m  # in a process group of its own
   done
 ) &
 exporter=$!
-set +m
-# What is being exported ends with the server, which takes this process's number.
+# What is being exported ends with the server, which takes this process's number; neither is of its process group.
 (
   while kill -0 $$ && kill -0 "$exporter"; do sleep 2; done
   kill -- "-$exporter"
 ) >/dev/null 2>&1 &
+set +m
 
 echo "The playground will be at http://127.0.0.1:8501/ as soon as the server says that it runs."
 # A thread a drawing: a second one gains nothing on networks of this size, and the browser wants a processor too.

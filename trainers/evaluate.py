@@ -48,6 +48,8 @@ class Evaluator:
     train = dataset.arrays("train", limit=min(dataset.sizes["train"], 5 * _LARGEST_REAL_SAMPLE))
     self.test = dataset.arrays("test", limit=min(dataset.sizes["test"], _LARGEST_REAL_SAMPLE))
     self.validation = validation_images(dataset)
+    few = getattr(values, "train_images", 0)  # settings of an older run do not have it
+    self.learnt = dataset.few(few, values.seed).arrays("train")[0] if few else train[0]
     if values.inception_weights:
       network = features.InceptionNetwork(values.inception_weights)
     else:
@@ -83,7 +85,7 @@ class Evaluator:
 
   def score(self, classifier: drawing_lib.DrawingClassifier, count: int, num_steps: Optional[int] = None,
             on_batch: Callable[[int], None] = lambda done: None) -> dict:
-    """Everything that is reported of a classifier, and its first drawings under "drawings"."""
+    """Everything that is reported of a classifier, and under "drawings" and "labels" what was drawn for it."""
     result = self.accuracy(classifier)
     began = time.monotonic()
     drawings, labels = self.draw(classifier, count, num_steps, on_batch)
@@ -92,7 +94,7 @@ class Evaluator:
     result["acceptance_rate"] = float(drawings.acceptance_rate.mean())
     result["drawing_step_size"] = float(np.median(drawings.step_size))
     result["drawing_steps"] = num_steps or classifier.config.sampler.num_steps
-    result["drawings"] = drawings
+    result["drawings"], result["labels"] = drawings, labels
     return result
 
 
@@ -163,7 +165,7 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
   leaves memorised.png, drawings beside them.
   """
   scores = evaluator.score(classifier, values.num_samples, on_batch=on_batch)
-  drawings = scores.pop("drawings")
+  drawings, labels = scores.pop("drawings"), scores.pop("labels")
   grid.write_png(folder.file("samples", "final.png"), class_grid(drawings, classifier.num_classes))
   paths, *ends = interpolations(classifier, values.seed)
   grid.write_png(folder.file("interpolation.png"), grid.make_grid(paths.reshape(-1, *paths.shape[2:]), paths.shape[1]))
@@ -174,8 +176,8 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
   summary = {
       "model": values.model, "dataset": values.dataset, "seed": values.seed, "memorisation": evaluator.memorisation,
       **scores,
-      **evaluator.judge.closer(drawings.images, np.arange(values.num_samples) % evaluator.num_classes, scores),
-      **evaluator.judge.along(paths, *ends),
+      **evaluator.judge.final_figures(drawings.images, labels, evaluator.learnt, scores),
+      **evaluator.judge.path_figures(paths, *ends),
       **evaluator.out_of_distribution(classifier),
       "step_size": classifier.step_size, "noise_level": classifier.noise_level,
       "drawing": "strokes" if classifier.tile_grid else "whole",

@@ -30,7 +30,7 @@ def expected_calibration_error(probabilities, labels, bins: int = 15) -> float:
 
 
 def negative_log_likelihood(probabilities, labels) -> float:
-  """−(1/N) Σ log p(label), in nats; a probability of 0 counts as float32's smallest step from 0.
+  """−(1/N) Σ log p(label), in nats; a probability of 0 counts as float32's smallest normal number.
 
   Args, Raises: as `expected_calibration_error`.
   """

@@ -10,7 +10,7 @@ _RESAMPLES = 100
 
 
 def of_share(share: float, count: int) -> list:
-  """[low, high] of a share of `count` images, by Wilson's score interval."""
+  """[low, high] of a share in [0, 1] of `count` > 0 images, by Wilson's score interval (Wilson 1927)."""
   interval = stats.binomtest(int(round(share * count)), count).proportion_ci(LEVEL, "wilson")
   return [float(interval.low), float(interval.high)]
 

@@ -14,7 +14,7 @@ def path_figures(probabilities, first, second) -> dict:
     second: int [P], where it ends.
   Returns:
     `path_pair`: mean probability, between the ends, that it is one of the two classes. `path_both`: share of the paths
-    on which either of them is the likeliest class of some drawing. `path_order`: mean over paths of Kendall's τ-b of
+    on which each of the two is the likeliest class of some drawing. `path_order`: mean over paths of Kendall's τ-b of
     the step and the second class's share of the two, 1 where each step makes it likelier; 0 for a path that never
     moves. `path_entropy`: the judge's mean entropy between the ends, in nats.
   Raises:

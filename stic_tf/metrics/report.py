@@ -18,6 +18,7 @@ from stic_tf.metrics.kernel import kernel_distance
 # The figures are to be compared over runs and passes, so their random choices never follow the run's seed.
 _FLOOR_SEED = 0
 _CAS_SEED = 0
+_MOST_RESAMPLED_FEATURES = 512
 
 
 class DrawingJudge:
@@ -99,21 +100,25 @@ class DrawingJudge:
       "num_samples": len(drawings),
     }
 
-  def closer(self, drawings, labels, scores: dict) -> dict:
+  def final_figures(self, drawings, labels, learnt_images, scores: dict) -> dict:
     """What is asked of a finished run alone: variety, copies, another judge, and how sure the figures are.
 
     Args:
       drawings: uint8 [S, H, W, C], those that were scored.
       labels: int [S], the class each was drawn for.
+      learnt_images: uint8 [N, H, W, C], those that the model has learnt from.
       scores: what `score` gave of them, and "test_accuracy", of as many images as are real test images here.
     Returns:
-      A JSON-ready dict: `precision`, `recall`, `nearest_train`, `nearest_train_least` (see `neighbours`),
+      A JSON-ready dict: `precision`, `recall`, `nearest_train`, `nearest_train_least` (see `neighbours`; of as many
+      drawings as test images, min(S, M): compare only values of equal counts),
       `second_judge_accuracy` on real test images and `second_judge_agreement` (see `second_judge`; None without), and
       `intervals`: [low, high] at 95 % of `test_accuracy`, `judge_agreement`, `cas` and `fid`, of these test images and
-      these drawings alone; how far another training would come out elsewhere is for several seeds to say.
+      these drawings alone; how far another training would come out elsewhere is for several seeds to say. That of
+      `fid` is None where features are many (Inception's 2048) or resamples too few for a Gaussian.
     """
     drawn = self.feature_network(drawings).features
-    precision, recall = neighbours.precision_and_recall(self._test.features, drawn)
+    count = min(len(drawings), len(self._test_images))
+    precision, recall = neighbours.precision_and_recall(self._test.features[:count], drawn[:count])
     counts = {"test_accuracy": len(self._test_images), "cas": len(self._test_images), "judge_agreement": len(drawings)}
     shares = {name: intervals.of_share(scores[name], count) for name, count in counts.items()
               if scores.get(name) is not None}
@@ -121,10 +126,19 @@ class DrawingJudge:
     return {"precision": precision, "recall": recall,
             "second_judge_accuracy": second and second.agreement(self._test_images, self._test_labels),
             "second_judge_agreement": second and second.agreement(drawings, labels),
-            **neighbours.nearness_to_training(drawings, self._train_images, self._test_images),
-            "intervals": {**shares, "fid": intervals.resampled(frechet_distance, drawn, self._test.features)}}
+            **neighbours.nearness_to_training(drawings[:count], learnt_images, self._test_images[:count]),
+            "intervals": {**shares, "fid": self._fid_interval(drawn)}}
 
-  def along(self, images, first, second) -> dict:
+  def _fid_interval(self, drawn: np.ndarray) -> Optional[list]:
+    if drawn.shape[1] > _MOST_RESAMPLED_FEATURES:  # a root of a matrix a resample
+      return None
+    try:
+      low, high = intervals.resampled(frechet_distance, drawn, self._test.features)
+    except ValueError:
+      return None
+    return [max(low, 0.0), high]
+
+  def path_figures(self, images, first, second) -> dict:
     """`paths.path_figures` of drawings uint8 [P, S, H, W, C]; nothing where the judge's classes are others."""
     if not self._knows_classes:
       return {}

@@ -11,7 +11,7 @@ from stic_tf.systems import base
 
 
 def check(config: config_lib.RunConfig, num_classes: int) -> None:
-  """Refuses, by a ConfigError, what `build` would refuse of the settings alone."""
+  """Refuses, by a ConfigError, what a system refuses without its network; `build` refuses what networks do."""
   registries.SYSTEMS.load(config.model).check(config, num_classes)
 
 

@@ -75,6 +75,7 @@ def test_runs_of_several_commits_are_not_mixed(tmp_path):
     (["--experiments=E11"], "--experiments=E11: must be of E1_few"),
     (["--seeds=3"], "--seeds=3: must be two different"), (["--seeds=3,3"], "--seeds=3,3: must be two different"),
     (["--seeds=a,b"], "--seeds=a,b: must be two different"),
+    (["--arms=B,B"], "--arms=B,B: must be different ones"), (["--arms=A,C"], "two of which E1_few compares"),
     (["--arms=B,Z"], "--arms=Z: E1_few has A, A_long, B"),
     (["--jobs=0"], "--jobs=0: must be at least 1"), (["--out=x.json"], "--out=x.json: must be a file that ends in")])
 def test_bad_input_is_one_line(flags, said, monkeypatch):

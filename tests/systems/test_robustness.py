@@ -12,14 +12,15 @@ _SHAPE = (3, 3, 1)
 _NORMAL = np.random.default_rng(0).normal(size=9).astype(np.float32)
 
 
+def _plane(images):
+  """Class 1 where the pixels, in [-1, 1], lie on the positive side of a plane through grey."""
+  side = tf.reshape(images, [-1, 9]) @ tf.constant(_NORMAL[:, np.newaxis])
+  return tf.concat([-side, side], axis=1)
+
+
 @pytest.fixture(scope="module")
 def model():
-  """Class 1 where the pixels, in [-1, 1], lie on the positive side of a plane through grey."""
-  def logits(images):
-    side = tf.linalg.matvec(tf.reshape(images, [-1, 9]), tf.constant(_NORMAL))
-    return tf.stack([-side, side], axis=1)
-
-  system = types.SimpleNamespace(logits=logits)
+  system = types.SimpleNamespace(logits=_plane)
   return robustness.attacked_model(types.SimpleNamespace(system=system, image_shape=_SHAPE))
 
 
@@ -39,6 +40,17 @@ def test_descent_finds_the_plane_where_it_is(norm, order, model):
   for epsilon, survived in zip(epsilons, kept):
     clear = np.abs(distances / epsilon - 1) > 0.05
     np.testing.assert_array_equal(survived[clear], (distances > epsilon)[clear])
+
+
+def test_a_classifier_that_is_very_sure_hides_nothing():
+  """Logits a thousand times as far apart have no gradient of the cross-entropy left, and the same plane."""
+  sure = robustness.attacked_model(types.SimpleNamespace(image_shape=_SHAPE, system=types.SimpleNamespace(
+      logits=lambda images: 1000.0 * _plane(images))))
+  images, labels, distances = _images_and_distances(2)
+  epsilon = float(np.median(distances))
+  kept = robustness.survivors(sure, robustness.attacks("l2", 40, 10)["PGD"], images, labels, [epsilon])[0]
+  clear = np.abs(distances / epsilon - 1) > 0.05
+  np.testing.assert_array_equal(kept[clear], (distances > epsilon)[clear])
 
 
 def test_the_boundary_attack_needs_no_gradient_and_never_comes_nearer_than_the_plane(model):

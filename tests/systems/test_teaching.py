@@ -23,17 +23,25 @@ def test_all_arms_but_the_first_have_the_same_updates():
   assert np.mean(images == 0) == 0.5 and len(labels) == 400
   # Every real image is in it, with its own label, as often as the others to one.
   np.testing.assert_array_equal(labels[200:], real[1][np.arange(200) % 30])
+  # Where real images are more, drawings repeat, and the updates stay.
+  turned = teaching._arms(drawings, real, settings)
+  assert len(turned["both"][1]) == 400 and np.mean(turned["both"][0] == 0) == 0.5
+  assert [round(epochs * len(labels) / 10) for _, labels, epochs in turned.values()] == [80, 12, 12, 12]
 
 
 def _run(folder, name, **settings):
   (folder / name).mkdir()
+  commit = settings.pop("commit", "abc")
   (folder / name / "settings.json").write_text(json.dumps({"dataset": "digits", "width": 8, **settings}))
+  if commit:
+    (folder / name / "summary.json").write_text(json.dumps({"git_commit": commit}))
   return f"--run_dir={folder / name}"
 
 
 @pytest.mark.parametrize("others, said", [
     ([], "must be two different runs or more"), ([{"seed": 0}], "must be runs of different seeds"),
-    ([{"seed": 1, "width": 9}], "must be finished runs of the same settings"), ([None], "must be finished runs")])
+    ([{"seed": 1, "width": 9}], "must be finished runs of the same settings"), ([None], "must be finished runs"),
+    ([{"seed": 1, "commit": "def"}], "of one commit"), ([{"seed": 1, "commit": ""}], "must be finished runs of one")])
 def test_bad_runs_are_one_line(tmp_path, others, said, monkeypatch):
   flags = [_run(tmp_path, "first", seed=0)]
   for number, other in enumerate(others):

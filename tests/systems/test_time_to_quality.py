@@ -38,6 +38,13 @@ def test_a_mark_is_put_aside_when_it_is_reached_and_once(run):
   assert time_to_quality.put_aside(run, 0.02)
 
 
+def test_a_mark_that_is_long_past_is_refused(run):
+  checkpoint.write(checkpoint.path_of(str(run / "checkpoints"), 3), {"a": np.zeros(2)}, {"seconds": 7200.0})
+  with pytest.raises(ConfigError, match="hours=0.5: .*is beyond them, at 2.00"):
+    time_to_quality.put_aside(run, 0.5)
+  assert time_to_quality.put_aside(run, 1.9)
+
+
 def test_a_training_that_fails_is_an_error_and_what_is_reached_is_not_trained_again(run, monkeypatch):
   time_to_quality.train(run, "no_such_flagfile", [0.01, 0.02], [])  # both are there: nothing is started
   monkeypatch.setattr(time_to_quality, "_MAIN", "no_such_file.py")
