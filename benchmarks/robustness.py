@@ -2,6 +2,9 @@
 
     python benchmarks/robustness.py --run_dir=digits_score --run_dir=runs/digits --norm=linf --out=robustness.json
 
+Runs of several arms and seeds, as claims.py leaves them (…/ARM/seedN), are compared by --against=ARM: for each other arm
+the mean over seeds of the paired difference of its accuracy, with its 95 % interval.
+
 foolbox is of requirements-test.txt. Test images that a model reads wrongly count as lost at every ε. ε is in the unit
 of the literature: of pixels in [0, 1], the largest difference (linf) or the Euclidean length of all (l2). Intervals are
 Wilson's at 95 %, of these images; the boundary attack (l2 only) is slow and sees the first --black_box images alone.
@@ -20,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
+from benchmarks import claims  # noqa: E402
 from benchmarks import measure  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
@@ -111,6 +115,28 @@ def attack_run(run_dir: str, arguments) -> dict:
   return result
 
 
+def compared(found: dict, against: str) -> dict:
+  """{arm: {attack: {ε: paired difference to the arm `against`}}} of runs …/ARM/seedN, over the seeds of both.
+
+  Raises:
+    ConfigError: no such arm, or fewer than two seeds that another arm has too.
+  """
+  arms = {}
+  for run_dir, result in found.items():
+    path = pathlib.PurePath(run_dir)
+    arms.setdefault(path.parent.name, {})[path.name] = result
+  require(against in arms, "against", against, "must be of " + ", ".join(arms))
+  differences = {}
+  for arm, runs in arms.items():
+    seeds = sorted(set(runs) & set(arms[against]))
+    if arm != against:
+      differences[arm] = {
+          name: {epsilon: claims.paired(*([of[seed][name]["accuracy"][epsilon][0] for seed in seeds]
+                                          for of in (runs, arms[against]))) for epsilon in result["accuracy"]}
+          for name, result in next(iter(runs.values())).items()}
+  return differences
+
+
 def _parse():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--run_dir", action="append", required=True, dest="run_dirs", help="run, or a name of the zoo")
@@ -122,6 +148,7 @@ def _parse():
   parser.add_argument("--data_dir", default=None)
   parser.add_argument("--threads", type=int, default=2)
   parser.add_argument("--out", required=True, help="FILE.json")
+  parser.add_argument("--against", default=None, help="an arm, where runs are …/ARM/seedN")
   arguments = parser.parse_args()
   for name in ("images", "black_box", "steps", "black_box_steps"):
     require(getattr(arguments, name) >= 1, name, getattr(arguments, name), "must be at least 1")
@@ -137,6 +164,15 @@ def main() -> None:
       found[run_dir] = attack_run(run_dir, arguments)
       measure.write_json(arguments.out, {"runs": found, **measure.circumstances(arguments.threads),
                                          "settings": vars(arguments)})
+    if arguments.against:
+      differences = compared(found, arguments.against)
+      for arm, of_arm in differences.items():
+        for name, by_epsilon in of_arm.items():
+          print(f"{arm} − {arguments.against}, {name}:", {
+              epsilon: f"{one['mean']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f})"
+              for epsilon, one in by_epsilon.items()})
+      measure.write_json(arguments.out, {"runs": found, "differences": differences,
+                                         **measure.circumstances(arguments.threads), "settings": vars(arguments)})
   except ConfigError as problem:
     sys.exit(f"error: {problem.as_flags}")
   except ImportError as problem:

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from benchmarks import robustness
+from stic_tf.config import ConfigError
 
 _SHAPE = (3, 3, 1)
 _NORMAL = np.random.default_rng(0).normal(size=9).astype(np.float32)
@@ -58,3 +59,17 @@ def test_the_boundary_attack_needs_no_gradient_and_never_comes_nearer_than_the_p
   epsilons = 0.99 * distances.min(), 10.0
   kept = robustness.survivors(model, robustness.attacks("l2", 1, 100)["boundary"], images, labels, epsilons)
   assert kept[0].all() and not kept[1].any()
+
+
+def test_arms_are_compared_by_seed():
+  def run(share):
+    return {"PGD": {"images": 10, "accuracy": {"0.1": [share, 0.0, 1.0]}}}
+
+  found = {f"runs/{arm}/seed{seed}": run(0.5 + 0.1 * seed + lead) for arm, lead in (("A", 0.0), ("F", 0.05))
+           for seed in range(3)}
+  difference = robustness.compared(found, "A")["F"]["PGD"]["0.1"]
+  assert difference["mean"] == pytest.approx(0.05) and difference["high"] - difference["low"] < 1e-9
+  with pytest.raises(ConfigError, match="against=B: must be of A, F"):
+    robustness.compared(found, "B")
+  with pytest.raises(ConfigError, match="at least 2"):
+    robustness.compared({name: found[name] for name in ("runs/A/seed0", "runs/F/seed0")}, "A")
