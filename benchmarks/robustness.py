@@ -2,8 +2,8 @@
 
     python benchmarks/robustness.py --run_dir=digits_score --run_dir=runs/digits --norm=linf --out=robustness.json
 
-Runs of several arms and seeds, as claims.py leaves them (…/ARM/seedN), are compared by --against=ARM: for each other arm
-the mean over seeds of the paired difference of its accuracy, with its 95 % interval.
+Runs of several arms and seeds, as claims.py leaves them (…/ARM/seedN), are compared by --against=ARM: for each other
+arm the mean over seeds of the paired difference of its accuracy, with its 95 % interval.
 
 foolbox is of requirements-test.txt. Test images that a model reads wrongly count as lost at every ε. ε is in the unit
 of the literature: of pixels in [0, 1], the largest difference (linf) or the Euclidean length of all (l2). Intervals are
