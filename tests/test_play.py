@@ -72,12 +72,16 @@ def test_models_of_many_steps_join_a_server_that_runs(checkout):
     (folder / "zoo" / name / "settings.json").write_text(f'{{\n "num_steps": {steps}\n}}')
   config = folder / "models/playground/models.config"
   python = folder / ".venv/bin/python"
-  # The server waits for the second model, and notes what was listed when it started and when it ended.
+  # The server waits for the second model, and notes what was listed when it started and when it ended; that export
+  # waits for the first note. A note is written at once, as both write to one file.
   python.write_text(_PYTHON + f"""
-case $1 in serving/*)
-  grep -o 'name: "[a-z_]*"' {config} | tr '\n' ' ' >>asked; echo >>asked
-  for i in $(seq 400); do grep -q '"mnist"' {config} && break; sleep 0.05; done
-  grep -o 'name: "[a-z_]*"' {config} | tr '\n' ' ' >>asked; echo >>asked ;;
+listed() {{ echo $(grep -o 'name: "[a-z_]*"' {config}) >>asked; }}
+case "$*" in
+  *zoo/mnist/*) for i in $(seq 400); do [ -e noted ] && break; sleep 0.05; done ;;
+  serving/*)
+    listed; echo >noted
+    for i in $(seq 400); do grep -q '"mnist"' {config} && break; sleep 0.05; done
+    listed ;;
 esac
 """)
   commands, ended = play()
