@@ -113,6 +113,10 @@ class Experiment(NamedTuple):
   arms: Dict[str, tuple]
   claims: Sequence[Claim]
 
+  def claims_about(self, arms: Sequence[str]) -> List[Claim]:
+    """The claims that compare two of these arms."""
+    return [claim for claim in self.claims if {claim.better, claim.than} <= set(arms)]
+
 
 EXPERIMENTS = {
     **{f"E1_{name}": Experiment([_flagfile(flagfile), *_SHORT, *more], _ARMS, _RECURRENCE)
@@ -219,7 +223,7 @@ def judge(experiment: str, seeds: Sequence[int], runs: str, arms: Sequence[str] 
     ConfigError: runs of several commits, or fewer than two seeds.
   """
   arms = arms or [*EXPERIMENTS[experiment].arms]
-  asked = [claim for claim in EXPERIMENTS[experiment].claims if {claim.better, claim.than} <= set(arms)]
+  asked = EXPERIMENTS[experiment].claims_about(arms)
   summaries = {arm: [_summary(runs, experiment, arm, seed) for seed in seeds] for arm in arms}
   commits = sorted({str(one.get("git_commit")) for arm in summaries.values() for one in arm})
   require(len(commits) == 1 and not commits[0].endswith("-dirty"), "runs", runs,
@@ -275,7 +279,7 @@ def _parse(argv: List[str]):
   for name in arguments.experiments.split(","):
     for arm in arguments.arms:
       require(arm in EXPERIMENTS[name].arms, "arms", arm, f"{name} has " + ", ".join(EXPERIMENTS[name].arms))
-    compared = [one for one in EXPERIMENTS[name].claims if {one.better, one.than} <= set(arguments.arms)]
+    compared = EXPERIMENTS[name].claims_about(arguments.arms)
     require(not arguments.arms or bool(compared) and len(set(arguments.arms)) == len(arguments.arms), "arms",
             ",".join(arguments.arms), f"must be different ones, two of which {name} compares")
   texts = arguments.seeds.split(",")

@@ -159,20 +159,18 @@ def main() -> None:
   try:
     arguments = _parse()
     measure.pin_threads(arguments.threads)
-    found = {}
+    report = {"runs": {}, **measure.circumstances(arguments.threads), "settings": vars(arguments)}
     for run_dir in arguments.run_dirs:
-      found[run_dir] = attack_run(run_dir, arguments)
-      measure.write_json(arguments.out, {"runs": found, **measure.circumstances(arguments.threads),
-                                         "settings": vars(arguments)})
+      report["runs"][run_dir] = attack_run(run_dir, arguments)
+      measure.write_json(arguments.out, report)
     if arguments.against:
-      differences = compared(found, arguments.against)
-      for arm, of_arm in differences.items():
+      report["differences"] = compared(report["runs"], arguments.against)
+      for arm, of_arm in report["differences"].items():
         for name, by_epsilon in of_arm.items():
           print(f"{arm} − {arguments.against}, {name}:", {
               epsilon: f"{one['mean']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f})"
               for epsilon, one in by_epsilon.items()})
-      measure.write_json(arguments.out, {"runs": found, "differences": differences,
-                                         **measure.circumstances(arguments.threads), "settings": vars(arguments)})
+      measure.write_json(arguments.out, report)
   except ConfigError as problem:
     sys.exit(f"error: {problem.as_flags}")
   except ImportError as problem:

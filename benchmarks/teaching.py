@@ -37,6 +37,7 @@ from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
 from stic_tf.metrics import judge_model  # noqa: E402
+from stic_tf.metrics.classification import classification_accuracy_score  # noqa: E402
 
 ARMS = ("real", "real_long", "drawings", "both")
 _CLAIMS = (("drawings", "real"), ("drawings", "real_long"), ("both", "real"), ("both", "real_long"))
@@ -46,8 +47,7 @@ _SEED = 1 << 42  # apart from those of evaluation
 def _learnt(settings: dict, data_dir):
   """(the images and labels a run has learnt from, those to test on)."""
   dataset = dataset_lib.load(settings["dataset"], data_dir)
-  learnt = dataset.few(settings["train_images"], settings["seed"]) if settings["train_images"] else dataset
-  return learnt.arrays("train"), dataset.arrays("test")
+  return dataset.learnt(settings["train_images"], settings["seed"]).arrays("train"), dataset.arrays("test")
 
 
 def _arms(real, drawings, settings: judge_model.JudgeSettings) -> dict:
@@ -64,7 +64,7 @@ def _arms(real, drawings, settings: judge_model.JudgeSettings) -> dict:
 def teach(run_dir: str, arguments) -> dict:
   """Accuracies of each arm's classifiers, {arm: [accuracy, …]}, and what the run is."""
   classifier, settings = loading.load(run_dir), run_folder.RunFolder(run_dir).json("settings.json")
-  real, (test_images, test_labels) = _learnt(settings, arguments.data_dir)
+  real, test = _learnt(settings, arguments.data_dir)
   labels = (np.arange(arguments.drawings) % classifier.num_classes).astype(np.int32)
   drawn = classifier.draw(labels, seed_pairs.of(_SEED + settings["seed"], len(labels)))
   judge = judge_model.settings_of(classifier.image_shape)
@@ -72,11 +72,9 @@ def teach(run_dir: str, arguments) -> dict:
   for arm, (images, its_labels, epochs) in _arms(real, (drawn.images, labels), judge).items():
     # Whole passes over few pixels more than the judge's own budget allows.
     own = dataclasses.replace(judge, max_epochs=epochs, pixel_budget=np.inf)
-    found = []
-    for number in range(arguments.classifiers):
-      seed = settings["seed"] * arguments.classifiers + number
-      model = judge_model.train_judge_model(images, its_labels, classifier.num_classes, seed, own)
-      found.append(float(np.mean(judge_model.predict(model, test_images, own)[1].argmax(1) == test_labels)))
+    first = settings["seed"] * arguments.classifiers
+    found = [classification_accuracy_score(images, its_labels, *test, classifier.num_classes, seed, own)
+             for seed in range(first, first + arguments.classifiers)]
     result["accuracy"][arm] = found
     print(run_dir, arm, found, flush=True)
   return result
@@ -123,14 +121,14 @@ def _compare(arguments) -> None:
   require(before.get("asked") == asked, "out", arguments.out, "holds answers to another question; name another file")
   runs = before["runs"]
   for run_dir in arguments.run_dirs:
-    runs.setdefault(run_dir, None)
-    runs[run_dir] = runs[run_dir] or teach(run_dir, arguments)
-    done = [one for one in map(runs.get, arguments.run_dirs) if one]
+    if run_dir not in runs:
+      runs[run_dir] = teach(run_dir, arguments)
+    done = [runs[name] for name in arguments.run_dirs if name in runs]
     means = {arm: [float(np.mean(one["accuracy"][arm])) for one in done] for arm in ARMS}
     found = [types.SimpleNamespace(better=better, than=than, difference=claims.paired(means[better], means[than]))
              for better, than in _CLAIMS if len(done) > 1]
     measure.write_json(arguments.out, {
-        "asked": asked, "runs": {name: one for name, one in runs.items() if one}, "means": means,
+        "asked": asked, "runs": runs, "means": means,
         "claims": [{**vars(one), "verdict": claims.verdict(one.difference, 1)} for one in found],
         **measure.circumstances(arguments.threads)})
   for arm in ARMS:

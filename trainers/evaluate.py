@@ -49,7 +49,7 @@ class Evaluator:
     self.test = dataset.arrays("test", limit=min(dataset.sizes["test"], _LARGEST_REAL_SAMPLE))
     self.validation = validation_images(dataset)
     few = getattr(values, "train_images", 0)  # settings of an older run do not have it
-    self.learnt = dataset.few(few, values.seed).arrays("train")[0] if few else train[0]
+    self.learnt = dataset.learnt(few, values.seed).arrays("train")[0] if few else train[0]
     if values.inception_weights:
       network = features.InceptionNetwork(values.inception_weights)
     else:

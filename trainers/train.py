@@ -68,7 +68,7 @@ def run(values, config: config_lib.RunConfig) -> None:
                      f"must be a multiple of the {count} replicas")
   dataset = dataset_lib.load(values.dataset, values.data_dir)
   build.check(config, dataset.spec.num_classes)
-  learnt = dataset.few(values.train_images, values.seed) if values.train_images else dataset
+  learnt = dataset.learnt(values.train_images, values.seed)
   # Before anything is written, as a wrong --inception_weights shows here; and it can take long.
   evaluator = evaluate.Evaluator(values, dataset) if leads else None
   training = Training(values, config, folder, learnt, strategy, evaluator)

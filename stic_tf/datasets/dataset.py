@@ -82,6 +82,10 @@ class Dataset:
     """
     require(False, "train_images", count, f"must be 0: {self.spec.name} does not fit in memory, and is used whole")
 
+  def learnt(self, train_images: int, seed: int) -> "Dataset":
+    """What a run with --train_images and --seed learns from: `few` of it, or for 0 the whole."""
+    return self.few(train_images, seed) if train_images else self
+
   def _arrays(self, split: str, limit: Optional[int]) -> Tuple[np.ndarray, np.ndarray]:
     raise NotImplementedError
 

@@ -1,12 +1,14 @@
 """Classification accuracy score: what a classifier that saw only drawings knows of real images."""
 
+from typing import Optional
+
 import numpy as np
 
 from stic_tf.metrics import judge_model
 
 
 def classification_accuracy_score(drawings, drawing_labels, test_images, test_labels, num_classes: int,
-                                  seed: int = 0) -> float:
+                                  seed: int = 0, settings: Optional[judge_model.JudgeSettings] = None) -> float:
   """Trains a fresh network of the judge's architecture on drawings alone; its accuracy on real test images.
 
   Args:
@@ -16,6 +18,7 @@ def classification_accuracy_score(drawings, drawing_labels, test_images, test_la
     test_labels: int [M].
     num_classes: K.
     seed: of the training, >= 0.
+    settings: of the network and its training; None for those that the images' shape asks for.
   Returns:
     The accuracy, in [0, 1]. A class without drawings counts as always wrong, as it should.
   Raises:
@@ -26,6 +29,6 @@ def classification_accuracy_score(drawings, drawing_labels, test_images, test_la
   test_images, test_labels = judge_model.check_labelled_images(test_images, test_labels, num_classes)
   if drawings.shape[1:] != test_images.shape[1:]:
     raise ValueError(f"drawings are {list(drawings.shape[1:])}, test images {list(test_images.shape[1:])}")
-  model = judge_model.train_judge_model(drawings, drawing_labels, num_classes, seed)
-  logits = judge_model.predict(model, test_images)[1]
+  model = judge_model.train_judge_model(drawings, drawing_labels, num_classes, seed, settings)
+  logits = judge_model.predict(model, test_images, settings or judge_model.SETTINGS)[1]
   return float(np.mean(np.argmax(logits, axis=1) == test_labels))
