@@ -1,68 +1,145 @@
-"""Trains flagfiles with several seeds, one after the other, and prints mean and spread of what they reached.
+"""Trains flagfiles with several seeds, and prints mean and spread of what they reached and how many never diverged.
 
     python benchmarks/seeds.py --flagfiles=digits,digits_jem,digits_classifier --seeds=0,1,2 --out=seeds.json
+    python benchmarks/seeds.py --seeds=0-99 --jobs=2 --out=stable.json --updates_per_pass=20
 
-A run that is there already is not trained again.
+What it does not know are flags of the trainers. A run that is there already is not trained again; one that gave up
+after too many rollbacks is counted and leaves `NAME.log` and no summary.
 """
 
 import argparse
 import json
 import os
+import pathlib
+import re
 import statistics
 import subprocess
 import sys
+from concurrent import futures
+from typing import List, Optional
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(_ROOT))
+
+from scipy import stats  # noqa: E402
+
+from stic_tf import atomic_file  # noqa: E402
+from stic_tf.config import ConfigError  # noqa: E402
+from stic_tf.config import require  # noqa: E402
+
 _FIGURES = ("test_accuracy", "ece", "cas", "fid", "fid_floor", "kid", "inception_score", "acceptance_rate",
             "seconds_training")
+_GAVE_UP = "training diverged"  # as trainers/train.py says it
 
 
-def _train(flagfile: str, seed: int, runs: str, extra) -> str:
-  """Trains one run where it is not there; returns its folder."""
-  run_dir = os.path.join(runs, f"{flagfile}_seed{seed}")
-  if not os.path.exists(os.path.join(run_dir, "summary.json")):
-    print(f"training {flagfile}, seed {seed}", flush=True)
-    subprocess.run([sys.executable, "trainers/main.py", f"--flagfile=trainers/flagfiles/{flagfile}.flags",
-                    f"--seed={seed}", f"--run_dir={os.path.abspath(run_dir)}", *extra], cwd=_ROOT, check=True)
-  return run_dir
+def seeds_of(text: str) -> List[int]:
+  """"0,1,7-9" -> [0, 1, 7, 8, 9].
+
+  Raises:
+    ConfigError: anything else, or a seed twice.
+  """
+  seeds = []
+  for part in text.split(","):
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+    require(match, "seeds", text, "must be numbers and ranges of them, 0,1,7-9")
+    seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+  require(len(set(seeds)) == len(seeds) >= 1, "seeds", text, "must be different ones")
+  return seeds
 
 
-def _read(run_dir: str) -> dict:
-  with open(os.path.join(run_dir, "summary.json"), encoding="utf-8") as file:
-    summary = json.load(file)
-  with open(os.path.join(run_dir, "metrics.jsonl"), encoding="utf-8") as file:
-    passes = [json.loads(line) for line in file]
-  return {"run_dir": run_dir, "summary": summary,
-          "first_pass": {name: passes[0][name] for name in ("fid", "test_accuracy")},
-          "last_pass": {name: passes[-1][name] for name in ("fid", "test_accuracy")}}
+def train(flagfile: str, seed: int, arguments, extra: List[str]) -> Optional[dict]:
+  """What a run reached, trained where it is not there; None where it diverged for good.
+
+  Raises:
+    RuntimeError: it failed for another reason.
+  """
+  folder = pathlib.Path(arguments.runs).absolute() / f"{flagfile}_seed{seed}"
+  log = folder.with_name(folder.name + ".log")
+  if not (folder / "summary.json").exists() and not _gave_up(log):
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(_ROOT / "trainers" / "main.py"),
+               f"--flagfile=trainers/flagfiles/{flagfile}.flags", f"--seed={seed}", f"--run_dir={folder}", *extra]
+    own = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"} if arguments.jobs > 1 else {}
+    with open(log, "w", encoding="utf-8") as file:
+      ended = subprocess.run(command, cwd=_ROOT, env={**os.environ, **own}, stdout=file, stderr=file, check=False)
+    if ended.returncode and not _gave_up(log):
+      raise RuntimeError(f"a run failed, see {log}")
+    print(f"{flagfile}, seed {seed}: {'gave up' if ended.returncode else 'trained'}", flush=True)
+  if _gave_up(log):
+    return None
+  summary = json.loads((folder / "summary.json").read_text("utf-8"))
+  passes = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
+  return {"run_dir": str(folder), "summary": summary, "rollbacks": passes[-1]["attempt"],
+          "first_pass": {name: passes[0].get(name) for name in ("fid", "test_accuracy")},
+          "last_pass": {name: passes[-1].get(name) for name in ("fid", "test_accuracy")}}
+
+
+def _gave_up(log: pathlib.Path) -> bool:
+  return log.exists() and any(_GAVE_UP in line and line.startswith("error: ")
+                              for line in log.read_text("utf-8", "replace").splitlines())
+
+
+def stability(runs: List[Optional[dict]]) -> dict:
+  """How many runs ended, and without a rollback, of how many, and the 95 % interval (Clopper–Pearson) of the latter."""
+  steady = sum(run is not None and not run["rollbacks"] for run in runs)
+  interval = stats.binomtest(steady, len(runs)).proportion_ci()
+  return {"runs": len(runs), "ended": sum(run is not None for run in runs), "without_rollback": steady,
+          "low": interval.low, "high": interval.high}
+
+
+def spread(runs: List[dict]) -> dict:
+  """Mean, lowest and highest of each figure that all runs have."""
+  values = {name: [run["summary"][name] for run in runs] for name in _FIGURES
+            if all(run["summary"].get(name) is not None for run in runs)}
+  if "fid" in values and "fid_floor" in values:
+    values["fid_over_floor"] = [fid / floor for fid, floor in zip(values["fid"], values["fid_floor"])]
+  return {name: {"mean": statistics.mean(found), "lowest": min(found), "highest": max(found)}
+          for name, found in values.items()}
+
+
+def _print(flagfile: str, report: dict) -> None:
+  steady = report["stability"]
+  print(f"\n{flagfile}: {steady['without_rollback']} of {steady['runs']} without a rollback "
+        f"({steady['low']:.3f} to {steady['high']:.3f}), {steady['ended']} ended; of these, mean (lowest to highest)")
+  for name, value in report["figures"].items():
+    print(f"  {name:18s} {value['mean']:9.4f}  ({value['lowest']:.4f} to {value['highest']:.4f})")
+  for run in report["runs"]:
+    figures = [f"{name} {run['first_pass'][name]:.4f} -> {run['last_pass'][name]:.4f}"
+               for name in ("fid", "test_accuracy") if run["first_pass"][name] is not None]
+    print(f"  {os.path.basename(run['run_dir'])}: first to last pass {', '.join(figures)}, "
+          f"{run['rollbacks']} rollbacks")
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--flagfiles", default="digits")
-  parser.add_argument("--seeds", default="0,1,2")
+  parser.add_argument("--seeds", default="0,1,2", help="numbers, and ranges of them: 0,1,7-9")
   parser.add_argument("--runs", default="runs/seeds", help="folder of the runs")
+  parser.add_argument("--jobs", type=int, default=1, help="runs at a time; of several each has one thread")
   parser.add_argument("--out", required=True, help="FILE.json")
   arguments, extra = parser.parse_known_args()
-  report = {}
-  for flagfile in arguments.flagfiles.split(","):
-    runs = [_read(_train(flagfile, int(seed), arguments.runs, extra)) for seed in arguments.seeds.split(",")]
-    figures = {}
-    for name in _FIGURES:
-      values = [run["summary"][name] for run in runs]
-      figures[name] = {"mean": statistics.mean(values), "lowest": min(values), "highest": max(values)}
-    ratios = [run["summary"]["fid"] / run["summary"]["fid_floor"] for run in runs]
-    figures["fid_over_floor"] = {"mean": statistics.mean(ratios), "lowest": min(ratios), "highest": max(ratios)}
-    report[flagfile] = {"figures": figures, "runs": runs}
-    print(f"\n{flagfile}, {len(runs)} seeds: mean (lowest to highest)")
-    for name, value in figures.items():
-      print(f"  {name:18s} {value['mean']:9.4f}  ({value['lowest']:.4f} to {value['highest']:.4f})")
-    for run in runs:
-      first, last = run["first_pass"], run["last_pass"]
-      print(f"  {os.path.basename(run['run_dir'])}: first to last pass FID {first['fid']:.2f} -> {last['fid']:.2f}, "
-            f"accuracy {first['test_accuracy']:.4f} -> {last['test_accuracy']:.4f}")
-  with open(arguments.out, "w", encoding="utf-8") as file:
-    json.dump(report, file, indent=1)
+  try:
+    seeds = seeds_of(arguments.seeds)
+    require(arguments.jobs >= 1, "jobs", arguments.jobs, "must be at least 1")
+    report, flagfiles = {}, arguments.flagfiles.split(",")
+    for flagfile in flagfiles:
+      require((_ROOT / "trainers" / "flagfiles" / f"{flagfile}.flags").exists(), "flagfiles", flagfile,
+              "must be of trainers/flagfiles, without .flags")
+    for flagfile in flagfiles:
+      with futures.ThreadPoolExecutor(arguments.jobs) as pool:
+        try:
+          runs = list(pool.map(lambda seed, name=flagfile: train(name, seed, arguments, extra), seeds))
+        except BaseException:
+          pool.shutdown(wait=False, cancel_futures=True)
+          raise
+      ended = [run for run in runs if run is not None]
+      report[flagfile] = {"stability": stability(runs), "figures": spread(ended) if ended else {}, "runs": ended}
+      _print(flagfile, report[flagfile])
+  except ConfigError as problem:
+    sys.exit(f"error: {problem.as_flags}")
+  except RuntimeError as problem:
+    sys.exit(f"error: {problem}")
+  atomic_file.write_text(arguments.out, json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":
