@@ -29,6 +29,7 @@ from stic_tf.config import require  # noqa: E402
 
 _FIGURES = ("test_accuracy", "ece", "cas", "fid", "fid_floor", "kid", "inception_score", "acceptance_rate",
             "seconds_training")
+_OF_A_PASS = ("fid", "validation_accuracy")
 _GAVE_UP = "training diverged"  # as trainers/train.py says it
 
 
@@ -70,8 +71,8 @@ def train(flagfile: str, seed: int, arguments, extra: List[str]) -> Optional[dic
   summary = json.loads((folder / "summary.json").read_text("utf-8"))
   passes = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
   return {"run_dir": str(folder), "summary": summary, "rollbacks": passes[-1]["attempt"],
-          "first_pass": {name: passes[0].get(name) for name in ("fid", "test_accuracy")},
-          "last_pass": {name: passes[-1].get(name) for name in ("fid", "test_accuracy")}}
+          "first_pass": {name: passes[0].get(name) for name in _OF_A_PASS},
+          "last_pass": {name: passes[-1].get(name) for name in _OF_A_PASS}}
 
 
 def _gave_up(log: pathlib.Path) -> bool:
@@ -105,7 +106,7 @@ def _print(flagfile: str, report: dict) -> None:
     print(f"  {name:18s} {value['mean']:9.4f}  ({value['lowest']:.4f} to {value['highest']:.4f})")
   for run in report["runs"]:
     figures = [f"{name} {run['first_pass'][name]:.4f} -> {run['last_pass'][name]:.4f}"
-               for name in ("fid", "test_accuracy") if run["first_pass"][name] is not None]
+               for name in _OF_A_PASS if run["first_pass"][name] is not None]
     print(f"  {os.path.basename(run['run_dir'])}: first to last pass {', '.join(figures)}, "
           f"{run['rollbacks']} rollbacks")
 

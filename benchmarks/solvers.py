@@ -28,7 +28,6 @@ from stic_tf import run_folder  # noqa: E402
 from stic_tf import seed_pairs  # noqa: E402
 from stic_tf import zoo  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
-from stic_tf.metrics import report  # noqa: E402
 from trainers import evaluate  # noqa: E402
 from trainers import flags as trainer_flags  # noqa: E402
 
@@ -63,8 +62,7 @@ def main() -> None:
                               cache_dir=arguments.cache_dir)
   dataset = dataset_lib.load(own.dataset, own.data_dir)
   evaluator = evaluate.Evaluator(own, dataset)
-  train = dataset.arrays("train", limit=10000)
-  judge = report.DrawingJudge(evaluator.judge.feature_network, *train, *evaluator.validation, dataset.spec.num_classes)
+  judge = evaluator.judges["validation"]
   labels = np.arange(arguments.num_images) % dataset.spec.num_classes
   rows = {}
   for way in arguments.way:

@@ -45,15 +45,16 @@ class Answer(_AfterPass):
 
 
 class Evaluation(_AfterPass):
-  """After a pass: scores fresh drawings, writes a picture and a row of the log."""
+  """After a pass: scores fresh drawings on validation images, writes a picture and a row of the log."""
 
   def _after_pass(self, epoch: int, logs: Dict[str, float]) -> None:
     training, system = self._training, self._training.system
     seconds = training.clock.seconds()
-    scores = training.evaluator.score(system.classifier, training.values.pass_samples, training.values.pass_steps)
+    scores = training.evaluator.score(system.classifier, training.values.pass_samples, training.values.pass_steps,
+                                      split="validation")
     picture = evaluate.class_grid(scores.pop("drawings"), system.num_classes)
     row = {"pass": epoch + 1, "step": int(system.updates_done.numpy()), "seconds": seconds,
-           **{name: scores[name] for name in ("test_accuracy", "validation_accuracy", "ece", "fid", "fid_floor", "kid",
+           **{name: scores[name] for name in ("validation_accuracy", "ece", "fid", "fid_floor", "kid",
                                               "cas", "num_samples", "drawing_steps", "acceptance_rate")},
            "step_size": float(system.step_size.numpy()), "noise_level": float(system.noise_level.numpy()),
            "fakes_in_pool": len(system.pool), "network_evaluations": int(system.network_evaluations.numpy()),

@@ -50,7 +50,7 @@ class Dashboard:
           tf.summary.scalar(name, value)
       tf.summary.image("drawings", picture[np.newaxis])
     self.writer.flush()
-    self._figures.update(accuracy=f"{row['test_accuracy']:.4f}")
+    self._figures.update(accuracy=f"{row['validation_accuracy']:.4f}")
     if row.get("fid") is not None:
       self._figures.update(FID=f"{row['fid']:.1f}", floor=f"{row['fid_floor']:.1f}")
     self.bar.set_postfix(self._figures)

@@ -36,6 +36,8 @@ FRAMES = 48  # of an animation
 class Evaluator:
   """Scores a classifier of one dataset; the judge and the real images' features are computed once.
 
+  On validation images while it trains, as choices are made by what is seen; on test images once, at the end.
+
   Args:
     values: the flag values.
     dataset: as `datasets.load` gives it.
@@ -48,6 +50,7 @@ class Evaluator:
     train = dataset.arrays("train", limit=min(dataset.sizes["train"], 5 * _LARGEST_REAL_SAMPLE))
     self.test = dataset.arrays("test", limit=min(dataset.sizes["test"], _LARGEST_REAL_SAMPLE))
     self.validation = validation_images(dataset)
+    self._splits = {"test": self.test, "validation": self.validation}
     few = getattr(values, "train_images", 0)  # settings of an older run do not have it
     self.learnt = dataset.learnt(few, values.seed).arrays("train")[0] if few else train[0]
     if values.inception_weights:
@@ -55,18 +58,18 @@ class Evaluator:
     else:
       network = features.train_judge(*train, self.num_classes, cache_dir=os.path.expanduser(values.cache_dir),
                                      dataset_name=values.dataset)
-    self.judge = report.DrawingJudge(network, train[0][:_LARGEST_REAL_SAMPLE], train[1][:_LARGEST_REAL_SAMPLE],
-                                     *self.test, self.num_classes)
+    real = tuple(array[:_LARGEST_REAL_SAMPLE] for array in train)
+    self.judges = {split: report.DrawingJudge(network, *real, *images, self.num_classes)
+                   for split, images in self._splits.items()}
 
-  def accuracy(self, classifier: drawing_lib.DrawingClassifier) -> dict:
-    """Accuracy, log loss, Brier score and expected calibration error on test, and accuracy on validation."""
-    probabilities = classifier.classify(self.test[0])
-    validation = classifier.classify(self.validation[0])
-    return {"test_accuracy": float(np.mean(probabilities.argmax(1) == self.test[1])),
-            "validation_accuracy": float(np.mean(validation.argmax(1) == self.validation[1])),
-            "ece": calibration.expected_calibration_error(probabilities, self.test[1]),
-            "nll": calibration.negative_log_likelihood(probabilities, self.test[1]),
-            "brier": calibration.brier_score(probabilities, self.test[1])}
+  def accuracy(self, classifier: drawing_lib.DrawingClassifier, split: str) -> dict:
+    """`<split>_accuracy`, and log loss, Brier score and expected calibration error, on "test" or "validation"."""
+    images, labels = self._splits[split]
+    probabilities = classifier.classify(images)
+    return {f"{split}_accuracy": float(np.mean(probabilities.argmax(1) == labels)),
+            "ece": calibration.expected_calibration_error(probabilities, labels),
+            "nll": calibration.negative_log_likelihood(probabilities, labels),
+            "brier": calibration.brier_score(probabilities, labels)}
 
   def out_of_distribution(self, classifier: drawing_lib.DrawingClassifier) -> dict:
     """How well the class-free log density tells test images from what no class has made: areas under ROC curves."""
@@ -84,13 +87,16 @@ class Evaluator:
     return classifier.draw(labels, seeds, num_steps=num_steps, on_batch=on_batch), labels
 
   def score(self, classifier: drawing_lib.DrawingClassifier, count: int, num_steps: Optional[int] = None,
-            on_batch: Callable[[int], None] = lambda done: None) -> dict:
-    """Everything that is reported of a classifier, and under "drawings" and "labels" what was drawn for it."""
-    result = self.accuracy(classifier)
+            on_batch: Callable[[int], None] = lambda done: None, split: str = "test") -> dict:
+    """Everything that is reported of a classifier, and under "drawings" and "labels" what was drawn for it.
+
+    Of the real images of one split, "test" or "validation".
+    """
+    result = self.accuracy(classifier, split)
     began = time.monotonic()
     drawings, labels = self.draw(classifier, count, num_steps, on_batch)
     result["images_per_second_sampling"] = count / (time.monotonic() - began)
-    result.update(self.judge.score(drawings.images, labels))
+    result.update(self.judges[split].score(drawings.images, labels))
     result["acceptance_rate"] = float(drawings.acceptance_rate.mean())
     result["drawing_step_size"] = float(np.median(drawings.step_size))
     result["drawing_steps"] = num_steps or classifier.config.sampler.num_steps
@@ -175,9 +181,9 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
     grid.write_png(folder.file("memorised.png"), beside_real(classifier, *evaluator.test, values.seed))
   summary = {
       "model": values.model, "dataset": values.dataset, "seed": values.seed, "memorisation": evaluator.memorisation,
-      **scores,
-      **evaluator.judge.final_figures(drawings.images, labels, evaluator.learnt, scores),
-      **evaluator.judge.path_figures(paths, *ends),
+      "validation_accuracy": evaluator.accuracy(classifier, "validation")["validation_accuracy"], **scores,
+      **evaluator.judges["test"].final_figures(drawings.images, labels, evaluator.learnt, scores),
+      **evaluator.judges["test"].path_figures(paths, *ends),
       **evaluator.out_of_distribution(classifier),
       "step_size": classifier.step_size, "noise_level": classifier.noise_level,
       "drawing": "strokes" if classifier.tile_grid else "whole",

@@ -33,7 +33,7 @@ def board(trained_run):
 
 def test_the_scalars_of_each_pass(board, trained_run):
   rows = tiny_run.metrics(trained_run)
-  for name in ("test_accuracy", "fid", "fid_floor", "cas", "acceptance_rate", "loss_classification"):
+  for name in ("validation_accuracy", "fid", "fid_floor", "cas", "acceptance_rate", "loss_classification"):
     events = board.Tensors(name)
     assert [event.step for event in events] == [row["step"] for row in rows]
     values = [float(tf.make_ndarray(event.tensor_proto)) for event in events]

@@ -10,8 +10,9 @@ import pytest
 
 from tests import tiny_run
 
-METRICS_KEYS = {"pass", "step", "seconds", "test_accuracy", "fid", "fid_floor", "cas", "acceptance_rate", "step_size",
-                "fakes_in_pool", "loss_classification", "loss_mixup", "loss_generative"}
+METRICS_KEYS = {
+    "pass", "step", "seconds", "validation_accuracy", "fid", "fid_floor", "cas", "acceptance_rate", "step_size",
+    "fakes_in_pool", "loss_classification", "loss_mixup", "loss_generative"}
 SUMMARY_KEYS = {
     "model", "dataset", "seed", "test_accuracy", "ece", "fid", "fid_floor", "kid", "inception_score", "cas",
     "acceptance_rate", "step_size", "network_evaluations_per_image", "seconds_training",
@@ -36,7 +37,8 @@ def test_metrics_has_a_line_a_pass(trained_run):
   for row in rows:
     assert METRICS_KEYS <= set(row)
     assert all(np.isfinite(row[name]) for name in METRICS_KEYS)
-    assert 0 <= row["test_accuracy"] <= 1 and 0 <= row["cas"] <= 1 and 0 < row["acceptance_rate"] <= 1
+    assert 0 <= row["validation_accuracy"] <= 1 and 0 <= row["cas"] <= 1 and 0 < row["acceptance_rate"] <= 1
+    assert not [name for name in row if name.startswith("test_")]  # they are for the end
   assert rows[0]["seconds"] < rows[1]["seconds"]
   # The 32 chains after the first pass, thinned to the capacity of 40 after the second.
   assert [row["fakes_in_pool"] for row in rows] == [32, 40]
@@ -52,7 +54,10 @@ def test_the_summary(trained_run):
   for name in ("test_accuracy", "cas", "judge_agreement", "fid"):
     low, high = summary["intervals"][name]
     assert low <= summary[name] <= high
-  assert summary["test_accuracy"] == tiny_run.metrics(trained_run)[-1]["test_accuracy"]
+  last = tiny_run.metrics(trained_run)[-1]
+  assert summary["validation_accuracy"] == last["validation_accuracy"]
+  # As many real images, against other ones.
+  assert summary["num_samples"] == last["num_samples"] and summary["fid_floor"] != last["fid_floor"]
 
 
 @pytest.mark.parametrize("name, rows, columns", [
