@@ -30,7 +30,7 @@ from stic_tf.config import require  # noqa: E402
 _FIGURES = ("test_accuracy", "ece", "cas", "fid", "fid_floor", "kid", "inception_score", "acceptance_rate",
             "seconds_training")
 _OF_A_PASS = ("fid", "validation_accuracy")
-_GAVE_UP = "training diverged"  # as trainers/train.py says it
+_GAVE_UP = "error: training diverged"  # as trainers/train.py says it
 
 
 def seeds_of(text: str) -> List[int]:
@@ -76,8 +76,7 @@ def train(flagfile: str, seed: int, arguments, extra: List[str]) -> Optional[dic
 
 
 def _gave_up(log: pathlib.Path) -> bool:
-  return log.exists() and any(_GAVE_UP in line and line.startswith("error: ")
-                              for line in log.read_text("utf-8", "replace").splitlines())
+  return log.exists() and _GAVE_UP in log.read_text("utf-8", "replace")
 
 
 def stability(runs: List[Optional[dict]]) -> dict:

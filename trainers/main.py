@@ -36,10 +36,11 @@ def main(argv) -> None:
         evaluate.run(values)
       else:
         from stic_tf import workers
+        from stic_tf.training import passes
         from trainers import train
         try:
           train.run(values, config)
-        except workers.LostWorkerError as problem:
+        except (workers.LostWorkerError, passes.DivergenceError) as problem:
           command.fail(problem, code=1)
   except KeyboardInterrupt:
     command.fail(_INTERRUPTED[values.mode], code=1)

@@ -38,7 +38,7 @@ def run(values, config: config_lib.RunConfig) -> None:
   Raises:
     ConfigError: bad input; nothing is written then, unless it is a disk that fills up later.
     LostWorkerError: another worker is gone.
-    RuntimeError: the training diverges again and again.
+    DivergenceError: the training diverges again and again.
   """
   cluster = _cluster(values)
   folder = run_folder_lib.RunFolder(trainer_flags.run_dir_of(values))
@@ -177,8 +177,8 @@ class Training:
         # Rollbacks of one pass count together.
         rollbacks, stuck_at = (rollbacks + 1 if stuck_at == number else 1), number
         if rollbacks > _MAX_ROLLBACKS:
-          raise RuntimeError(f"training diverged {rollbacks} times, the last time in pass {number}: {problem}"
-                             ) from problem
+          raise passes.DivergenceError(f"training diverged {rollbacks} times, the last time in pass {number}: "
+                                       f"{problem}") from problem
         self.dashboard.say(f"warning: pass {number} diverged ({problem}); rolling back, attempt {attempt}")
         self._restore(or_fresh=False)
         system.start_new_attempt(attempt, 0.5 ** rollbacks)

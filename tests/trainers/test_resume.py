@@ -78,7 +78,8 @@ def test_a_diverging_run_goes_back_and_in_the_end_gives_up(train, tmp_path):
   warnings = [line for line in outcome.stderr.splitlines() if "warning: pass 1 diverged" in line]
   assert len(warnings) == 3 and all("--divergence_bound=0.001" in line for line in warnings)
   assert [line.split("attempt ")[1] for line in warnings] == ["1", "2", "3"]
-  assert "training diverged 4 times" in outcome.stderr
+  assert "error: training diverged 4 times, the last time in pass 1: " in outcome.stderr.splitlines()[-1]
+  assert "Traceback" not in outcome.stderr
   # The state before the pass is what is kept.
   assert os.listdir(run / "checkpoints") == ["pass_0000.npz"]
   assert not (run / "metrics.jsonl").read_text()
