@@ -175,7 +175,7 @@ def verdict(difference: dict, sign: int) -> str:
     return "holds"
   if high < 0:
     return "does not hold: the opposite does"
-  if not difference["mean"]:
+  if abs(difference["mean"]) <= 1e-6 * difference["deviation"]:  # nought, but for how sums are rounded
     return "undecided: no difference seen"
   seeds = math.ceil((1.96 * difference["deviation"] / difference["mean"]) ** 2) + 2
   return f"undecided; of a difference like this about {seeds} seeds would tell"

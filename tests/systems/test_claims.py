@@ -34,6 +34,11 @@ def test_an_interval_is_that_of_the_paired_test():
   assert found["high"] - found["low"] < 0.5 < 2 * common.std()  # unpaired it would not be seen
 
 
+def test_a_difference_of_rounding_alone_is_none():
+  found = claims.paired([0.3, 0.1, 0.2], [0.1, 0.2, 0.3])
+  assert claims.verdict({**found, "mean": 1e-17}, 1) == claims.verdict(found, 1) == "undecided: no difference seen"
+
+
 def test_intervals_cover_what_is_true_and_verdicts_are_wrong_as_often_as_they_say():
   """Of 2000 experiments without effect 5 % find one: within 4 standard errors, .0305 to .0695."""
   rng = np.random.default_rng(1)
