@@ -1,10 +1,10 @@
 """Trains flagfiles with several seeds, and prints mean and spread of what they reached and how many never diverged.
 
     python benchmarks/seeds.py --flagfiles=digits,digits_jem,digits_classifier --seeds=0,1,2 --out=seeds.json
-    python benchmarks/seeds.py --seeds=0-99 --jobs=2 --out=stable.json --updates_per_pass=20
+    python benchmarks/seeds.py --seeds=0-99 --jobs=2 --runs=runs/stable --out=stable.json --updates_per_pass=20
 
-What it does not know are flags of the trainers. A run that is there already is not trained again; one that gave up
-after too many rollbacks is counted and leaves `NAME.log` and no summary.
+What it does not know are flags of the trainers. A run that is there already is not trained again, and one of other
+flags is refused; one that gave up after too many rollbacks is counted and leaves `NAME.log` and no summary.
 """
 
 import argparse
@@ -52,12 +52,17 @@ def train(flagfile: str, seed: int, arguments, extra: List[str]) -> Optional[dic
   """What a run reached, trained where it is not there; None where it diverged for good.
 
   Raises:
+    ConfigError: what is there was trained with other flags.
     RuntimeError: it failed for another reason.
   """
   folder = pathlib.Path(arguments.runs).absolute() / f"{flagfile}_seed{seed}"
-  log = folder.with_name(folder.name + ".log")
+  log, asked = (folder.with_name(folder.name + ending) for ending in (".log", ".flags"))
+  if asked.exists():
+    require(asked.read_text("utf-8").splitlines() == extra, "runs", arguments.runs,
+            f"holds a run of other flags, see {asked}; name another folder")
   if not (folder / "summary.json").exists() and not _gave_up(log):
     folder.parent.mkdir(parents=True, exist_ok=True)
+    atomic_file.write_text(str(asked), "\n".join(extra))
     command = [sys.executable, str(_ROOT / "trainers" / "main.py"),
                f"--flagfile=trainers/flagfiles/{flagfile}.flags", f"--seed={seed}", f"--run_dir={folder}", *extra]
     own = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"} if arguments.jobs > 1 else {}

@@ -35,6 +35,13 @@ def test_rollbacks_and_runs_that_gave_up_are_counted_and_not_trained_again(tmp_p
   assert "1 of 3 without a rollback" in capsys.readouterr().out
 
 
+def test_a_run_of_other_flags_is_not_counted(tmp_path, monkeypatch):
+  _run(tmp_path, 1)
+  (tmp_path / "digits_seed1.flags").write_text("--width=8")
+  line = command.refusal(monkeypatch, seeds, "--seeds=1", f"--runs={tmp_path}", f"--out={tmp_path / 'out.json'}")
+  assert line.startswith(f"error: --runs={tmp_path}: holds a run of other flags, see ") and "\n" not in line
+
+
 def test_a_run_that_fails_for_another_reason_is_no_divergence(tmp_path, monkeypatch):
   def fails(*args, stdout, **kwargs):
     stdout.write("error: --seed=1 is not for today\n")
