@@ -62,7 +62,7 @@ def main() -> None:
                               cache_dir=arguments.cache_dir)
   dataset = dataset_lib.load(own.dataset, own.data_dir)
   evaluator = evaluate.Evaluator(own, dataset)
-  judge = evaluator.judges["validation"]
+  judge = evaluator.judge("validation")
   labels = np.arange(arguments.num_images) % dataset.spec.num_classes
   rows = {}
   for way in arguments.way:

@@ -41,16 +41,20 @@ class Evaluator:
   Args:
     values: the flag values.
     dataset: as `datasets.load` gives it.
+  Raises:
+    ConfigError: fewer than two images to validate or to test on: distances are between distributions.
   """
 
   def __init__(self, values, dataset: dataset_lib.Dataset):
     self.seed = values.seed
     self.num_classes = dataset.spec.num_classes
     self.memorisation = dataset.memorisation
+    for split in ("validation", "test"):
+      config_lib.require(dataset.sizes[split] >= 2, "dataset", values.dataset,
+                         f"has {dataset.sizes[split]} {split} images, to measure on takes 2")
     train = dataset.arrays("train", limit=min(dataset.sizes["train"], 5 * _LARGEST_REAL_SAMPLE))
-    self.test = dataset.arrays("test", limit=min(dataset.sizes["test"], _LARGEST_REAL_SAMPLE))
-    self.validation = validation_images(dataset)
-    self._splits = {"test": self.test, "validation": self.validation}
+    self.real = {"test": dataset.arrays("test", limit=min(dataset.sizes["test"], _LARGEST_REAL_SAMPLE)),
+                 "validation": validation_images(dataset)}
     few = getattr(values, "train_images", 0)  # settings of an older run do not have it
     self.learnt = dataset.learnt(few, values.seed).arrays("train")[0] if few else train[0]
     if values.inception_weights:
@@ -58,13 +62,18 @@ class Evaluator:
     else:
       network = features.train_judge(*train, self.num_classes, cache_dir=os.path.expanduser(values.cache_dir),
                                      dataset_name=values.dataset)
-    real = tuple(array[:_LARGEST_REAL_SAMPLE] for array in train)
-    self.judges = {split: report.DrawingJudge(network, *real, *images, self.num_classes)
-                   for split, images in self._splits.items()}
+    self._network, self._judges = network, {}
+    self._train = tuple(array[:_LARGEST_REAL_SAMPLE] for array in train)
+
+  def judge(self, split: str) -> report.DrawingJudge:
+    """Compares drawings with the real images of a split, whose features are computed when first asked for."""
+    if split not in self._judges:
+      self._judges[split] = report.DrawingJudge(self._network, *self._train, *self.real[split], self.num_classes)
+    return self._judges[split]
 
   def accuracy(self, classifier: drawing_lib.DrawingClassifier, split: str) -> dict:
     """`<split>_accuracy`, and log loss, Brier score and expected calibration error, on "test" or "validation"."""
-    images, labels = self._splits[split]
+    images, labels = self.real[split]
     probabilities = classifier.classify(images)
     return {f"{split}_accuracy": float(np.mean(probabilities.argmax(1) == labels)),
             "ece": calibration.expected_calibration_error(probabilities, labels),
@@ -73,7 +82,7 @@ class Evaluator:
 
   def out_of_distribution(self, classifier: drawing_lib.DrawingClassifier) -> dict:
     """How well the class-free log density tells test images from what no class has made: areas under ROC curves."""
-    images, labels = (array[:_LARGEST_OUTLIER_SAMPLE] for array in self.test)
+    images, labels = (array[:_LARGEST_OUTLIER_SAMPLE] for array in self.real["test"])
     inside = classifier.log_density(images)
     others = {"shuffled": out_of_distribution.shuffled(images), "spliced": out_of_distribution.spliced(images, labels)}
     return {f"ood_auroc_{name}": out_of_distribution.auroc(inside, classifier.log_density(outside))
@@ -96,7 +105,7 @@ class Evaluator:
     began = time.monotonic()
     drawings, labels = self.draw(classifier, count, num_steps, on_batch)
     result["images_per_second_sampling"] = count / (time.monotonic() - began)
-    result.update(self.judges[split].score(drawings.images, labels))
+    result.update(self.judge(split).score(drawings.images, labels))
     result["acceptance_rate"] = float(drawings.acceptance_rate.mean())
     result["drawing_step_size"] = float(np.median(drawings.step_size))
     result["drawing_steps"] = num_steps or classifier.config.sampler.num_steps
@@ -178,12 +187,12 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
   if classifier.tile_grid:
     write_watched_drawing(folder, classifier, values.seed)
   if evaluator.memorisation:
-    grid.write_png(folder.file("memorised.png"), beside_real(classifier, *evaluator.test, values.seed))
+    grid.write_png(folder.file("memorised.png"), beside_real(classifier, *evaluator.real["test"], values.seed))
   summary = {
       "model": values.model, "dataset": values.dataset, "seed": values.seed, "memorisation": evaluator.memorisation,
       "validation_accuracy": evaluator.accuracy(classifier, "validation")["validation_accuracy"], **scores,
-      **evaluator.judges["test"].final_figures(drawings.images, labels, evaluator.learnt, scores),
-      **evaluator.judges["test"].path_figures(paths, *ends),
+      **evaluator.judge("test").final_figures(drawings.images, labels, evaluator.learnt, scores),
+      **evaluator.judge("test").path_figures(paths, *ends),
       **evaluator.out_of_distribution(classifier),
       "step_size": classifier.step_size, "noise_level": classifier.noise_level,
       "drawing": "strokes" if classifier.tile_grid else "whole",

@@ -113,7 +113,7 @@ class Training:
                evaluator: Optional[evaluate.Evaluator]):
     self.values, self.config, self.folder, self.evaluator = values, config, folder, evaluator
     self._dataset, self._strategy, spec = dataset, strategy, dataset.spec
-    self.validation = evaluator.validation if evaluator else evaluate.validation_images(dataset)
+    self.validation = evaluator.real["validation"] if evaluator else evaluate.validation_images(dataset)
     names = list(spec.class_names) or [str(label) for label in range(spec.num_classes)]
     self.system = build.build(config, spec.image_shape, names, values.seed, strategy)
     images, _ = dataset.arrays("train", limit=min(dataset.sizes["train"], _STATISTICS_IMAGES))
