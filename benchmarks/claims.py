@@ -15,18 +15,16 @@ import json
 import math
 import os
 import pathlib
-import subprocess
 import sys
-from concurrent import futures
 from typing import Dict, List, NamedTuple, Sequence
 
 import numpy as np
 from scipy import stats
 
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(_ROOT))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from benchmarks import training_runs  # noqa: E402
 from stic_tf import atomic_file  # noqa: E402
 from stic_tf import provenance  # noqa: E402
 from stic_tf import registries  # noqa: E402
@@ -36,6 +34,14 @@ from stic_tf.config import require  # noqa: E402
 # Of seeds 100 and 101, 100 labels: by --loss=contrastive fakes cost accuracy on validation images, at weight 1 and .1;
 # by --loss=logistic they did not, and validation did not tell these weights apart.
 _DESIGN = ["--noisy_weight=1", "--loss=logistic", "--fake_weight=0.1"]
+# digits_jem.flags says what is JEM's; learning rate and chains are for E5 to choose.
+_JEM = ["--sampler=jem_sgld", "--preconditioner=pixels", "--reference=flat", "--noise_start=0.03", "--noise_end=0.03",
+        "--energy_decay=0", "--soft_fraction=0", "--past_fraction=0", "--fakes_from=current"]
+_JEM_GRID = {f"lr{rate}_chains{chains}": (f"JEM, learning rate {rate}, {chains} chains",
+                                          [*_JEM, f"--learning_rate={rate}", f"--chains={chains}"])
+             for rate in ("1e-4", "3e-4", "1e-3", "3e-3") for chains in (300, 10000)}
+_JEM_PAPER = "lr1e-4_chains10000"
+_JEM_TUNED = "lr1e-3_chains300"  # by E5_few, seeds 100 and 101
 # The clean images and updates of these are equal, but for "A_long", which has as much time as "F".
 _ARMS = {
     "A": ("no fakes", ["--fakes_from=none"]),
@@ -46,14 +52,8 @@ _ARMS = {
     "E": ("B, and drawings of the pass before", ["--fakes_from=previous_pass", *_DESIGN]),
     "F": ("B, and chains on the current network", ["--fakes_from=current", *_DESIGN]),
     "E_contrastive": ("as E, by the contrastive loss at weight 1", ["--fakes_from=previous_pass", "--noisy_weight=1"]),
+    "JEM": ("JEM's SGLD, its learning rate and chains chosen on validation images", _JEM_GRID[_JEM_TUNED][1]),
 }
-# digits_jem.flags says what is JEM's; learning rate and chains are for E5 to choose.
-_JEM = ["--sampler=jem_sgld", "--preconditioner=pixels", "--reference=flat", "--noise_start=0.03", "--noise_end=0.03",
-        "--energy_decay=0", "--soft_fraction=0", "--past_fraction=0", "--fakes_from=current"]
-_JEM_GRID = {f"lr{rate}_chains{chains}": (f"JEM, learning rate {rate}, {chains} chains",
-                                          [*_JEM, f"--learning_rate={rate}", f"--chains={chains}"])
-             for rate in ("1e-4", "3e-4", "1e-3") for chains in (300, 10000)}
-_JEM_PAPER = "lr1e-4_chains10000"
 _SHORT = ["--num_passes=6", "--updates_per_pass=100", "--chains=300", "--num_samples=200", "--pass_samples=20",
           "--pass_steps=1"]
 
@@ -81,6 +81,10 @@ _RECURRENCE = (
     Claim("Self-analysis on current chains helps accuracy, against noise alone", "test_accuracy", "F", "B", 1),
     Claim("Self-analysis on the pass before lowers the calibration error, against noise alone", "ece", "E", "B", -1),
     Claim("Self-analysis on the pass before lowers FID, against noise alone", "fid", "E", "B", -1),
+    *(Claim(f"Self-analysis on {of} against JEM, tuned: {name}", figure, arm, "JEM", sign)
+      for of, arm in (("the pass before", "E"), ("current chains", "F"))
+      for name, figure, sign in (("accuracy", "test_accuracy", 1), ("calibration error", "ece", -1),
+                                 ("FID", "fid", -1))),
 )
 
 _PASSES = tuple(
@@ -135,9 +139,10 @@ EXPERIMENTS = {
         "hard": ("fakes of one class each", ["--soft_fraction=0"]),
         "soft": ("a quarter of the fakes of two classes", ["--soft_fraction=0.25"])}, _INTERPOLATION),
     # To be run with seeds of its own (--seeds=100,101): the highest mean on validation images is the rival.
-    "E5": Experiment([_flagfile("digits"), *_SHORT], _JEM_GRID, tuple(
+    **{f"E5{name}": Experiment([_flagfile("digits"), *_SHORT, *more], _JEM_GRID, tuple(
         Claim(f"JEM: {what} instead of what its paper has helps", "validation_accuracy", arm, _JEM_PAPER, 1)
-        for arm, (what, _) in _JEM_GRID.items() if arm != _JEM_PAPER)),
+        for arm, (what, _) in _JEM_GRID.items() if arm != _JEM_PAPER))
+       for name, more in (("", []), ("_few", ["--train_images=100"]))},
     # Whole flagfiles. The head's loss reaches nothing but the head, so accuracies of the first two are one.
     "E9": Experiment([], {
         "none": ("Score-STIC without fakes", [_flagfile("digits_score"), "--fakes_from=none"]),
@@ -187,24 +192,10 @@ def _folder(runs: str, experiment: str, arm: str, seed: int) -> pathlib.Path:
 
 def train(experiment: str, arm: str, seed: int, arguments) -> None:
   """Trains one run, where it is not there."""
-  folder = _folder(arguments.runs, experiment, arm, seed)
-  flags = [*EXPERIMENTS[experiment].flags, *EXPERIMENTS[experiment].arms[arm][1], f"--seed={seed}",
-           f"--run_dir={folder}", *arguments.flags]
-  asked = folder.parent / f"seed{seed}.flags"
-  if asked.exists():
-    require(asked.read_text("utf-8").splitlines() == flags, "runs", arguments.runs,
-            f"holds a run of other flags, see {asked}")
-  if (folder / "summary.json").exists():
-    return
-  folder.parent.mkdir(parents=True, exist_ok=True)
-  atomic_file.write_text(str(asked), "\n".join(flags))
-  threads = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
-  with open(folder.parent / f"seed{seed}.log", "w", encoding="utf-8") as log:
-    ended = subprocess.run([sys.executable, str(_ROOT / "benchmarks" / "claims.py"), "--child", *flags], cwd=_ROOT,
-                           stdout=log, stderr=log, env={**os.environ, **threads}, check=False)
-  if ended.returncode:
-    raise RuntimeError(f"a run failed, see {log.name}")
-  print(experiment, arm, seed, _summary(arguments.runs, experiment, arm, seed)["test_accuracy"], flush=True)
+  flags = [*EXPERIMENTS[experiment].flags, *EXPERIMENTS[experiment].arms[arm][1], f"--seed={seed}", *arguments.flags]
+  if training_runs.train(_folder(arguments.runs, experiment, arm, seed), flags, one_thread=True,
+                         script=(str(training_runs.ROOT / "benchmarks" / "claims.py"), "--child")):
+    print(experiment, arm, seed, _summary(arguments.runs, experiment, arm, seed)["test_accuracy"], flush=True)
 
 
 def _summary(runs: str, experiment: str, arm: str, seed: int) -> dict:
@@ -295,15 +286,9 @@ def main() -> None:
   try:
     arguments = _parse(sys.argv[1:])
     names = arguments.experiments.split(",")
-    pool = futures.ThreadPoolExecutor(arguments.jobs)
-    jobs = [pool.submit(train, name, arm, seed, arguments) for name in names for seed in arguments.seeds
-            for arm in arguments.arms or EXPERIMENTS[name].arms]
-    try:
-      for job in jobs:
-        job.result()
-    except BaseException:
-      pool.shutdown(wait=False, cancel_futures=True)
-      raise
+    training_runs.side_by_side(lambda run: train(*run, arguments), [
+        (name, arm, seed) for name in names for seed in arguments.seeds
+        for arm in arguments.arms or EXPERIMENTS[name].arms], arguments.jobs)
     report = {name: judge(name, arguments.seeds, arguments.runs, arguments.arms) for name in names}
   except ConfigError as problem:
     sys.exit(f"error: {problem.as_flags}")
@@ -319,7 +304,7 @@ def child() -> None:
   """trainers/main.py with the systems of this benchmark."""
   register_systems()
   import runpy
-  sys.argv = [str(_ROOT / "trainers" / "main.py"), *sys.argv[2:]]
+  sys.argv = [training_runs.MAIN, *sys.argv[2:]]
   runpy.run_path(sys.argv[0], run_name="__main__")
 
 

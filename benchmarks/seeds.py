@@ -13,16 +13,14 @@ import os
 import pathlib
 import re
 import statistics
-import subprocess
 import sys
-from concurrent import futures
 from typing import List, Optional
 
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(_ROOT))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from scipy import stats  # noqa: E402
 
+from benchmarks import training_runs  # noqa: E402
 from stic_tf import atomic_file  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
@@ -30,7 +28,6 @@ from stic_tf.config import require  # noqa: E402
 _FIGURES = ("test_accuracy", "ece", "cas", "fid", "fid_floor", "kid", "inception_score", "acceptance_rate",
             "seconds_training")
 _OF_A_PASS = ("fid", "validation_accuracy")
-_GAVE_UP = "error: training diverged"  # as trainers/train.py says it
 
 
 def seeds_of(text: str) -> List[int]:
@@ -56,32 +53,18 @@ def train(flagfile: str, seed: int, arguments, extra: List[str]) -> Optional[dic
     RuntimeError: it failed for another reason.
   """
   folder = pathlib.Path(arguments.runs).absolute() / f"{flagfile}_seed{seed}"
-  log, asked = (folder.with_name(folder.name + ending) for ending in (".log", ".flags"))
-  if asked.exists():
-    require(asked.read_text("utf-8").splitlines() == extra, "runs", arguments.runs,
-            f"holds a run of other flags, see {asked}; name another folder")
-  if not (folder / "summary.json").exists() and not _gave_up(log):
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    atomic_file.write_text(str(asked), "\n".join(extra))
-    command = [sys.executable, str(_ROOT / "trainers" / "main.py"),
-               f"--flagfile=trainers/flagfiles/{flagfile}.flags", f"--seed={seed}", f"--run_dir={folder}", *extra]
-    own = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"} if arguments.jobs > 1 else {}
-    with open(log, "w", encoding="utf-8") as file:
-      ended = subprocess.run(command, cwd=_ROOT, env={**os.environ, **own}, stdout=file, stderr=file, check=False)
-    if ended.returncode and not _gave_up(log):
-      raise RuntimeError(f"a run failed, see {log}")
-    print(f"{flagfile}, seed {seed}: {'gave up' if ended.returncode else 'trained'}", flush=True)
-  if _gave_up(log):
+  flags = [f"--flagfile=trainers/flagfiles/{flagfile}.flags", f"--seed={seed}", *extra]
+  try:
+    if training_runs.train(folder, flags, one_thread=arguments.jobs > 1):
+      print(f"{flagfile}, seed {seed}: trained", flush=True)
+  except training_runs.GaveUpError:
+    print(f"{flagfile}, seed {seed}: gave up", flush=True)
     return None
   summary = json.loads((folder / "summary.json").read_text("utf-8"))
   passes = [json.loads(line) for line in (folder / "metrics.jsonl").read_text("utf-8").splitlines()]
   return {"run_dir": str(folder), "summary": summary, "rollbacks": passes[-1]["attempt"],
           "first_pass": {name: passes[0].get(name) for name in _OF_A_PASS},
           "last_pass": {name: passes[-1].get(name) for name in _OF_A_PASS}}
-
-
-def _gave_up(log: pathlib.Path) -> bool:
-  return log.exists() and _GAVE_UP in log.read_text("utf-8", "replace")
 
 
 def stability(runs: List[Optional[dict]]) -> dict:
@@ -128,15 +111,11 @@ def main() -> None:
     require(arguments.jobs >= 1, "jobs", arguments.jobs, "must be at least 1")
     report, flagfiles = {}, arguments.flagfiles.split(",")
     for flagfile in flagfiles:
-      require((_ROOT / "trainers" / "flagfiles" / f"{flagfile}.flags").exists(), "flagfiles", flagfile,
+      require((training_runs.ROOT / "trainers" / "flagfiles" / f"{flagfile}.flags").exists(), "flagfiles", flagfile,
               "must be of trainers/flagfiles, without .flags")
     for flagfile in flagfiles:
-      with futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        try:
-          runs = list(pool.map(lambda seed, name=flagfile: train(name, seed, arguments, extra), seeds))
-        except BaseException:
-          pool.shutdown(wait=False, cancel_futures=True)
-          raise
+      runs = training_runs.side_by_side(lambda seed, name=flagfile: train(name, seed, arguments, extra), seeds,
+                                        arguments.jobs)
       ended = [run for run in runs if run is not None]
       report[flagfile] = {"stability": stability(runs), "figures": spread(ended) if ended else {}, "runs": ended}
       _print(flagfile, report[flagfile])

@@ -23,13 +23,17 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks import measure  # noqa: E402
+from benchmarks import training_runs  # noqa: E402
 
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
-_MAIN, _LAUNCH = str(_ROOT / "trainers" / "main.py"), str(_ROOT / "trainers" / "launch.py")
+_MAIN, _LAUNCH = training_runs.MAIN, str(training_runs.ROOT / "trainers" / "launch.py")
 # On both sides the same: another number orders sums otherwise.
-_ONE_THREAD = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+_ONE_THREAD = {**os.environ, **training_runs.ONE_THREAD}
 _FIGURES = ("test_accuracy", "ece", "cas", "fid", "fid_floor", "acceptance_rate")
 _CLOCKS = ("seconds", "seconds_training", "images_per_second_sampling", "git_commit")
+
+
+def _flagfile(name: str) -> str:
+  return f"--flagfile={training_runs.ROOT}/trainers/flagfiles/{name}.flags"
 
 
 def _run(command, log: pathlib.Path) -> subprocess.Popen:
@@ -65,7 +69,7 @@ def _same_end(flagfile: str, arguments) -> dict:
   """Trains one process and two workers; how far apart they end."""
   folder = pathlib.Path(arguments.runs).absolute() / flagfile
   folder.mkdir(parents=True, exist_ok=True)
-  flags = [f"--flagfile={_ROOT}/trainers/flagfiles/{flagfile}.flags", "--num_replicas=2", "--checkpoint_minutes=0.1",
+  flags = [_flagfile(flagfile), "--num_replicas=2", "--checkpoint_minutes=0.1",
            *arguments.flags]
   runs = {name: folder / name for name in ("replicas", "workers")}
   if not (runs["replicas"] / "summary.json").exists():
@@ -93,7 +97,7 @@ def _same_end(flagfile: str, arguments) -> dict:
 def _rate(flagfile: str, workers: int, batch: int, folder: pathlib.Path, arguments) -> float:
   """Updates a second of the third of three short passes."""
   shutil.rmtree(folder, ignore_errors=True)
-  flags = [f"--flagfile={_ROOT}/trainers/flagfiles/{flagfile}.flags", f"--batch_size={batch}", "--num_passes=3",
+  flags = [_flagfile(flagfile), f"--batch_size={batch}", "--num_passes=3",
            f"--updates_per_pass={arguments.updates}", "--num_samples=20", "--pass_samples=20", "--pass_steps=1",
            "--num_steps=2", f"--run_dir={folder}", "--checkpoint_minutes=0", *arguments.flags]
   cores = ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:workers]))]

@@ -23,7 +23,7 @@ def test_rollbacks_and_runs_that_gave_up_are_counted_and_not_trained_again(tmp_p
   _run(runs, 0, test_accuracy=0.9, fid=2.0, fid_floor=1.0)
   _run(runs, 1, attempt=2, test_accuracy=0.8, fid=4.0, fid_floor=1.0)
   (runs / "digits_seed2.log").write_text("warning: pass 2 diverged\nerror: training diverged 5 times, at last in 2\n")
-  monkeypatch.setattr(seeds.subprocess, "run", lambda *args, **kwargs: pytest.fail("trained again"))
+  monkeypatch.setattr(seeds.training_runs.subprocess, "run", lambda *args, **kwargs: pytest.fail("trained again"))
   out = tmp_path / "out.json"
   monkeypatch.setattr("sys.argv", ["seeds.py", "--seeds=0-2", f"--runs={runs}", f"--out={out}"])
   seeds.main()
@@ -47,7 +47,7 @@ def test_a_run_that_fails_for_another_reason_is_no_divergence(tmp_path, monkeypa
     stdout.write("error: --seed=1 is not for today\n")
     return argparse.Namespace(returncode=2)
 
-  monkeypatch.setattr(seeds.subprocess, "run", fails)
+  monkeypatch.setattr(seeds.training_runs.subprocess, "run", fails)
   line = command.refusal(monkeypatch, seeds, "--seeds=1", f"--runs={tmp_path}", f"--out={tmp_path / 'out.json'}")
   assert line.startswith("error: a run failed, see ") and "\n" not in line
   assert not (tmp_path / "out.json").exists()
@@ -62,6 +62,6 @@ def test_seeds_are_numbers_and_ranges():
 
 @pytest.mark.parametrize("flag", ["--jobs=0", "--flagfiles=digits,none", "--seeds=1,1"])
 def test_bad_flags_are_one_line_before_a_run_begins(tmp_path, flag, monkeypatch):
-  monkeypatch.setattr(seeds.subprocess, "run", lambda *args, **kwargs: pytest.fail("trained"))
+  monkeypatch.setattr(seeds.training_runs.subprocess, "run", lambda *args, **kwargs: pytest.fail("trained"))
   line = command.refusal(monkeypatch, seeds, f"--out={tmp_path / 'out.json'}", f"--runs={tmp_path}", "--seeds=1", flag)
   assert line.startswith("error: ") and "\n" not in line

@@ -1,0 +1,70 @@
+"""Runs of the trainers, each a process in a folder of its own, as many at a time as are asked for."""
+
+import os
+import pathlib
+import subprocess
+import sys
+from concurrent import futures
+from typing import Callable, Iterable, List, Sequence, TypeVar
+
+from stic_tf import atomic_file
+from stic_tf.config import require
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+MAIN = str(ROOT / "trainers" / "main.py")
+# For processes side by side, and for sums that are to have one order.
+ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "OMP_NUM_THREADS": "1"}
+GAVE_UP = "error: training diverged"  # as trainers/train.py says it
+
+_Task, _Result = TypeVar("_Task"), TypeVar("_Result")
+
+
+class GaveUpError(RuntimeError):
+  """A training that diverged for good."""
+
+
+def train(folder: pathlib.Path, flags: Sequence[str], one_thread: bool, script: Sequence[str] = (MAIN,)) -> bool:
+  """Trains a run, where it is not there already. FOLDER.flags beside it says how, FOLDER.log what it said.
+
+  Args:
+    folder: of the run, absolute.
+    flags: of the trainers, without --run_dir.
+    one_thread: whether the process has one thread.
+    script: what is started, and what comes before the flags.
+  Returns:
+    Whether it was trained now.
+  Raises:
+    ConfigError: what is there was trained with other flags.
+    GaveUpError: it diverged for good, now or when it was trained.
+    RuntimeError: it failed for another reason.
+  """
+  log, asked = (folder.with_name(folder.name + ending) for ending in (".log", ".flags"))
+  if asked.exists():
+    require(asked.read_text("utf-8").splitlines() == list(flags), "runs", str(folder.parent),
+            f"holds a run of other flags, see {asked}; name another folder")
+  anew = not (folder / "summary.json").exists() and not _gave_up(log)
+  if anew:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    atomic_file.write_text(str(asked), "\n".join(flags))
+    with open(log, "w", encoding="utf-8") as file:
+      ended = subprocess.run([sys.executable, *script, *flags, f"--run_dir={folder}"], cwd=ROOT, stdout=file,
+                             stderr=file, env={**os.environ, **(ONE_THREAD if one_thread else {})}, check=False)
+    if ended.returncode and not _gave_up(log):
+      raise RuntimeError(f"a run failed, see {log}")
+  if _gave_up(log):
+    raise GaveUpError(f"a run diverged for good, see {log}")
+  return anew
+
+
+def side_by_side(function: Callable[[_Task], _Result], tasks: Iterable[_Task], jobs: int) -> List[_Result]:
+  """`function` of each task, so many at a time; the first error ends those that have not begun."""
+  with futures.ThreadPoolExecutor(jobs) as pool:
+    try:
+      return list(pool.map(function, tasks))
+    except BaseException:
+      pool.shutdown(wait=False, cancel_futures=True)
+      raise
+
+
+def _gave_up(log: pathlib.Path) -> bool:
+  return log.exists() and GAVE_UP in log.read_text("utf-8", "replace")
