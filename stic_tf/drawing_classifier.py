@@ -104,6 +104,11 @@ class DrawingClassifier:
     return self._drawer.can_record
 
   @property
+  def walks(self) -> bool:
+    """Whether it draws by a chain that stays with one density; see `trace`."""
+    return self._drawer.walks
+
+  @property
   def tile_grid(self) -> int:
     """Tiles a side of one that draws in strokes, else 0."""
     return self._drawer.tile_grid
@@ -322,6 +327,23 @@ class DrawingClassifier:
       on_batch(start + kept)
     return Drawings(class_weights=weights, seeds=seeds,
                     **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+  def trace(self, class_weights, seeds=0, num_steps: Optional[int] = None) -> np.ndarray:
+    """log π_w of chains after every step that follows burn-in; arguments as for `draw`.
+
+    What `metrics.sampler_health` reads. Only where it `walks`. Returns float32 [n, N].
+    """
+    weights = class_choice.class_weights(class_weights, self.class_names)
+    num_steps, temperature = num_steps or self.config.sampler.num_steps, self.config.sampler.temperature
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, self.num_classes]),
+                                                   tf.TensorSpec([None, 2], tf.int64)])
+    def trace(weights, seeds):
+      with _filled(tf.shape(seeds)[0]) as fill:
+        request = drawing_lib.normalise(weights, seeds, num_steps, temperature, self.step_size)
+        return self._drawer.trace(request.rows(fill), num_steps)
+
+    return trace(weights, seed_pairs.of(seeds, len(weights))).numpy()[:, :len(weights)]
 
   def _canvas(self, count: int, images, noise: Optional[float]) -> Dict[str, np.ndarray]:
     """What `draw_tensors` takes of a canvas, a row a drawing."""

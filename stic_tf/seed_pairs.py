@@ -9,7 +9,7 @@ import numpy as np
 
 from stic_tf import config as config_lib
 
-OWN, MEASURED, INTERPOLATED, WATCHED, BESIDE_REAL, CHAINS, FAKES = range(7)
+OWN, MEASURED, INTERPOLATED, WATCHED, BESIDE_REAL, CHAINS, FAKES, TRACED = range(8)
 MOST_ATTEMPTS, MOST_UPDATES, MOST_ROWS = 1 << 10, 1 << 26, config_lib.MOST_CHAINS
 
 

@@ -16,13 +16,20 @@ from tests import tiny_run
 gc.set_threshold(50_000, 20, 50)
 
 
+# Files of half a minute and more, the longest first: begun last, one would keep a process busy and the other idle.
+_LONG = ("test_fit.py", "test_batch_invariance.py", "test_tutorial.py", "test_bulk.py", "test_png_signatures.py",
+         "test_benchmark.py", "test_attentive.py", "test_stic.py", "test_score.py", "test_pipeline.py",
+         "test_score_drawing.py", "test_invariance.py")
+
+
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook too
 def pytest_collection_modifyitems(items) -> None:
   """Of tests side by side, all files that read the tiny run go to one process, and first: it is then made once."""
   readers = {item.path for item in items if "trained_run" in getattr(item, "fixturenames", ())}
   for item in items:
     item.add_marker(pytest.mark.xdist_group("trained_run" if item.path in readers else item.nodeid.split("::")[0]))
-  items.sort(key=lambda item: item.path not in readers)
+  order = {name: place for place, name in enumerate(_LONG)}
+  items.sort(key=lambda item: (item.path not in readers, order.get(item.path.name, len(_LONG))))
 
 
 @pytest.fixture(scope="session")

@@ -19,9 +19,14 @@ class _Noting:
   """A classifier that draws nothing and keeps the seeds it was asked for."""
 
   num_classes, image_shape, class_names = 10, (4, 4, 1), [str(label) for label in range(10)]
+  walks, config = True, config_lib.RunConfig.of({"num_steps": 20})
 
   def __init__(self):
     self.seeds = None
+
+  def trace(self, labels, seeds):
+    self.seeds = seeds
+    return np.zeros([10, len(labels)])
 
   def draw(self, labels, seeds, **settings):
     del settings
@@ -51,6 +56,10 @@ def _beside_real(classifier, _):
   evaluate.beside_real(classifier, np.zeros([10, 4, 4, 1], np.uint8), np.arange(10), _SEED)
 
 
+def _traced(classifier, _):
+  evaluate.mixing(classifier, _SEED)
+
+
 def _chains(classifier, _):
   # 255, 511, …: where a sum of seed and update once met what is measured.
   moments = itertools.product((0, 1, 254, 255, 256, 511, 767, 1023, 10 ** 6), (0, 1, 5))
@@ -66,7 +75,7 @@ def _own(classifier, _):
 
 def test_all_pairs_of_uses(tmp_path):
   uses = []
-  for ask in (_own, _measured, _interpolated, _watched, _beside_real, _chains):
+  for ask in (_own, _measured, _interpolated, _watched, _beside_real, _traced, _chains):
     classifier = _Noting()
     ask(classifier, tmp_path)
     uses.append(_pairs(classifier.seeds))
@@ -81,8 +90,8 @@ def test_all_pairs_of_uses(tmp_path):
 
 def test_spaces_end_before_the_next_begins():
   last = [seed_pairs.second_word(use, *(np.int64(most - 1) for most in (
-      seed_pairs.MOST_ROWS, seed_pairs.MOST_UPDATES, seed_pairs.MOST_ATTEMPTS))) for use in range(7)]
-  first = [seed_pairs.second_word(use, np.int64(0)) for use in range(7)]
+      seed_pairs.MOST_ROWS, seed_pairs.MOST_UPDATES, seed_pairs.MOST_ATTEMPTS))) for use in range(8)]
+  first = [seed_pairs.second_word(use, np.int64(0)) for use in range(8)]
   assert all(end + 1 == begin for end, begin in zip(last, first[1:])) and last[-1] > 0
 
 

@@ -23,6 +23,7 @@ from stic_tf.metrics import calibration
 from stic_tf.metrics import features
 from stic_tf.metrics import out_of_distribution
 from stic_tf.metrics import report
+from stic_tf.metrics import sampler_health
 from trainers import flags as trainer_flags
 
 _LARGEST_REAL_SAMPLE = 10000
@@ -30,6 +31,7 @@ _LARGEST_OUTLIER_SAMPLE = 1000
 _INTERPOLATION_STEPS = 11
 _DRAWINGS_A_CLASS = 4  # in drawing.gif
 _MAX_CLASSES_SHOWN = 20
+_TRACED, _LEAST_TRACED = 32, 20  # chains, and steps of each
 FRAMES = 48  # of an animation
 
 
@@ -160,6 +162,21 @@ def write_watched_drawing(folder: run_folder_lib.RunFolder, classifier: drawing_
                  grid.make_grid(np.stack(columns, axis=1).reshape(-1, *classifier.image_shape), len(columns)))
 
 
+def mixing(classifier: drawing_lib.DrawingClassifier, seed: int) -> dict:
+  """How well the chains of drawings mix after burn-in, by their log density; nothing of one that does not walk.
+
+  `effective_draws_per_evaluation`: independent draws that one evaluation of the network is worth; None of drawings so
+  short that their chains say nothing of it.
+  """
+  if not classifier.walks:
+    return {}
+  if classifier.config.sampler.num_steps < _LEAST_TRACED:
+    return {"effective_draws_per_evaluation": None}
+  labels = np.resize(classes_shown(classifier.num_classes), _TRACED)
+  trace = classifier.trace(labels, seed_pairs.of_use(seed_pairs.TRACED, seed, _TRACED))
+  return {"effective_draws_per_evaluation": sampler_health.independent_draws_a_step(trace)}
+
+
 def beside_real(classifier: drawing_lib.DrawingClassifier, images: np.ndarray, labels: np.ndarray,
                 seed: int) -> np.ndarray:
   """A picture with a row a class shown: its name, a real image of it, drawings."""
@@ -193,7 +210,7 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
       "validation_accuracy": evaluator.accuracy(classifier, "validation")["validation_accuracy"], **scores,
       **evaluator.judge("test").final_figures(drawings.images, labels, evaluator.learnt, scores),
       **evaluator.judge("test").path_figures(paths, *ends),
-      **evaluator.out_of_distribution(classifier),
+      **evaluator.out_of_distribution(classifier), **mixing(classifier, values.seed),
       "step_size": classifier.step_size, "noise_level": classifier.noise_level,
       "drawing": "strokes" if classifier.tile_grid else "whole",
       "network_evaluations_per_image": classifier.network_evaluations(), "seconds_training": seconds_training,

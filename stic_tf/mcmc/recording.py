@@ -1,4 +1,4 @@
-"""Keeps the canvas of a chain at some steps, so that a drawing can be watched."""
+"""Keeps something of a chain as it goes: the canvas at some steps, to be watched, or a number at every step."""
 
 from typing import Callable, Sequence
 
@@ -33,6 +33,27 @@ class Recorder:
     due = tf.equal(tf.cast(steps_done, tf.int64), checkpoints)
     rows = due[:, :, tf.newaxis, tf.newaxis, tf.newaxis]
     return tf.cond(tf.reduce_any(due), lambda: tf.where(rows, self._render(state), frames), lambda: frames)
+
+
+class Trace:
+  """Keeps log π of each chain after every step, for what `metrics.sampler_health` makes of it.
+
+  Args:
+    num_steps: n, of the longest chain.
+  """
+
+  def __init__(self, num_steps: int):
+    self._num_steps = num_steps
+    self.shape = tf.TensorShape([num_steps, None])
+
+  def begin(self, batch: tf.Tensor) -> tf.Tensor:
+    """Before the first step: float32 [n, B]."""
+    return tf.zeros([self._num_steps, batch])
+
+  def update(self, trace: tf.Tensor, state, steps_done: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+    """The trace after `steps_done` (int32 scalar) steps."""
+    del num_steps
+    return tf.tensor_scatter_nd_update(trace, [[steps_done - 1]], state.log_density[tf.newaxis])
 
 
 def batch_first(frames):

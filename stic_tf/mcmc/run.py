@@ -1,6 +1,6 @@
 """The loop over a kernel's steps: burn-in with step-size adaptation, then a fixed kernel. One `tf.while_loop`."""
 
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import tensorflow as tf
 
@@ -35,7 +35,7 @@ class ChainResult(NamedTuple):
 def run(kernel: kernel_lib.Kernel, position: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor, step_size: tf.Tensor,
         burn_in_steps: tf.Tensor = 0, target_acceptance: float = adaptation.TARGET_ACCEPTANCE,
         first_step: tf.Tensor = 0, block_steps: Optional[int] = None,
-        recorder: Optional[recording.Recorder] = None) -> ChainResult:
+        recorder: Union[recording.Recorder, recording.Trace, None] = None) -> ChainResult:
   """Runs B independent chains.
 
   During burn-in each chain moves its own log h by Robbins-Monro towards `target_acceptance`; afterwards h is fixed and
@@ -51,7 +51,7 @@ def run(kernel: kernel_lib.Kernel, position: tf.Tensor, seeds: tf.Tensor, num_st
     target_acceptance: what the burn-in aims at.
     first_step: int32 scalar, the number of the first step, so that a continued chain does not repeat its noise.
     block_steps: how many steps' random numbers are made at once; never changes a number.
-    recorder: keeps the canvas at some steps, for the result's `frames`; None keeps none.
+    recorder: keeps the canvas at some steps or log π at all of them, for the result's `frames`; None keeps nothing.
 
   Returns:
     A ChainResult.

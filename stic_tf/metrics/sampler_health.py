@@ -1,6 +1,7 @@
 """How well the chains of a sampler mix. Traces are [num_steps, num_chains, ...]; NumPy only, after the fact."""
 
 import math
+from typing import Optional
 
 import numpy as np
 
@@ -32,68 +33,17 @@ def effective_sample_size(trace) -> np.ndarray:
   return np.where(np.isfinite(trace).all(axis=0), size, np.nan)
 
 
-def split_r_hat(trace) -> np.ndarray:
-  """Split R-hat: each chain is cut in halves, so that a drifting chain shows as well as chains that disagree.
+def independent_draws_a_step(trace) -> Optional[float]:
+  """The median over chains of `effective_sample_size` over their steps, of a trace [num_steps, num_chains].
 
-  √(((n − 1)/n · W + B/n) / W), with n the steps in a half, W the mean variance within and B/n that between halves.
-  Near 1 when the chains agree; below 1.01 is the usual demand.
-
-  Args:
-    trace: [num_steps, num_chains, ...], num_steps >= 4; a last odd step is left out.
-  Returns:
-    float64 [...]. 1 where nothing varies, inf where only the halves differ, NaN where a value is not finite.
-  Raises:
-    ValueError: a wrong shape, or too few steps.
-  Source: Gelman et al., Bayesian Data Analysis, 3rd edition, section 11.4.
+  1 would be a sampler whose every step is an independent draw. None where a trace has fewer than 4 steps, and where
+  half of the chains or more have no finite value.
   """
-  trace = _check_trace(trace)
-  half = len(trace) // 2
-  halves = np.concatenate([trace[:half], trace[half:2 * half]], axis=1)
-  within = halves.var(axis=0, ddof=1).mean(axis=0)
-  between = halves.mean(axis=0).var(axis=0, ddof=1)
-  with np.errstate(divide="ignore", invalid="ignore"):
-    r_hat = np.sqrt((half - 1) / half + between / within)
-  return np.where((within == 0) & (between == 0), 1.0, r_hat)
-
-
-def expected_squared_jump_distance(trace) -> np.ndarray:
-  """Mean of ‖x_t+1 − x_t‖² over the steps of each chain.
-
-  Args:
-    trace: [num_steps, num_chains, ...], all coordinates of the state, num_steps >= 4.
-  Returns:
-    float64 [num_chains].
-  Raises:
-    ValueError: a wrong shape, or too few steps.
-  """
-  trace = _check_trace(trace)
-  jumps = np.diff(trace, axis=0)
-  return np.sum(jumps**2, axis=tuple(range(2, trace.ndim))).mean(axis=0)
-
-
-def acceptance_summary(accepted) -> dict:
-  """Summary of accept/reject decisions.
-
-  Args:
-    accepted: bool (or acceptance probabilities in [0, 1]) [num_steps, num_chains].
-  Returns:
-    Floats `acceptance_rate` (over everything), `acceptance_rate_min` and `acceptance_rate_max` (over chains), and
-    `stuck_chains`, the fraction of chains that accepted nothing: the mean hides those.
-  Raises:
-    ValueError: a wrong shape, no decisions, or a value outside [0, 1].
-  """
-  accepted = np.asarray(accepted, np.float64)
-  if accepted.ndim != 2 or not accepted.size:
-    raise ValueError(f"accepted must be [num_steps, num_chains], not empty, got {list(accepted.shape)}")
-  if not ((accepted >= 0) & (accepted <= 1)).all():
-    raise ValueError("accepted must lie in [0, 1]")
-  rates = accepted.mean(axis=0)
-  return {
-    "acceptance_rate": float(rates.mean()),
-    "acceptance_rate_min": float(rates.min()),
-    "acceptance_rate_max": float(rates.max()),
-    "stuck_chains": float(np.mean(rates == 0)),
-  }
+  trace = np.asarray(trace)
+  if len(trace) < 4:
+    return None
+  median = float(np.median(np.nan_to_num(effective_sample_size(trace)))) / len(trace)
+  return median or None
 
 
 def _check_trace(trace) -> np.ndarray:

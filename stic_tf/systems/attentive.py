@@ -3,11 +3,9 @@
 import tensorflow as tf
 
 from stic_tf import config as config_lib
-from stic_tf import drawing as drawing_lib
 from stic_tf import sparse_weights
 from stic_tf.datasets import pixel_range
 from stic_tf.mcmc import mala
-from stic_tf.mcmc import recording
 from stic_tf.mcmc import windowed_mala
 from stic_tf.networks import attentive as attentive_lib
 from stic_tf.systems import stic
@@ -57,7 +55,7 @@ class Strokes(stic.WholeImages):
     super().__init__(system, config)
     self.tile_grid = system.tile_grid
 
-  def draw(self, request):
+  def chain(self, request):
     target, preconditioner = self.target, self.target.preconditioner
     windows = tf.constant(windowed_mala.tile_windows(target.image_shape, self.tile_grid))
     kernel = windowed_mala.WindowedMala(
@@ -71,8 +69,11 @@ class Strokes(stic.WholeImages):
       rows = gradient.denoise(state.position, state.gradient, tf.square(noise_level))
       return pixel_range.to_uint8(tf.reshape(rows, [-1, *target.image_shape]))
 
-    result = self.run(kernel, preconditioner.to_rows(self.start(kernel, request)), request, render)
+    return kernel, preconditioner.to_rows(self.start(kernel, request)), render
+
+  def walk(self, position):
+    return tf.reshape(position, [-1, *self.target.image_shape])  # a stroke's position is in pixels too
+
+  def drawing(self, result, render):
     state = result.state
-    return drawing_lib.Drawing(
-        render(state), tf.reshape(state.position, [-1, *target.image_shape]), state.log_density, result.acceptance_rate,
-        result.step_size, recording.batch_first(result.frames), state.strokes, tf.exp(state.log_choice))
+    return super().drawing(result, render)._replace(strokes=state.strokes, attention=tf.exp(state.log_choice))

@@ -14,6 +14,7 @@ class Drawer:
     tile_grid: tiles a side of one that draws in strokes, else 0.
     most_classes: how many classes it can mix.
     guidance: γ of its own, where a request may have another; else None.
+    walks: whether it draws by a chain that stays with one density, so that `trace` can say how well it mixes.
     canvas_noise: (least, its own, most) noise in which it drowns a canvas, where a request may choose; else None.
   """
 
@@ -22,10 +23,18 @@ class Drawer:
   tile_grid = 0
   most_classes: Optional[int] = None
   guidance: Optional[float] = None
+  walks = False
   canvas_noise: Optional[Tuple[float, float, float]] = None
 
   def draw(self, request: drawing_lib.Request) -> drawing_lib.Drawing:
     """Draws what is asked for; nothing is checked."""
+    raise NotImplementedError
+
+  def trace(self, request: drawing_lib.Request, num_steps: int):
+    """log π of the chains of a request, all of `num_steps` steps, after every step past burn-in: float32 [n, B].
+
+    Only where it `walks`.
+    """
     raise NotImplementedError
 
   def network_evaluations(self, num_steps: int) -> int:

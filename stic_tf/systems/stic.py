@@ -219,6 +219,8 @@ class WholeImages(drawer.Drawer):
     config: settings of the drawing.
   """
 
+  walks = True
+
   def __init__(self, system: STIC, config: config_lib.RunConfig):
     self.system, self.config = system, config
     self.target = system.targets["average"]
@@ -227,6 +229,26 @@ class WholeImages(drawer.Drawer):
     return num_steps + 1
 
   def draw(self, request):
+    kernel, position, render = self.chain(request)
+    recorder = (recording.Recorder(render, request.num_frames, self.target.image_shape) if request.num_frames else None)
+    return self.drawing(self.run(kernel, position, request, recorder), render)
+
+  def drawing(self, result: run_lib.ChainResult, render) -> drawing_lib.Drawing:
+    """What has come of the chains."""
+    state = result.state
+    return drawing_lib.Drawing(render(state), self.walk(state.position), state.log_density, result.acceptance_rate,
+                               result.step_size, recording.batch_first(result.frames))
+
+  def walk(self, position: tf.Tensor) -> tf.Tensor:
+    """Positions of chains as images: float32 [B, H, W, C]."""
+    return self.target.to_images(position)
+
+  def trace(self, request, num_steps):
+    kernel, position, _ = self.chain(request)
+    return self.run(kernel, position, request, recording.Trace(num_steps)).frames[self.burn_in(num_steps):]
+
+  def chain(self, request: drawing_lib.Request):
+    """(kernel, where its chains begin [B, D], state -> rendered images uint8 [B, H, W, C])."""
     kernel = registries.KERNELS.load(self.config.sampler.sampler)(
         self.target.whitened(request.class_weights, request.temperature), self.target.preconditioner.size)
     noise_level = tf.convert_to_tensor(self.system.noise_level)
@@ -234,10 +256,7 @@ class WholeImages(drawer.Drawer):
     def render(state):
       return pixel_range.to_uint8(self.target.jump(state.position, state.gradient, noise_level))
 
-    result = self.run(kernel, self.start(kernel, request), request, render)
-    state = result.state
-    return drawing_lib.Drawing(render(state), self.target.to_images(state.position), state.log_density,
-                               result.acceptance_rate, result.step_size, recording.batch_first(result.frames))
+    return kernel, self.start(kernel, request), render
 
   def start(self, kernel, request: drawing_lib.Request) -> tf.Tensor:
     """Where the chains begin, whitened [B, D]: a draw from the reference measure, never a data image; or a canvas.
@@ -250,9 +269,11 @@ class WholeImages(drawer.Drawer):
     images = pixel_range.from_uint8(request.canvas)
     return self.target.to_whitened(images + self.system.noise_level * tf.reshape(noise, tf.shape(images)))
 
-  def run(self, kernel, position, request: drawing_lib.Request, render) -> run_lib.ChainResult:
+  def run(self, kernel, position, request: drawing_lib.Request, recorder) -> run_lib.ChainResult:
     """The chain, with h adapted in the first share of its steps."""
-    burn_in = tf.cast(tf.cast(request.num_steps, tf.float32) * self.config.walk.burn_in_fraction, tf.int32)
-    recorder = (recording.Recorder(render, request.num_frames, self.target.image_shape) if request.num_frames else None)
-    return run_lib.run(kernel, position, request.seeds, request.num_steps, request.step_size, burn_in,
-                       self.config.sampler.target_acceptance, recorder=recorder)
+    return run_lib.run(kernel, position, request.seeds, request.num_steps, request.step_size,
+                       self.burn_in(request.num_steps), self.config.sampler.target_acceptance, recorder=recorder)
+
+  def burn_in(self, num_steps) -> tf.Tensor:
+    """How many of so many steps."""
+    return tf.cast(tf.cast(num_steps, tf.float32) * self.config.walk.burn_in_fraction, tf.int32)

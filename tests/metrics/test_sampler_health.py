@@ -58,44 +58,17 @@ def test_stuck_and_broken_chains():
   assert np.isnan(size[2])
 
 
-def test_r_hat_of_agreeing_drifting_and_disagreeing_chains():
-  agreeing = autoregressive(0.5, 2000, 4)
-  assert sampler_health.split_r_hat(agreeing) == pytest.approx(1, abs=0.01)
-  assert sampler_health.split_r_hat(agreeing + np.linspace(0, 3, 2000)[:, np.newaxis]) > 1.1
-  assert sampler_health.split_r_hat(agreeing + np.arange(4)) > 1.1
+def test_draws_a_step_are_those_of_the_median_chain():
+  trace = autoregressive(0.9, 4000, 9)
+  assert sampler_health.independent_draws_a_step(trace) == pytest.approx(0.1 / 1.9, rel=0.3)
+  trace[:, :2] = 4.0
+  trace[50, 2] = np.nan
+  assert sampler_health.independent_draws_a_step(trace) == pytest.approx(0.1 / 1.9, rel=0.4)
+  assert sampler_health.independent_draws_a_step(np.full((9, 3), np.nan)) is None
+  assert sampler_health.independent_draws_a_step(trace[:3]) is None
 
 
-def test_r_hat_by_hand():
-  """Halves (0,2), (4,6), (0,2), (4,6): W = 2, variance between half means 16/3, n = 2: √((1 + 16/3) / 2)."""
-  trace = np.array([[0.0, 0.0], [2, 2], [4, 4], [6, 6]])
-  assert sampler_health.split_r_hat(trace) == pytest.approx(np.sqrt((1 + 16 / 3) / 2))
-
-
-def test_r_hat_where_nothing_varies():
-  assert sampler_health.split_r_hat(np.ones((10, 2))) == 1
-  assert sampler_health.split_r_hat(np.ones((10, 2)) * [1.0, 2.0]) == np.inf
-
-
-def test_squared_jump_distance():
-  trace = np.zeros((5, 2, 3, 1))
-  trace[1::2, 1] = 2.0
-  np.testing.assert_allclose(sampler_health.expected_squared_jump_distance(trace), [0, 12])
-
-
-def test_acceptance_summary():
-  accepted = np.zeros((10, 4), bool)
-  accepted[:5, 1], accepted[:, 2] = True, True
-  assert sampler_health.acceptance_summary(accepted) == {
-    "acceptance_rate": 0.375, "acceptance_rate_min": 0.0, "acceptance_rate_max": 1.0, "stuck_chains": 0.5}
-
-
-@pytest.mark.parametrize("call, argument", [
-  (sampler_health.effective_sample_size, np.zeros((3, 2))),
-  (sampler_health.split_r_hat, np.zeros(10)),
-  (sampler_health.expected_squared_jump_distance, np.zeros((10, 0))),
-  (sampler_health.acceptance_summary, np.zeros((0, 2))),
-  (sampler_health.acceptance_summary, np.full((2, 2), np.nan)),
-])
-def test_bad_input_is_refused(call, argument):
+@pytest.mark.parametrize("trace", [np.zeros((3, 2)), np.zeros(10), np.zeros((10, 0))])
+def test_bad_input_is_refused(trace):
   with pytest.raises(ValueError):
-    call(argument)
+    sampler_health.effective_sample_size(trace)

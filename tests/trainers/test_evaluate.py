@@ -2,10 +2,13 @@
 
 import types
 
+import numpy as np
 import pytest
 
 from stic_tf.config import ConfigError
 from stic_tf.datasets import dataset as dataset_lib
+from stic_tf.metrics import sampler_health
+from tests import untrained_classifiers
 from trainers import evaluate
 
 
@@ -29,3 +32,25 @@ def test_real_images_are_compared_with_once_asked_for(monkeypatch):
   assert asked == []
   assert evaluator.judge("validation") is evaluator.judge("validation") is not evaluator.judge("test")
   assert asked == [len(evaluator.real["validation"][0]), len(evaluator.real["test"][0])]
+
+
+@pytest.mark.parametrize("name", ["small", "attentive"])
+def test_a_trace_ends_where_the_drawing_does_and_says_how_chains_mix(name):
+  classifier = untrained_classifiers.CLASSIFIERS[name]()
+  seeds = np.stack([np.full(20, 3), np.arange(20)], axis=1)
+  trace, drawn = classifier.trace(range(10), seeds[:10]), classifier.draw(range(10), seeds[:10])
+  assert trace.shape == (30, 10)  # of 60 steps half are burn-in
+  np.testing.assert_allclose(trace[-1], drawn.log_density, rtol=1e-5)
+  assert (np.abs(np.diff(trace, axis=0)).max(axis=0) > 0).all()
+  # In a steep energy chains of half the steps are worth fewer draws than their steps, and it is a chain's own matter.
+  share = evaluate.mixing(classifier, 0)["effective_draws_per_evaluation"]
+  assert 1 / 30 <= share < 1
+  alone = classifier.trace([4], seeds[4:5])
+  np.testing.assert_array_equal(alone[:, 0], trace[:, 4])
+  assert sampler_health.independent_draws_a_step(trace[:3]) is None
+
+
+def test_what_does_not_walk_or_hardly_has_no_figure():
+  assert evaluate.mixing(untrained_classifiers.score(), 0) == {}
+  short = untrained_classifiers.small().with_settings(num_steps=6)
+  assert evaluate.mixing(short, 0) == {"effective_draws_per_evaluation": None}
