@@ -1,7 +1,7 @@
 """Drawing classifiers from a run folder, or of a user's own Keras classifier."""
 
 import warnings
-from typing import Callable, Dict, Optional, Sequence
+from typing import Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 import tensorflow as tf
@@ -48,20 +48,34 @@ def load(run_dir: str, strategy: Optional[tf.distribute.Strategy] = None) -> Dra
   Raises:
     ConfigError: the folder holds no readable checkpoint, or one of another format, or a file of the zoo is damaged.
   """
-  config_lib.require(bool(run_dir), "run_dir", run_dir, "must name the folder of a run")
-  folder = run_folder.RunFolder(zoo.find(run_dir))
-  zoo.check_sums(folder.path)
+  path, arrays, description = read(run_dir)
   try:
-    path, arrays, description, problems = checkpoint.read_newest(folder.checkpoints)
     classifier = from_state(arrays, description, strategy)
-  except (FileNotFoundError, ValueError) as problem:
+  except ValueError as problem:
     if isinstance(problem, config_lib.ConfigError):
       raise
     raise config_lib.ConfigError(f"--run_dir={run_dir}: must be the folder of a run ({problem})") from problem
-  for problem in problems:
-    warnings.warn(f"{problem}; falling back to {path}", stacklevel=2)
   classifier.checkpoint = path
   return classifier
+
+
+def read(run_dir: str, flag: str = "run_dir") -> Tuple[str, Dict[str, np.ndarray], dict]:
+  """(path, arrays, description) of the newest readable checkpoint of a run folder or model of the zoo.
+
+  Args:
+    run_dir: as for `load`, which warns of and raises the same.
+    flag: by which it was asked for, for messages.
+  """
+  config_lib.require(bool(run_dir), flag, run_dir, "must name the folder of a run")
+  folder = run_folder.RunFolder(zoo.find(run_dir, flag))
+  zoo.check_sums(folder.path, flag)
+  try:
+    path, arrays, description, problems = checkpoint.read_newest(folder.checkpoints)
+  except FileNotFoundError as problem:
+    raise config_lib.ConfigError(f"--{flag}={run_dir}: must be the folder of a run ({problem})") from problem
+  for problem in problems:
+    warnings.warn(f"{problem}; falling back to {path}", stacklevel=3)
+  return path, arrays, description
 
 
 def wrap(classifier: Callable, images: np.ndarray, class_names: Sequence[str],

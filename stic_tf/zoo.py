@@ -22,8 +22,12 @@ def names() -> List[str]:
   return sorted({path.parent.name for home in _homes() for path in home.glob(f"*/{SUMS}")})
 
 
-def find(run_dir: str) -> str:
+def find(run_dir: str, flag: str = "run_dir") -> str:
   """The folder of a run: `run_dir` where there is one, else that of the model of that name, "NAME" or "zoo/NAME".
+
+  Args:
+    run_dir: what was asked for.
+    flag: by which, for the message.
 
   Raises:
     ConfigError: there is neither, and `run_dir` can only be the name of a model; the message lists those there are.
@@ -35,7 +39,7 @@ def find(run_dir: str) -> str:
   for home in _homes() if is_name else []:
     if (home / parts[-1] / SUMS).exists():
       return str(home / parts[-1])
-  config_lib.require(not is_name, "run_dir", run_dir, "is neither a folder nor a model of the zoo, which has "
+  config_lib.require(not is_name, flag, run_dir, "is neither a folder nor a model of the zoo, which has "
                      + (", ".join(names()) or "none"))
   return run_dir
 
@@ -53,7 +57,7 @@ def is_model(folder: str) -> bool:
   return (pathlib.Path(folder) / SUMS).is_file()
 
 
-def check_sums(folder: str) -> None:
+def check_sums(folder: str, flag: str = "run_dir") -> None:
   """Compares the files of a folder with its SHA256SUMS; one without is no model of the zoo, and is let be.
 
   Raises:
@@ -66,7 +70,7 @@ def check_sums(folder: str) -> None:
     its_hash, _, name = line.partition("  ")
     path = root / name
     problem = "is missing" if not path.is_file() else "is damaged" if _hash(path) != its_hash else ""
-    config_lib.require(not problem, "run_dir", folder, f"{name} {problem} ({SUMS} has another hash): get it anew")
+    config_lib.require(not problem, flag, folder, f"{name} {problem} ({SUMS} has another hash): get it anew")
 
 
 def _hash(path: pathlib.Path) -> str:

@@ -79,8 +79,8 @@ _HELP = {
     "clip_norm": "score: the gradient's largest norm.",
 }
 # What a run is made with: a run folder belongs to one setting of these.
-RUN_FLAGS = ["dataset", "train_images", "seed", "num_replicas", "augment", "inception_weights", "num_samples",
-             "pass_samples", "pass_steps"]
+RUN_FLAGS = ["dataset", "init_from", "train_images", "seed", "num_replicas", "augment", "inception_weights",
+             "num_samples", "pass_samples", "pass_steps"]
 
 # What a drawing can be asked to do otherwise than the run.
 DRAWING_FLAGS = ("num_steps", "temperature", "step_size", "burn_in_fraction", "drawing", "sweep_every", "sigma_min",
@@ -98,6 +98,7 @@ def _define() -> None:
   flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS datasets; TFDS' own default if not given.")
   flags.DEFINE_bool("augment", True, "Shift and rotate (or crop and flip) the images of the classification streams.")
   flags.DEFINE_integer("train_images", 0, "Train on so many images, as many of each class, by --seed; 0 for all.")
+  flags.DEFINE_string("init_from", None, "Run folder, or model of the zoo, with whose weights the training begins.")
   flags.DEFINE_integer("seed", 0, "Seed of everything random; in sample mode that of the drawings.")
   flags.DEFINE_integer("num_replicas", 0, "Replicas for training and sampling, of all workers together: GPUs, else "
                                           "logical CPUs; 0 for all GPUs or one CPU.")

@@ -6,8 +6,10 @@ from typing import List, Optional
 import keras
 import tensorflow as tf
 
+from stic_tf import checkpoint
 from stic_tf import cluster as cluster_lib
 from stic_tf import config as config_lib
+from stic_tf import loading
 from stic_tf import provenance
 from stic_tf import replicas
 from stic_tf import run_folder as run_folder_lib
@@ -17,6 +19,7 @@ from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.datasets import pipeline
 from stic_tf.datasets import share
 from stic_tf.systems import build
+from stic_tf.systems.base import System
 from stic_tf.training import passes
 from trainers import callbacks
 from trainers import checkpointing
@@ -81,6 +84,22 @@ def run(values, config: config_lib.RunConfig) -> None:
     print(f"run folder: {folder.path}")
 
 
+def _begin_with(system: System, init_from: str) -> float:
+  """Gives a training the weights of --init_from; returns their seconds of training, to be counted with its own.
+
+  Raises:
+    ConfigError: there are none, or they are of another network.
+  """
+  path, arrays, description = loading.read(init_from, "init_from")
+  try:
+    system.begin_with(arrays)
+  except ValueError as problem:
+    raise config_lib.ConfigError(f"--init_from={init_from}: is of another network ({problem})") from problem
+  print(f"begins with the weights of {path}")
+  summary = run_folder_lib.RunFolder(zoo.find(init_from)).json("summary.json") or {}
+  return float(description.get("seconds") or summary.get("seconds_training", 0.0))
+
+
 def _cluster(values) -> Optional[cluster_lib.Cluster]:
   """The workers of TF_CONFIG, as --strategy takes them."""
   if values.strategy not in ("auto", "multi_worker"):
@@ -124,11 +143,13 @@ class Training:
     description = {"config": trainer_flags.run_settings(values, config), "dataset": values.dataset,
                    "image_shape": list(spec.image_shape), "class_names": names}
     self.checkpointer = checkpointing.Checkpointer(folder.checkpoints, description)
+    begins = evaluator and values.init_from and not checkpoint.available(folder.checkpoints)
+    self._seconds_before = _begin_with(self.system, values.init_from) if begins else 0.0
     self.rows: List[dict] = []
 
   def run(self) -> Optional[dict]:
     """Runs the passes that are left, then evaluates; returns the summary, None without evaluator."""
-    seconds = self._restore()
+    seconds = self._restore() or self._seconds_before
     if self.evaluator and not int(self.system.updates_done.numpy()):
       self.checkpointer.save(self.system, self.rows, seconds)
     training = self.config.training

@@ -49,6 +49,18 @@ class Stateful:
     checkpoint.assign({**arrays, **{name: np.pad(arrays[name], [(0, rows)] + [(0, 0)] * (arrays[name].ndim - 1))
                                     for name, rows in missing.items() if rows >= 0}}, variables)
 
+  def begin_with(self, arrays: Dict[str, np.ndarray]) -> None:
+    """Takes the average weights in another training's `state` as those that this one begins with, and no more of it.
+
+    Raises:
+      ValueError: they are not of such a network; nothing has changed then.
+    """
+    learnt = _by_name(self.network.trainable_variables)
+    averages = _by_name(self.average.variables)
+    own = {name: arrays[f"average/{name}"] for name in learnt if f"average/{name}" in arrays}
+    for variables in (learnt, {name: averages[name] for name in learnt}):
+      checkpoint.assign(own, variables)
+
   def load_drawing_state(self, arrays: Dict[str, np.ndarray]) -> None:
     """Of what `state` gave takes what drawing needs. Raises ValueError as `load_state`."""
     checkpoint.assign(arrays, self.drawing_variables())

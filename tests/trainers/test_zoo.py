@@ -1,6 +1,7 @@
 """The zoo: a run is published as weights, card and checksums; a model is found by name; what is wrong is one line."""
 
 import copy
+import json
 import pathlib
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from absl import flags
 
 import stic_tf
+from stic_tf import checkpoint
 from stic_tf import zoo
 from trainers import publish
 
@@ -110,3 +112,31 @@ def test_the_models_that_are_kept_are_whole():
 
 def test_it_is_not_trained_on(published, train):
   assert "is a model of the zoo, weights alone" in train(published).error()
+
+
+def test_a_training_begins_with_its_weights(published, train, tmp_path):
+  run = tmp_path / "run"
+  first = run / "checkpoints" / "pass_0000.npz"
+  outcome = train(run, f"--init_from={published}", kill_when=first.exists)
+  assert outcome.code == -9 and f"begins with the weights of {published}" in outcome.stdout
+  model, _ = checkpoint.read(str(published / "checkpoints" / "pass_0002.npz"))
+  begun, description = checkpoint.read(str(first))
+  learnt = [name for name in model if name.startswith("average/")]
+  assert learnt and all(np.array_equal(begun[name], model[name]) for name in learnt)
+  assert all(np.array_equal(begun[name.replace("average/", "network/")], model[name]) for name in learnt)
+  moments = [array for name, array in begun.items() if name.startswith("optimizer/") and array.ndim > 1]
+  assert moments and not any(array.any() for array in moments)
+  # Its clock goes on from theirs; its updates do not.
+  summary = json.loads((published / "summary.json").read_text())
+  assert description["seconds"] == summary["seconds_training"] > 0 and begun["scalars/updates_done"] == 0
+  assert f"--init_from={published}" in (run / "flags.txt").read_text()
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--init_from=no_such"], "error: --init_from=no_such: is neither a folder nor a model of the zoo"),
+    (["--init_from={}", "--width=16"], "error: --init_from={}: is of another network (checkpoint entry "),
+    (["--init_from={}/samples"], "error: --init_from={}/samples: must be the folder of a run (no checkpoint in ")])
+def test_weights_that_a_training_cannot_begin_with(published, train, tmp_path, flags, said):
+  outcome = train(tmp_path / "run", *(flag.format(published) for flag in flags))
+  assert outcome.error().startswith(said.format(published))
+  assert not (tmp_path / "run").exists()
