@@ -6,7 +6,8 @@ An experiment is a flagfile and arms, an arm flags of the trainers after it. Eve
 is in --runs is not trained again, so the command may be killed and given anew. All runs of a table must be of one
 commit. A claim compares a figure of two arms: the mean of the differences of runs of the same seed, and its 95 %
 interval by Student's t. It holds where the interval lies above 0, does not where it lies below, and is undecided
-else; how many seeds would then decide is an estimate from the differences' spread.
+else; how many seeds would then decide is an estimate from the differences' spread. What --out holds of other
+experiments stays.
 """
 
 import argparse
@@ -52,8 +53,9 @@ _ARMS = {
     "E": ("B, and drawings of the pass before", ["--fakes_from=previous_pass", *_DESIGN]),
     "F": ("B, and chains on the current network", ["--fakes_from=current", *_DESIGN]),
     "E_contrastive": ("as E, by the contrastive loss at weight 1", ["--fakes_from=previous_pass", "--noisy_weight=1"]),
-    "JEM": ("JEM's SGLD, its learning rate and chains chosen on validation images", _JEM_GRID[_JEM_TUNED][1]),
 }
+_RIVALS = {**{name: _ARMS[name] for name in ("A", "A_long", "B", "D", "E", "F")}, "JEM": (
+    "JEM's SGLD, its learning rate and chains chosen on validation images", _JEM_GRID[_JEM_TUNED][1])}
 _SHORT = ["--num_passes=6", "--updates_per_pass=100", "--chains=300", "--num_samples=200", "--pass_samples=20",
           "--pass_steps=1"]
 
@@ -81,11 +83,14 @@ _RECURRENCE = (
     Claim("Self-analysis on current chains helps accuracy, against noise alone", "test_accuracy", "F", "B", 1),
     Claim("Self-analysis on the pass before lowers the calibration error, against noise alone", "ece", "E", "B", -1),
     Claim("Self-analysis on the pass before lowers FID, against noise alone", "fid", "E", "B", -1),
+)
+_AGAINST_RIVALS = (
+    Claim("Self-analysis on current chains helps accuracy, against six times the updates without fakes",
+          "test_accuracy", "F", "A_long", 1),
     *(Claim(f"Self-analysis on {of} against JEM, tuned: {name}", figure, arm, "JEM", sign)
       for of, arm in (("the pass before", "E"), ("current chains", "F"))
       for name, figure, sign in (("accuracy", "test_accuracy", 1), ("calibration error", "ece", -1),
-                                 ("FID", "fid", -1))),
-)
+                                 ("FID", "fid", -1))))
 
 _PASSES = tuple(
     Claim(text + f": {name}", figure, better, than, sign)
@@ -127,6 +132,9 @@ EXPERIMENTS = {
        for name, flagfile, more in (("few", "digits", ["--train_images=100"]), ("digits", "digits", []),
                                     ("mnist100", "mnist", ["--train_images=100"]),
                                     ("mnist1000", "mnist", ["--train_images=1000"]))},
+    # With seeds of its own (10 to 14), to confirm what E1_few found.
+    "E1_rivals": Experiment([_flagfile("digits"), *_SHORT, "--train_images=100"], _RIVALS,
+                            _RECURRENCE + _AGAINST_RIVALS),
     # Noise and learning rate are held, so that passes differ by their fakes alone. Without --past_fraction, "ten" would
     # be "one"; "ten_previous" has no fakes in its first 60 updates.
     "E2": Experiment([_flagfile("digits"), *_SHORT, *_DESIGN, "--noise_start=0.3", "--noise_end=0.3",
@@ -224,7 +232,9 @@ def judge(experiment: str, seeds: Sequence[int], runs: str, arms: Sequence[str] 
   for claim in asked:
     difference = paired(*([one[claim.figure] for one in summaries[arm]] for arm in (claim.better, claim.than)))
     claims.append({**claim._asdict(), "difference": difference, "verdict": verdict(difference, claim.sign)})
-  return {"commit": commits[0], "seeds": list(seeds), "claims": claims,
+  own = EXPERIMENTS[experiment]
+  return {"commit": commits[0], "seeds": list(seeds), "flags": list(own.flags),
+          "what": {arm: own.arms[arm] for arm in arms}, "claims": claims,
           "arms": {arm: {figure: [one[figure] for one in runs_of_arm] for figure in figures}
                    for arm, runs_of_arm in summaries.items()}}
 
@@ -236,8 +246,8 @@ def page(report: Dict[str, dict]) -> str:
            "effect one would be said to hold, and one its opposite. What was chosen on some seeds is for others to",
            "confirm.", ""]
   for experiment, result in report.items():
-    flags = " ".join(EXPERIMENTS[experiment].flags)
-    lines += [f"## {experiment}", "", f"    trainers/main.py {flags} [flags of the arm]", "",
+    flags = " ".join(["trainers/main.py", *result["flags"], "[flags of the arm]"])
+    lines += [f"## {experiment}", "", f"    {flags}", "",
               f"Commit {result['commit']}, seeds {', '.join(map(str, result['seeds']))}.", "",
               "| claim | arms | figure | difference (95 %) | verdict |", "|---|---|---|---|---|"]
     for claim in result["claims"]:
@@ -248,7 +258,7 @@ def page(report: Dict[str, dict]) -> str:
               "|---|---|" + "---|" * len(next(iter(result["arms"].values())))]
     for arm, figures in result["arms"].items():
       cells = [f"{np.mean(values):.4f} ({min(values):.4f} – {max(values):.4f})" for values in figures.values()]
-      what, own = EXPERIMENTS[experiment].arms[arm]
+      what, own = result["what"][arm]
       lines.append(f"| {arm} | {what}: `{' '.join(own)}` | " + " | ".join(cells) + " |")
     lines.append("")
   return "\n".join(lines)
@@ -294,7 +304,10 @@ def main() -> None:
     sys.exit(f"error: {problem.as_flags}")
   except RuntimeError as problem:
     sys.exit(f"error: {problem}")
-  atomic_file.write_text(str(pathlib.Path(arguments.out).with_suffix(".json")), json.dumps(
+  beside = pathlib.Path(arguments.out).with_suffix(".json")
+  before = json.loads(beside.read_text("utf-8"))["experiments"] if beside.exists() else {}
+  report = {**before, **report}
+  atomic_file.write_text(str(beside), json.dumps(
       {"versions": provenance.versions(), "flags": arguments.flags, "experiments": report}, indent=1))
   atomic_file.write_text(arguments.out, page(report))
   print(page(report))

@@ -68,6 +68,21 @@ def test_some_arms_alone(tmp_path):
   assert set(report["arms"]) == {"B", "F"} and report["claims"][0]["difference"]["mean"] == pytest.approx(0.01)
 
 
+def test_other_experiments_of_a_page_stay_as_they_were_written(tmp_path, monkeypatch):
+  _runs(tmp_path, lambda arm, seed: 0.8 + 0.001 * seed)
+  out = tmp_path / "claims.md"
+  older = claims.judge("E1_few", range(5), str(tmp_path), ["B", "F"])
+  older.update(flags=["--flagfile=as_it_was"], commit="older")
+  (tmp_path / "claims.json").write_text(json.dumps({"experiments": {"E0": older, "E1_few": older}}))
+  monkeypatch.setattr(claims, "train", lambda *args: None)
+  monkeypatch.setattr("sys.argv", ["claims.py", f"--runs={tmp_path}", "--experiments=E1_few", f"--out={out}"])
+  claims.main()
+  text = out.read_text()
+  assert text.index("## E0") < text.index("## E1_few") and text.count("--flagfile=as_it_was") == 1
+  assert text.count("Commit older") == text.count("Commit abc") == 1
+  assert list(json.loads((tmp_path / "claims.json").read_text())["experiments"]) == ["E0", "E1_few"]
+
+
 def test_runs_of_several_commits_are_not_mixed(tmp_path):
   _runs(tmp_path, lambda arm, seed: 0.8)
   path = tmp_path / "E1_few" / "E" / "seed3" / "summary.json"
