@@ -148,7 +148,7 @@ EXPERIMENTS = {
         "soft": ("a quarter of the fakes of two classes", ["--soft_fraction=0.25"])}, _INTERPOLATION),
     # To be run with seeds of its own (--seeds=100,101): the highest mean on validation images is the rival.
     **{f"E5{name}": Experiment([_flagfile("digits"), *_SHORT, *more], _JEM_GRID, tuple(
-        Claim(f"JEM: {what} instead of what its paper has helps", "validation_accuracy", arm, _JEM_PAPER, 1)
+        Claim(f"{what}, instead of what its paper has", "validation_accuracy", arm, _JEM_PAPER, 1)
         for arm, (what, _) in _JEM_GRID.items() if arm != _JEM_PAPER))
        for name, more in (("", []), ("_few", ["--train_images=100"]))},
     # Whole flagfiles. The head's loss reaches nothing but the head, so accuracies of the first two are one.
