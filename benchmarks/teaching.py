@@ -12,7 +12,8 @@ are trained anew and tested on the real test images:
 - both: on these and the real images, the fewer of the two repeated until they are as many.
 
 Accuracies are means over --classifiers trainings a run, of seeds of their own. Claims are of paired differences over
-runs, as in claims.py. What is in --out is not trained again.
+runs, as in claims.py; of one run there are none. How it draws is chosen with --split=validation, --set=guidance=1 and
+the like, and then tested. What is in --out is not trained again.
 """
 
 import argparse
@@ -30,9 +31,11 @@ import numpy as np  # noqa: E402
 
 from benchmarks import claims  # noqa: E402
 from benchmarks import measure  # noqa: E402
+from stic_tf import config as config_lib  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
 from stic_tf import seed_pairs  # noqa: E402
+from stic_tf import zoo  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
@@ -44,10 +47,10 @@ _CLAIMS = (("drawings", "real"), ("drawings", "real_long"), ("both", "real"), ("
 _SEED = 1 << 42  # apart from those of evaluation
 
 
-def _learnt(settings: dict, data_dir):
-  """(the images and labels a run has learnt from, those to test on)."""
+def _learnt(settings: dict, data_dir, split: str):
+  """(the images and labels a run has learnt from, those of a split to test on)."""
   dataset = dataset_lib.load(settings["dataset"], data_dir)
-  return dataset.learnt(settings["train_images"], settings["seed"]).arrays("train"), dataset.arrays("test")
+  return dataset.learnt(settings.get("train_images", 0), settings["seed"]).arrays("train"), dataset.arrays(split)
 
 
 def _arms(real, drawings, settings: judge_model.JudgeSettings) -> dict:
@@ -63,8 +66,8 @@ def _arms(real, drawings, settings: judge_model.JudgeSettings) -> dict:
 
 def teach(run_dir: str, arguments) -> dict:
   """Accuracies of each arm's classifiers, {arm: [accuracy, …]}, and what the run is."""
-  classifier, settings = loading.load(run_dir), run_folder.RunFolder(run_dir).json("settings.json")
-  real, test = _learnt(settings, arguments.data_dir)
+  classifier, settings = loading.load(run_dir).with_settings(**arguments.settings), _json(run_dir, "settings.json")
+  real, test = _learnt(settings, arguments.data_dir, arguments.split)
   labels = (np.arange(arguments.drawings) % classifier.num_classes).astype(np.int32)
   drawn = classifier.draw(labels, seed_pairs.of(_SEED + settings["seed"], len(labels)))
   judge = judge_model.settings_of(classifier.image_shape)
@@ -80,26 +83,44 @@ def teach(run_dir: str, arguments) -> dict:
   return result
 
 
+def _json(run_dir: str, name: str) -> dict:
+  return run_folder.RunFolder(zoo.find(run_dir)).json(name) or {}
+
+
+def _setting(text: str):
+  """"guidance=1" -> ("guidance", 1.0), of the setting's type."""
+  name, given, value = text.partition("=")
+  own = config_lib.RunConfig().flat()
+  require(given and name in own and type(own[name]) in (int, float, str), "set", text, "must be NAME=VALUE, of a flag")
+  try:
+    return name, type(own[name])(value)
+  except ValueError:
+    raise ConfigError(f"--set={text}: must be a {type(own[name]).__name__}") from None
+
+
 def _parse():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--run_dir", action="append", required=True, dest="run_dirs", help="two or more")
+  parser.add_argument("--run_dir", action="append", required=True, dest="run_dirs", help="of several, claims too")
   parser.add_argument("--data_dir", default=None)
   parser.add_argument("--drawings", type=int, default=10000)
+  parser.add_argument("--split", default="test", choices=("test", "validation"), help="the real images to test on")
+  parser.add_argument("--set", action="append", default=[], dest="settings", help="NAME=VALUE, of a drawing")
   parser.add_argument("--classifiers", type=int, default=3, help="trainings a run and arm")
   parser.add_argument("--threads", type=int, default=2)
   parser.add_argument("--out", required=True, help="FILE.json")
   arguments = parser.parse_args()
-  require(len(set(arguments.run_dirs)) == len(arguments.run_dirs) >= 2, "run_dir", ",".join(arguments.run_dirs),
-          "must be two different runs or more, for an interval")
+  require(len(set(arguments.run_dirs)) == len(arguments.run_dirs), "run_dir", ",".join(arguments.run_dirs),
+          "must be different runs")
+  arguments.settings = dict(map(_setting, arguments.settings))
   require(arguments.drawings >= 100, "drawings", arguments.drawings, "must be at least 100")
   require(arguments.classifiers >= 1, "classifiers", arguments.classifiers, "must be at least 1")
-  own = [run_folder.RunFolder(run).json("settings.json") or {} for run in arguments.run_dirs]
+  own = [_json(run, "settings.json") for run in arguments.run_dirs]
   kinds = [{name: value for name, value in settings.items() if name != "seed"} for settings in own]
   require(all(kind and kind == kinds[0] for kind in kinds), "run_dir", ",".join(arguments.run_dirs),
           "must be finished runs of the same settings but for their seeds")
   require(len({settings["seed"] for settings in own}) == len(own), "run_dir", ",".join(arguments.run_dirs),
           "must be runs of different seeds")
-  summaries = [run_folder.RunFolder(run).json("summary.json") or {} for run in arguments.run_dirs]
+  summaries = [_json(run, "summary.json") for run in arguments.run_dirs]
   require(len({summary.get("git_commit") for summary in summaries} - {None}) == 1 and all(summaries), "run_dir",
           ",".join(arguments.run_dirs), "must be finished runs of one commit")
   arguments.commit = summaries[0]["git_commit"]
@@ -116,7 +137,8 @@ def main() -> None:
 def _compare(arguments) -> None:
   measure.pin_threads(arguments.threads)
   out = pathlib.Path(arguments.out)
-  asked = {"drawings": arguments.drawings, "classifiers": arguments.classifiers, "runs_commit": arguments.commit}
+  asked = {"drawings": arguments.drawings, "classifiers": arguments.classifiers, "runs_commit": arguments.commit,
+           "split": arguments.split, "settings": arguments.settings}
   before = json.loads(out.read_text("utf-8")) if out.exists() else {"asked": asked, "runs": {}}
   require(before.get("asked") == asked, "out", arguments.out, "holds answers to another question; name another file")
   runs = before["runs"]

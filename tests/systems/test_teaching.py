@@ -39,7 +39,7 @@ def _run(folder, name, **settings):
 
 
 @pytest.mark.parametrize("others, said", [
-    ([], "must be two different runs or more"), ([{"seed": 0}], "must be runs of different seeds"),
+    ([{"seed": 0}], "must be runs of different seeds"),
     ([{"seed": 1, "width": 9}], "must be finished runs of the same settings"), ([None], "must be finished runs"),
     ([{"seed": 1, "commit": "def"}], "of one commit"), ([{"seed": 1, "commit": ""}], "must be finished runs of one")])
 def test_bad_runs_are_one_line(tmp_path, others, said, monkeypatch):
@@ -49,3 +49,30 @@ def test_bad_runs_are_one_line(tmp_path, others, said, monkeypatch):
   line = command.refusal(monkeypatch, teaching, f"--out={tmp_path / 'out.json'}", *flags)
   assert line.startswith("error: ") and said in line and "\n" not in line
   assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("flags, said", [
+    (["--set=guidance"], "--set=guidance: must be NAME=VALUE"), (["--set=none=1"], "--set=none=1: must be NAME=VALUE"),
+    (["--set=guidance=much"], "--set=guidance=much: must be a float")])
+def test_bad_settings_are_one_line(tmp_path, flags, said, monkeypatch):
+  flags.append(_run(tmp_path, "first", seed=0))
+  line = command.refusal(monkeypatch, teaching, f"--out={tmp_path / 'out.json'}", *flags)
+  assert line.startswith("error: " + said) and "\n" not in line
+
+
+def test_one_run_has_accuracies_and_no_claims(tmp_path, monkeypatch, capsys):
+  asked = {}
+
+  def teach(run_dir, arguments):
+    asked.update(arguments.settings, split=arguments.split)
+    return {"seed": 0, "accuracy": {arm: [0.9, 0.8] for arm in teaching.ARMS}}
+
+  monkeypatch.setattr(teaching, "teach", teach)
+  out = tmp_path / "out.json"
+  monkeypatch.setattr("sys.argv", ["teaching.py", _run(tmp_path, "first", seed=0), f"--out={out}", "--set=guidance=1",
+                                   "--set=num_steps=9", "--split=validation"])
+  teaching.main()
+  assert asked == {"guidance": 1.0, "num_steps": 9, "split": "validation"}
+  report = json.loads(out.read_text())
+  assert report["means"]["both"] == [pytest.approx(0.85)] and report["claims"] == []
+  assert "drawings: 0.8500" in capsys.readouterr().out
