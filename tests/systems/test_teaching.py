@@ -68,6 +68,7 @@ def test_one_run_has_accuracies_and_no_claims(tmp_path, monkeypatch, capsys):
     return {"seed": 0, "accuracy": {arm: [0.9, 0.8] for arm in teaching.ARMS}}
 
   monkeypatch.setattr(teaching, "teach", teach)
+  monkeypatch.setattr(teaching.measure, "pin_threads", lambda threads: None)  # TensorFlow has run here
   out = tmp_path / "out.json"
   monkeypatch.setattr("sys.argv", ["teaching.py", _run(tmp_path, "first", seed=0), f"--out={out}", "--set=guidance=1",
                                    "--set=num_steps=9", "--split=validation"])
