@@ -38,20 +38,20 @@ def train(folder: pathlib.Path, flags: Sequence[str], one_thread: bool, script: 
     GaveUpError: it diverged for good, now or when it was trained.
     RuntimeError: it failed for another reason.
   """
-  log, asked = (folder.with_name(folder.name + ending) for ending in (".log", ".flags"))
+  log, asked = _log(folder), folder.with_name(folder.name + ".flags")
   if asked.exists():
     require(asked.read_text("utf-8").splitlines() == list(flags), "runs", str(folder.parent),
             f"holds a run of other flags, see {asked}; name another folder")
-  anew = not (folder / "summary.json").exists() and not _gave_up(log)
+  anew = not (folder / "summary.json").exists() and not gave_up(folder)
   if anew:
     folder.parent.mkdir(parents=True, exist_ok=True)
     atomic_file.write_text(str(asked), "\n".join(flags))
     with open(log, "w", encoding="utf-8") as file:
       ended = subprocess.run([sys.executable, *script, *flags, f"--run_dir={folder}"], cwd=ROOT, stdout=file,
                              stderr=file, env={**os.environ, **(ONE_THREAD if one_thread else {})}, check=False)
-    if ended.returncode and not _gave_up(log):
+    if ended.returncode and not gave_up(folder):
       raise RuntimeError(f"a run failed, see {log}")
-  if _gave_up(log):
+  if gave_up(folder):
     raise GaveUpError(f"a run diverged for good, see {log}")
   return anew
 
@@ -66,5 +66,11 @@ def side_by_side(function: Callable[[_Task], _Result], tasks: Iterable[_Task], j
       raise
 
 
-def _gave_up(log: pathlib.Path) -> bool:
+def gave_up(folder: pathlib.Path) -> bool:
+  """Whether the run of a folder diverged for good, as its log says."""
+  log = _log(folder)
   return log.exists() and GAVE_UP in log.read_text("utf-8", "replace")
+
+
+def _log(folder: pathlib.Path) -> pathlib.Path:
+  return folder.with_name(folder.name + ".log")

@@ -105,7 +105,7 @@ class DrawingClassifier:
 
   @property
   def walks(self) -> bool:
-    """Whether it draws by a chain that stays with one density; see `trace`."""
+    """Whether it draws by a chain with an accept test that stays with one density; see `trace`."""
     return self._drawer.walks
 
   @property
@@ -328,13 +328,21 @@ class DrawingClassifier:
     return Drawings(class_weights=weights, seeds=seeds,
                     **{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
 
-  def trace(self, class_weights, seeds=0, num_steps: Optional[int] = None) -> np.ndarray:
-    """log π_w of chains after every step that follows burn-in; arguments as for `draw`.
+  def trace(self, class_weights, seeds=0) -> np.ndarray:
+    """log π_w of chains after every step that follows burn-in, all in one batch; arguments as for `draw`.
 
-    What `metrics.sampler_health` reads. Only where it `walks`. Returns float32 [n, N].
+    What `metrics.sampler_health` reads.
+
+    Returns:
+      float32 [n, N].
+
+    Raises:
+      ConfigError: as `draw`, and where it does not walk.
     """
+    config_lib.require(self.walks, "class_weights", class_weights, "are not drawn for by a chain that could be traced")
     weights = class_choice.class_weights(class_weights, self.class_names)
-    num_steps, temperature = num_steps or self.config.sampler.num_steps, self.config.sampler.temperature
+    self._check_mixture(weights)
+    num_steps, temperature = self.config.sampler.num_steps, self.config.sampler.temperature
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, self.num_classes]),
                                                    tf.TensorSpec([None, 2], tf.int64)])

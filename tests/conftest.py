@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pathlib
 
 # Before anything imports TensorFlow.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -17,9 +18,10 @@ gc.set_threshold(50_000, 20, 50)
 
 
 # Files of half a minute and more, the longest first: begun last, one would keep a process busy and the other idle.
-_LONG = ("test_fit.py", "test_batch_invariance.py", "test_tutorial.py", "test_bulk.py", "test_png_signatures.py",
-         "test_benchmark.py", "test_attentive.py", "test_stic.py", "test_score.py", "test_pipeline.py",
-         "test_score_drawing.py", "test_invariance.py")
+_LONG = ("systems/test_fit.py", "test_batch_invariance.py", "test_tutorial.py", "export/test_bulk.py",
+         "export/test_png_signatures.py", "serving/test_benchmark.py", "trainers/test_attentive.py",
+         "systems/test_stic.py", "systems/test_score.py", "datasets/test_pipeline.py", "systems/test_score_drawing.py",
+         "mcmc/test_invariance.py")
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook too
@@ -28,8 +30,8 @@ def pytest_collection_modifyitems(items) -> None:
   readers = {item.path for item in items if "trained_run" in getattr(item, "fixturenames", ())}
   for item in items:
     item.add_marker(pytest.mark.xdist_group("trained_run" if item.path in readers else item.nodeid.split("::")[0]))
-  order = {name: place for place, name in enumerate(_LONG)}
-  items.sort(key=lambda item: (item.path not in readers, order.get(item.path.name, len(_LONG))))
+  order = {pathlib.Path(__file__).parent / name: place for place, name in enumerate(_LONG)}
+  items.sort(key=lambda item: (item.path not in readers, order.get(item.path, len(_LONG))))
 
 
 @pytest.fixture(scope="session")

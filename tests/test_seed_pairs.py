@@ -89,9 +89,10 @@ def test_all_pairs_of_uses(tmp_path):
 
 
 def test_spaces_end_before_the_next_begins():
+  uses = range(seed_pairs.TRACED + 1)
   last = [seed_pairs.second_word(use, *(np.int64(most - 1) for most in (
-      seed_pairs.MOST_ROWS, seed_pairs.MOST_UPDATES, seed_pairs.MOST_ATTEMPTS))) for use in range(8)]
-  first = [seed_pairs.second_word(use, np.int64(0)) for use in range(8)]
+      seed_pairs.MOST_ROWS, seed_pairs.MOST_UPDATES, seed_pairs.MOST_ATTEMPTS))) for use in uses]
+  first = [seed_pairs.second_word(use, np.int64(0)) for use in uses]
   assert all(end + 1 == begin for end, begin in zip(last, first[1:])) and last[-1] > 0
 
 

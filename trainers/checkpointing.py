@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from typing import List, Tuple
+from typing import List, Optional, Tuple
 
 from stic_tf import atomic_file
 from stic_tf import checkpoint
@@ -41,13 +41,13 @@ class Checkpointer:
       with contextlib.suppress(FileNotFoundError):
         os.unlink(old)
 
-  def restore(self, system: System, or_fresh: bool = True) -> Tuple[List[dict], float]:
+  def restore(self, system: System, or_fresh: bool = True) -> Optional[Tuple[List[dict], float]]:
     """Takes the newest readable checkpoint, saying so where a newer one is damaged.
 
     Precedence: 1. the newest readable checkpoint; 2. `system` as it is, where there is none and `or_fresh`.
 
     Returns:
-      (metrics rows so far, seconds of training so far).
+      (metrics rows so far, seconds of training so far); None where `system` is left as it is.
 
     Raises:
       FileNotFoundError: no readable checkpoint, and not `or_fresh`.
@@ -61,7 +61,7 @@ class Checkpointer:
         raise
       if checkpoint.available(self.folder):
         print(f"warning: {problem}; starting anew", file=sys.stderr)
-      return [], 0.0
+      return None
     for problem in problems:
       print(f"warning: {problem}; falling back to {path}", file=sys.stderr)
     system.load_state(arrays)

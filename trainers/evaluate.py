@@ -163,18 +163,17 @@ def write_watched_drawing(folder: run_folder_lib.RunFolder, classifier: drawing_
 
 
 def mixing(classifier: drawing_lib.DrawingClassifier, seed: int) -> dict:
-  """How well the chains of drawings mix after burn-in, by their log density; nothing of one that does not walk.
+  """`effective_draws_per_step`: independent draws that a step past burn-in is worth, by the chains' log density.
 
-  `effective_draws_per_evaluation`: independent draws that one evaluation of the network is worth; None of drawings so
-  short that their chains say nothing of it.
+  A step is an evaluation of the network. None where the chains are too short to say; nothing of what does not walk.
   """
   if not classifier.walks:
     return {}
   if classifier.config.sampler.num_steps < _LEAST_TRACED:
-    return {"effective_draws_per_evaluation": None}
+    return {"effective_draws_per_step": None}
   labels = np.resize(classes_shown(classifier.num_classes), _TRACED)
   trace = classifier.trace(labels, seed_pairs.of_use(seed_pairs.TRACED, seed, _TRACED))
-  return {"effective_draws_per_evaluation": sampler_health.independent_draws_a_step(trace)}
+  return {"effective_draws_per_step": sampler_health.independent_draws_a_step(trace)}
 
 
 def beside_real(classifier: drawing_lib.DrawingClassifier, images: np.ndarray, labels: np.ndarray,

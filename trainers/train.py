@@ -74,6 +74,8 @@ def run(values, config: config_lib.RunConfig) -> None:
   learnt = dataset.learnt(values.train_images, values.seed)
   # Before anything is written, as a wrong --inception_weights shows here; and it can take long.
   evaluator = evaluate.Evaluator(values, dataset) if leads else None
+  if leads:
+    evaluator.judge("validation")  # no part of the seconds of training
   training = Training(values, config, folder, learnt, strategy, evaluator)
   if leads:
     folder.claim(settings, trainer_flags.flagfile_lines(settings, values.data_dir))
@@ -84,18 +86,21 @@ def run(values, config: config_lib.RunConfig) -> None:
     print(f"run folder: {folder.path}")
 
 
-def _begin_with(system: System, init_from: str) -> float:
+def _begin_with(system: System, init_from: Optional[str]) -> float:
   """Gives a training the weights of --init_from; returns their seconds of training, to be counted with its own.
+
+  Without --init_from it begins with its own, which have none.
 
   Raises:
     ConfigError: there are none, or they are of another network.
   """
-  path, arrays, description = loading.read(init_from, "init_from")
+  if not init_from:
+    return 0.0
+  _, arrays, description = loading.read(init_from, "init_from")
   try:
     system.begin_with(arrays)
   except ValueError as problem:
     raise config_lib.ConfigError(f"--init_from={init_from}: is of another network ({problem})") from problem
-  print(f"begins with the weights of {path}")
   summary = run_folder_lib.RunFolder(zoo.find(init_from)).json("summary.json") or {}
   return float(description.get("seconds") or summary.get("seconds_training", 0.0))
 
@@ -143,13 +148,13 @@ class Training:
     description = {"config": trainer_flags.run_settings(values, config), "dataset": values.dataset,
                    "image_shape": list(spec.image_shape), "class_names": names}
     self.checkpointer = checkpointing.Checkpointer(folder.checkpoints, description)
-    begins = evaluator and values.init_from and not checkpoint.available(folder.checkpoints)
-    self._seconds_before = _begin_with(self.system, values.init_from) if begins else 0.0
+    if evaluator and not checkpoint.available(folder.checkpoints):
+      _begin_with(self.system, values.init_from)  # what is wrong with it shows before anything is written
     self.rows: List[dict] = []
 
   def run(self) -> Optional[dict]:
     """Runs the passes that are left, then evaluates; returns the summary, None without evaluator."""
-    seconds = self._restore() or self._seconds_before
+    seconds = self._restore()
     if self.evaluator and not int(self.system.updates_done.numpy()):
       self.checkpointer.save(self.system, self.rows, seconds)
     training = self.config.training
@@ -175,7 +180,10 @@ class Training:
     """Takes the newest checkpoint, on every worker the one that the chief read; returns its seconds of training."""
     seconds = 0.0
     if self.evaluator:
-      self.rows[:], seconds = self.checkpointer.restore(self.system, or_fresh)
+      restored = self.checkpointer.restore(self.system, or_fresh)
+      if not restored and self.values.init_from:
+        print(f"begins with the weights of {self.values.init_from}")
+      self.rows[:], seconds = restored or ([], _begin_with(self.system, self.values.init_from))
     if workers.count(self._strategy) > 1:
       workers.from_chief(self._strategy, self.system.training_variables())
     return seconds

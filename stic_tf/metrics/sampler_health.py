@@ -5,6 +5,8 @@ from typing import Optional
 
 import numpy as np
 
+LEAST_DRAWS = 10
+
 
 def effective_sample_size(trace) -> np.ndarray:
   """Independent draws that each chain's trace is worth, for the mean of each coordinate.
@@ -34,16 +36,26 @@ def effective_sample_size(trace) -> np.ndarray:
 
 
 def independent_draws_a_step(trace) -> Optional[float]:
-  """The median over chains of `effective_sample_size` over their steps, of a trace [num_steps, num_chains].
+  """Independent draws that a step is worth: the median over chains of `effective_sample_size` over their steps.
 
-  1 would be a sampler whose every step is an independent draw. None where a trace has fewer than 4 steps, and where
-  half of the chains or more have no finite value.
+  1 would be a sampler whose every step is an independent draw. A chain is centred on its own mean, so that one which
+  has hardly moved seems to be worth some draws whatever it does (a random walk about four): what says less than
+  `LEAST_DRAWS` says nothing.
+
+  Args:
+    trace: [num_steps, num_chains].
+  Returns:
+    None where the median chain is worth fewer than LEAST_DRAWS draws, half of the chains or more are not finite, or
+    there are fewer than 4 steps.
   """
   trace = np.asarray(trace)
   if len(trace) < 4:
     return None
-  median = float(np.median(np.nan_to_num(effective_sample_size(trace)))) / len(trace)
-  return median or None
+  sizes = effective_sample_size(trace)
+  if 2 * np.count_nonzero(np.isnan(sizes)) >= len(sizes):
+    return None
+  median = float(np.nanmedian(sizes))
+  return median / len(trace) if median >= LEAST_DRAWS else None
 
 
 def _check_trace(trace) -> np.ndarray:

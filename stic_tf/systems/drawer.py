@@ -14,7 +14,7 @@ class Drawer:
     tile_grid: tiles a side of one that draws in strokes, else 0.
     most_classes: how many classes it can mix.
     guidance: γ of its own, where a request may have another; else None.
-    walks: whether it draws by a chain that stays with one density, so that `trace` can say how well it mixes.
+    walks: whether it draws by a reversible chain that stays with one density: `trace` can say how well that mixes.
     canvas_noise: (least, its own, most) noise in which it drowns a canvas, where a request may choose; else None.
   """
 

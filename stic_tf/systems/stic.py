@@ -219,10 +219,8 @@ class WholeImages(drawer.Drawer):
     config: settings of the drawing.
   """
 
-  walks = True
-
   def __init__(self, system: STIC, config: config_lib.RunConfig):
-    self.system, self.config = system, config
+    self.system, self.config, self.walks = system, config, system.kernel_is_exact
     self.target = system.targets["average"]
 
   def network_evaluations(self, num_steps):

@@ -59,13 +59,22 @@ def test_stuck_and_broken_chains():
 
 
 def test_draws_a_step_are_those_of_the_median_chain():
-  trace = autoregressive(0.9, 4000, 9)
+  trace = autoregressive(0.9, 4000, 12)
   assert sampler_health.independent_draws_a_step(trace) == pytest.approx(0.1 / 1.9, rel=0.3)
   trace[:, :2] = 4.0
   trace[50, 2] = np.nan
   assert sampler_health.independent_draws_a_step(trace) == pytest.approx(0.1 / 1.9, rel=0.4)
-  assert sampler_health.independent_draws_a_step(np.full((9, 3), np.nan)) is None
+  trace[50, :5] = np.nan
+  assert sampler_health.independent_draws_a_step(trace[:, :9]) is not None
+  assert sampler_health.independent_draws_a_step(trace[:, :10]) is None  # half of them
   assert sampler_health.independent_draws_a_step(trace[:3]) is None
+
+
+def test_a_walk_that_does_not_mix_has_no_figure():
+  """Negative control: chains that mix have one from so short a trace."""
+  steps = np.random.default_rng(0).normal(size=(150, 33))
+  assert sampler_health.independent_draws_a_step(np.cumsum(steps, axis=0)) is None
+  assert sampler_health.independent_draws_a_step(steps) == pytest.approx(1, rel=0.3)
 
 
 @pytest.mark.parametrize("trace", [np.zeros((3, 2)), np.zeros(10), np.zeros((10, 0))])

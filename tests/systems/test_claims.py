@@ -1,6 +1,9 @@
 """benchmarks/claims.py: intervals, verdicts, what is refused, and the systems that only it has."""
 
+import functools
 import json
+import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -68,11 +71,59 @@ def test_some_arms_alone(tmp_path):
   assert set(report["arms"]) == {"B", "F"} and report["claims"][0]["difference"]["mean"] == pytest.approx(0.01)
 
 
+def test_of_an_arm_with_a_run_that_gave_up_nothing_is_claimed(tmp_path):
+  _runs(tmp_path, lambda arm, seed: 0.8 + 0.01 * (arm == "F") + 0.001 * seed)
+  (tmp_path / "E1_few" / "F" / "seed3" / "summary.json").unlink()
+  (tmp_path / "E1_few" / "F" / "seed3.log").write_text("error: training diverged 4 times, the last time in pass 2\n")
+  (tmp_path / "E1_few" / "E" / "seed0" / "metrics.jsonl").write_text('{"attempt": 0}\n{"attempt": 2}\n')
+  report = claims.judge("E1_few", range(5), str(tmp_path), ["B", "E", "F"])
+  verdicts = {(claim["better"], claim["than"]): claim["verdict"] for claim in report["claims"]}
+  assert verdicts["F", "B"] == verdicts["F", "E"] == "none: 1 runs diverged for good"
+  assert verdicts["E", "B"].startswith("undecided")
+  text = claims.page({"E1_few": report})
+  assert " (0.8100 – 0.8140), 1 gave up |" in text and "| 2 |" in text
+
+
+def test_a_run_without_a_figure_is_named(tmp_path):
+  _runs(tmp_path, lambda arm, seed: float("nan") if (arm, seed) == ("E", 2) else 0.8)
+  with pytest.raises(ConfigError, match="holds a run of E1_few's E without a finite test_accuracy"):
+    claims.judge("E1_few", range(5), str(tmp_path), ["B", "E"])
+
+
+def test_claims_are_of_arms_that_there_are():
+  for name, experiment in claims.EXPERIMENTS.items():
+    assert experiment.claims and experiment.claims_about([*experiment.arms]) == [*experiment.claims], name
+
+
+def test_runs_are_trained_with_their_flags_side_by_side_and_a_checkout_that_moves_ends_it(tmp_path, monkeypatch):
+  commands, commits = [], ["abc", "abc", "def"]
+
+  def run(command, **settings):
+    commands.append(command)
+    folder = pathlib.Path(command[-1].partition("=")[2])
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text('{"test_accuracy": 0.5}')
+    return types.SimpleNamespace(returncode=0)
+
+  monkeypatch.setattr(claims.training_runs.subprocess, "run", run)
+  monkeypatch.setattr(claims.provenance, "git_commit", lambda: commits.pop(0))
+  arguments = types.SimpleNamespace(runs=str(tmp_path), flags=["--width=8"], commit="abc")
+  train = functools.partial(claims.train, "E1_few", arguments=arguments)
+  claims.training_runs.side_by_side(lambda run: train(*run), [("A", 0), ("B", 0)], 2)
+  assert {command[-2] for command in commands} == {"--width=8"} and len(commands) == 2
+  train("A", 0)  # is there
+  with pytest.raises(ConfigError, match="several commits, or of no clean one: abc, def"):
+    train("A", 1)
+  arguments.flags = []
+  with pytest.raises(ConfigError, match="holds a run of other flags"):
+    train("A", 0)
+
+
 def test_other_experiments_of_a_page_stay_as_they_were_written(tmp_path, monkeypatch):
   _runs(tmp_path, lambda arm, seed: 0.8 + 0.001 * seed)
   out = tmp_path / "claims.md"
   older = claims.judge("E1_few", range(5), str(tmp_path), ["B", "F"])
-  older.update(flags=["--flagfile=as_it_was"], commit="older")
+  older.update(flags=["--flagfile=as_it_was"], commit="older", versions={"tensorflow": "2"})
   (tmp_path / "claims.json").write_text(json.dumps({"experiments": {"E0": older, "E1_few": older}}))
   monkeypatch.setattr(claims, "train", lambda *args: None)
   monkeypatch.setattr("sys.argv", ["claims.py", f"--runs={tmp_path}", "--experiments=E1_few", f"--out={out}"])
@@ -81,6 +132,14 @@ def test_other_experiments_of_a_page_stay_as_they_were_written(tmp_path, monkeyp
   assert text.index("## E0") < text.index("## E1_few") and text.count("--flagfile=as_it_was") == 1
   assert text.count("Commit older") == text.count("Commit abc") == 1
   assert list(json.loads((tmp_path / "claims.json").read_text())["experiments"]) == ["E0", "E1_few"]
+
+
+@pytest.mark.parametrize("text", ["{", '{"experiments": {"E0": {"commit": "abc"}}}', "[]"])
+def test_a_page_that_is_none_is_refused_before_anything_is_trained(tmp_path, text, monkeypatch):
+  (tmp_path / "claims.json").write_text(text)
+  monkeypatch.setattr(claims, "train", lambda *args: pytest.fail("trained"))
+  line = command.refusal(monkeypatch, claims, f"--out={tmp_path / 'claims.md'}", f"--runs={tmp_path}")
+  assert "is not what this command writes" in line and "\n" not in line
 
 
 def test_runs_of_several_commits_are_not_mixed(tmp_path):

@@ -18,7 +18,7 @@ SUMMARY_KEYS = {
     "acceptance_rate", "step_size", "network_evaluations_per_image", "seconds_training",
     "images_per_second_sampling", "num_samples", "judge", "versions", "git_commit", "nll", "brier", "precision",
     "recall", "second_judge_accuracy", "second_judge_agreement", "nearest_train", "nearest_train_least", "intervals",
-    "path_pair", "path_both", "path_order", "path_entropy", "effective_draws_per_evaluation"}
+    "path_pair", "path_both", "path_order", "path_entropy", "effective_draws_per_step"}
 
 
 def test_the_files_of_a_run(trained_run):

@@ -1,0 +1,139 @@
+"""The experiments of claims.py: arms, as flags of the trainers after the experiment's, and what they are to show."""
+
+from typing import Dict, List, NamedTuple, Sequence
+
+# Of seeds 100 and 101, 100 labels: by --loss=contrastive fakes cost accuracy on validation images, at weight 1 and .1;
+# by --loss=logistic they did not, and validation did not tell these weights apart.
+_DESIGN = ["--noisy_weight=1", "--loss=logistic", "--fake_weight=0.1"]
+# digits_jem.flags says what is JEM's; learning rate and chains are for E5 to choose. At 3e-3 with 300 chains its first
+# run diverged for good.
+_JEM = ["--sampler=jem_sgld", "--preconditioner=pixels", "--reference=flat", "--noise_start=0.03", "--noise_end=0.03",
+        "--energy_decay=0", "--soft_fraction=0", "--past_fraction=0", "--fakes_from=current"]
+_JEM_GRID = {f"lr{rate}_chains{chains}": (f"JEM, learning rate {rate}, {chains} chains",
+                                          [*_JEM, f"--learning_rate={rate}", f"--chains={chains}"])
+             for rate in ("1e-4", "3e-4", "1e-3") for chains in (300, 10000)}
+_JEM_PAPER = "lr1e-4_chains10000"
+# By E5_few, seeds 100 and 101: the most accurate on validation images of those that were never rolled back. At 1e-3 one
+# of two runs was, and then, on a new seed, five times.
+_JEM_TUNED = "lr3e-4_chains300"
+# The clean images and updates of these are equal, but for "A_long", which has as much time as "F".
+_ARMS = {
+    "A": ("no fakes", ["--fakes_from=none"]),
+    "A_long": ("no fakes, six times the updates", ["--fakes_from=none", "--updates_per_pass=600"]),
+    "B": ("no fakes, noisy real images classified", ["--fakes_from=none", "--noisy_weight=1"]),
+    "C": ("B, and fakes that are draws from the blank canvas", ["--model=canvas_fakes", *_DESIGN]),
+    "D": ("B, and drawings of pass 0, frozen", ["--model=frozen_fakes", "--fakes_from=previous_pass", *_DESIGN]),
+    "E": ("B, and drawings of the pass before", ["--fakes_from=previous_pass", *_DESIGN]),
+    "F": ("B, and chains on the current network", ["--fakes_from=current", *_DESIGN]),
+    "E_contrastive": ("as E, by the contrastive loss at weight 1", ["--fakes_from=previous_pass", "--noisy_weight=1"]),
+}
+_RIVALS = {**{name: _ARMS[name] for name in ("A", "A_long", "B", "D", "E", "F")}, "JEM": (
+    "JEM's SGLD, its learning rate and chains chosen on validation images", _JEM_GRID[_JEM_TUNED][1])}
+_SHORT = ["--num_passes=6", "--updates_per_pass=100", "--chains=300", "--num_samples=200", "--pass_samples=20",
+          "--pass_steps=1"]
+
+
+class Claim(NamedTuple):
+  """That a figure of arm `better` is above (sign 1) or below (-1) that of `than`."""
+
+  text: str
+  figure: str
+  better: str
+  than: str
+  sign: int
+
+
+_RECURRENCE = (
+    Claim("Noise on labelled images helps accuracy", "test_accuracy", "B", "A", 1),
+    Claim("Self-analysis on the pass before helps accuracy, against noise alone", "test_accuracy", "E", "B", 1),
+    Claim("The same by the contrastive loss at weight 1", "test_accuracy", "E_contrastive", "B", 1),
+    Claim("Self-analysis on the pass before helps accuracy, against six times the updates without fakes",
+          "test_accuracy", "E", "A_long", 1),
+    Claim("The network's own drawings help accuracy, against draws of the blank canvas", "test_accuracy", "D", "C", 1),
+    Claim("Recurrence: drawings of the pass before help accuracy, against those of pass 0", "test_accuracy", "E", "D",
+          1),
+    Claim("Current chains help accuracy, against drawings of the pass before", "test_accuracy", "F", "E", 1),
+    Claim("Self-analysis on current chains helps accuracy, against noise alone", "test_accuracy", "F", "B", 1),
+    Claim("Self-analysis on the pass before lowers the calibration error, against noise alone", "ece", "E", "B", -1),
+    Claim("Self-analysis on the pass before lowers FID, against noise alone", "fid", "E", "B", -1),
+)
+_AGAINST_RIVALS = (
+    Claim("Noise on labelled images helps accuracy, against JEM, tuned", "test_accuracy", "B", "JEM", 1),
+    Claim("Self-analysis on current chains helps accuracy, against six times the updates without fakes",
+          "test_accuracy", "F", "A_long", 1),
+    *(Claim(f"Self-analysis on {of} against JEM, tuned: {name}", figure, arm, "JEM", sign)
+      for of, arm in (("the pass before", "E"), ("current chains", "F"))
+      for name, figure, sign in (("accuracy", "test_accuracy", 1), ("calibration error", "ece", -1),
+                                 ("FID", "fid", -1))))
+
+_PASSES = tuple(
+    Claim(text + f": {name}", figure, better, than, sign)
+    for text, better, than in (("Ten passes instead of one, whose fakes stay in the pool", "ten", "one"),
+                               ("In ten passes, drawings of the pass before instead of current chains", "ten_previous",
+                                "ten"))
+    for name, figure, sign in (("accuracy", "test_accuracy", 1), ("FID", "fid", -1)))
+_INTERPOLATION = tuple(
+    Claim(f"Soft fakes help interpolation: {text}", figure, "soft", "hard", sign) for text, figure, sign in (
+        ("drawings between two classes are one of the two", "path_pair", 1),
+        ("paths reach both classes", "path_both", 1),
+        ("paths go from one to the other", "path_order", 1)))
+_DRAWN = (("FID", "fid", -1), ("CAS", "cas", 1), ("recall", "recall", 1))
+_SCORE = (
+    *(Claim(f"Score-STIC, drawings corrected by what a head has learnt of fakes: {name}", figure, "corrected", "none",
+            sign) for name, figure, sign in _DRAWN),
+    *(Claim(f"Score-STIC against STIC, as the flagfiles stand and not at equal images: {name}", figure, "none", "stic",
+            sign) for name, figure, sign in (("accuracy", "test_accuracy", 1), ("log loss", "nll", -1), *_DRAWN)))
+
+
+def _of(arms: Dict[str, tuple], claims: Sequence[Claim]) -> List[Claim]:
+  """Those of claims that an experiment of fewer arms can judge."""
+  return [claim for claim in claims if {claim.better, claim.than} <= set(arms)]
+
+
+def _flagfile(name: str) -> str:
+  return f"--flagfile=trainers/flagfiles/{name}.flags"
+
+
+class Experiment(NamedTuple):
+  """What is trained, and what it is to show."""
+
+  flags: Sequence[str]
+  arms: Dict[str, tuple]
+  claims: Sequence[Claim]
+
+  def claims_about(self, arms: Sequence[str]) -> List[Claim]:
+    """The claims that compare two of these arms."""
+    return _of(arms, self.claims)
+
+
+EXPERIMENTS = {
+    **{f"E1_{name}": Experiment([_flagfile(flagfile), *_SHORT, *more], _ARMS, _RECURRENCE)
+       for name, flagfile, more in (("few", "digits", ["--train_images=100"]), ("digits", "digits", []),
+                                    ("mnist100", "mnist", ["--train_images=100"]),
+                                    ("mnist1000", "mnist", ["--train_images=1000"]))},
+    # With seeds of its own (10 to 14), to confirm what E1_few found.
+    "E1_rivals": Experiment([_flagfile("digits"), *_SHORT, "--train_images=100"], _RIVALS,
+                            [*_of(_RIVALS, _RECURRENCE), *_AGAINST_RIVALS]),
+    # Noise and learning rate are held, so that passes differ by their fakes alone. Without --past_fraction, "ten" would
+    # be "one"; "ten_previous" has no fakes in its first 60 updates.
+    "E2": Experiment([_flagfile("digits"), *_SHORT, *_DESIGN, "--noise_start=0.3", "--noise_end=0.3",
+                      "--learning_rate_end=1"], {
+        "one": ("600 updates in a pass", ["--fakes_from=current", "--num_passes=1", "--updates_per_pass=600"]),
+        "ten": ("600 updates in ten", ["--fakes_from=current", "--num_passes=10", "--updates_per_pass=60"]),
+        "ten_previous": ("ten, drawings of the pass before", ["--fakes_from=previous_pass", "--num_passes=10",
+                                                              "--updates_per_pass=60"])}, _PASSES),
+    "E7": Experiment([_flagfile("digits"), *_SHORT, "--fakes_from=current", *_DESIGN], {
+        "hard": ("fakes of one class each", ["--soft_fraction=0"]),
+        "soft": ("a quarter of the fakes of two classes", ["--soft_fraction=0.25"])}, _INTERPOLATION),
+    # To be run with seeds of its own (--seeds=100,101): the highest mean on validation images is the rival.
+    **{f"E5{name}": Experiment([_flagfile("digits"), *_SHORT, *more], _JEM_GRID, tuple(
+        Claim(f"{what}, instead of what its paper has", "validation_accuracy", arm, _JEM_PAPER, 1)
+        for arm, (what, _) in _JEM_GRID.items() if arm != _JEM_PAPER))
+       for name, more in (("", []), ("_few", ["--train_images=100"]))},
+    # Whole flagfiles. The head's loss reaches nothing but the head, so accuracies of the first two are one.
+    "E9": Experiment([], {
+        "none": ("Score-STIC without fakes", [_flagfile("digits_score"), "--fakes_from=none"]),
+        "corrected": ("Score-STIC, a head learns real against drawings of the pass before and corrects its drawings",
+                      [_flagfile("digits_score"), "--correction=1"]),
+        "stic": ("STIC", [_flagfile("digits")])}, _SCORE),
+}
