@@ -64,9 +64,9 @@ def test_draws_a_step_are_those_of_the_median_chain():
   trace[:, :2] = 4.0
   trace[50, 2] = np.nan
   assert sampler_health.independent_draws_a_step(trace) == pytest.approx(0.1 / 1.9, rel=0.4)
-  trace[50, :5] = np.nan
+  trace[50, :4] = np.nan
   assert sampler_health.independent_draws_a_step(trace[:, :9]) is not None
-  assert sampler_health.independent_draws_a_step(trace[:, :10]) is None  # half of them
+  assert sampler_health.independent_draws_a_step(trace[:, :8]) is None  # half of them
   assert sampler_health.independent_draws_a_step(trace[:3]) is None
 
 
