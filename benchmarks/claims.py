@@ -33,6 +33,7 @@ from stic_tf import registries  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
 
+_PLACES = ("--cache_dir", "--data_dir")  # where files lie, which changes no figure
 # A difference so many standard errors wide is told from none in four of five cases.
 _DECIDED = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
 
@@ -140,7 +141,8 @@ def judge(experiment: str, seeds: Sequence[int], runs: str, arms: Sequence[str] 
     claims.append({**claim._asdict(), "difference": difference,
                    "verdict": (f"none: {gave_up} runs diverged for good" if gave_up
                                else verdict(difference, claim.sign))})
-  return {"commit": commits[0], "seeds": list(seeds), "flags": [*own.flags, *flags], "versions": provenance.versions(),
+  told = [*own.flags, *(flag for flag in flags if not flag.startswith(_PLACES))]
+  return {"commit": commits[0], "seeds": list(seeds), "flags": told, "versions": provenance.versions(),
           "what": {arm: own.arms[arm] for arm in arms}, "claims": claims,
           "arms": {arm: {figure: [one and one[figure] for one in of_arm] for figure in figures}
                    for arm, of_arm in found.items()}}
