@@ -182,7 +182,7 @@ class Training:
     if self.evaluator:
       restored = self.checkpointer.restore(self.system, or_fresh)
       if not restored and self.values.init_from:
-        print(f"begins with the weights of {self.values.init_from}")
+        print(f"begins with the weights of {self.values.init_from}", flush=True)
       self.rows[:], seconds = restored or ([], _begin_with(self.system, self.values.init_from))
     if workers.count(self._strategy) > 1:
       workers.from_chief(self._strategy, self.system.training_variables())
