@@ -12,8 +12,8 @@ are trained anew and tested on the real test images:
 - both: on these and the real images, the fewer of the two repeated until they are as many.
 
 Accuracies are means over --classifiers trainings a run, of seeds of their own. Claims are of paired differences over
-runs, as in claims.py; of one run there are none. How it draws is chosen with --split=validation, --set=guidance=1 and
-the like, and then tested. What is in --out is not trained again.
+runs, as in claims.py; of one run there are none. How it draws is chosen with --split=validation, --arms=drawings,
+--set=guidance=1 and the like, and then tested. What is in --out is not trained again.
 """
 
 import argparse
@@ -72,7 +72,9 @@ def teach(run_dir: str, arguments) -> dict:
   drawn = classifier.draw(labels, seed_pairs.of(_SEED + settings["seed"], len(labels)))
   judge = judge_model.settings_of(classifier.image_shape)
   result = {"seed": settings["seed"], "real_images": len(real[1]), "accuracy": {}}
-  for arm, (images, its_labels, epochs) in _arms(real, (drawn.images, labels), judge).items():
+  lessons = _arms(real, (drawn.images, labels), judge)
+  for arm in arguments.arms:
+    images, its_labels, epochs = lessons[arm]
     # Whole passes over few pixels more than the judge's own budget allows.
     own = dataclasses.replace(judge, max_epochs=epochs, pixel_budget=np.inf)
     first = settings["seed"] * arguments.classifiers
@@ -104,6 +106,7 @@ def _parse():
   parser.add_argument("--data_dir", default=None)
   parser.add_argument("--drawings", type=int, default=10000)
   parser.add_argument("--split", default="test", choices=("test", "validation"), help="the real images to test on")
+  parser.add_argument("--arms", default=",".join(ARMS), help="some of these, with commas between")
   parser.add_argument("--set", action="append", default=[], dest="settings", help="NAME=VALUE, of a drawing")
   parser.add_argument("--classifiers", type=int, default=3, help="trainings a run and arm")
   parser.add_argument("--threads", type=int, default=2)
@@ -111,7 +114,10 @@ def _parse():
   arguments = parser.parse_args()
   require(len(set(arguments.run_dirs)) == len(arguments.run_dirs), "run_dir", ",".join(arguments.run_dirs),
           "must be different runs")
-  arguments.settings = dict(map(_setting, arguments.settings))
+  asked = arguments.arms.split(",")
+  require(asked == [arm for arm in ARMS if arm in asked], "arms", arguments.arms,
+          f"must be some of {','.join(ARMS)}, in this order")
+  arguments.arms, arguments.settings = asked, dict(map(_setting, arguments.settings))
   require(arguments.drawings >= 100, "drawings", arguments.drawings, "must be at least 100")
   require(arguments.classifiers >= 1, "classifiers", arguments.classifiers, "must be at least 1")
   own = [_json(run, "settings.json") for run in arguments.run_dirs]
@@ -138,7 +144,7 @@ def _compare(arguments) -> None:
   measure.pin_threads(arguments.threads)
   out = pathlib.Path(arguments.out)
   asked = {"drawings": arguments.drawings, "classifiers": arguments.classifiers, "runs_commit": arguments.commit,
-           "split": arguments.split, "settings": arguments.settings}
+           "split": arguments.split, "settings": arguments.settings, "arms": arguments.arms}
   before = json.loads(out.read_text("utf-8")) if out.exists() else {"asked": asked, "runs": {}}
   require(before.get("asked") == asked, "out", arguments.out, "holds answers to another question; name another file")
   runs = before["runs"]
@@ -146,14 +152,14 @@ def _compare(arguments) -> None:
     if run_dir not in runs:
       runs[run_dir] = teach(run_dir, arguments)
     done = [runs[name] for name in arguments.run_dirs if name in runs]
-    means = {arm: [float(np.mean(one["accuracy"][arm])) for one in done] for arm in ARMS}
+    means = {arm: [float(np.mean(one["accuracy"][arm])) for one in done] for arm in arguments.arms}
     found = [types.SimpleNamespace(better=better, than=than, difference=claims.paired(means[better], means[than]))
-             for better, than in _CLAIMS if len(done) > 1]
+             for better, than in _CLAIMS if len(done) > 1 and {better, than} <= set(means)]
     measure.write_json(arguments.out, {
         "asked": asked, "runs": runs, "means": means,
         "claims": [{**vars(one), "verdict": claims.verdict(one.difference, 1)} for one in found],
         **measure.circumstances(arguments.threads)})
-  for arm in ARMS:
+  for arm in means:
     print(f"{arm}: {np.mean(means[arm]):.4f} ({min(means[arm]):.4f} – {max(means[arm]):.4f})")
   for one in found:
     print(f"{one.better} − {one.than}: {one.difference['mean']:+.4f} ({one.difference['low']:+.4f} to "

@@ -53,7 +53,9 @@ def test_bad_runs_are_one_line(tmp_path, others, said, monkeypatch):
 
 @pytest.mark.parametrize("flags, said", [
     (["--set=guidance"], "--set=guidance: must be NAME=VALUE"), (["--set=none=1"], "--set=none=1: must be NAME=VALUE"),
-    (["--set=guidance=much"], "--set=guidance=much: must be a float")])
+    (["--set=guidance=much"], "--set=guidance=much: must be a float"),
+    (["--arms=real,fakes"], "--arms=real,fakes: must be some of"),
+    (["--arms=both,real"], "--arms=both,real: must be some of real,real_long,drawings,both, in this order")])
 def test_bad_settings_are_one_line(tmp_path, flags, said, monkeypatch):
   flags.append(_run(tmp_path, "first", seed=0))
   line = command.refusal(monkeypatch, teaching, f"--out={tmp_path / 'out.json'}", *flags)
@@ -65,15 +67,15 @@ def test_one_run_has_accuracies_and_no_claims(tmp_path, monkeypatch, capsys):
 
   def teach(run_dir, arguments):
     asked.update(arguments.settings, split=arguments.split)
-    return {"seed": 0, "accuracy": {arm: [0.9, 0.8] for arm in teaching.ARMS}}
+    return {"seed": 0, "accuracy": {arm: [0.9, 0.8] for arm in arguments.arms}}
 
   monkeypatch.setattr(teaching, "teach", teach)
   monkeypatch.setattr(teaching.measure, "pin_threads", lambda threads: None)  # TensorFlow has run here
   out = tmp_path / "out.json"
   monkeypatch.setattr("sys.argv", ["teaching.py", _run(tmp_path, "first", seed=0), f"--out={out}", "--set=guidance=1",
-                                   "--set=num_steps=9", "--split=validation"])
+                                   "--set=num_steps=9", "--split=validation", "--arms=drawings,both"])
   teaching.main()
   assert asked == {"guidance": 1.0, "num_steps": 9, "split": "validation"}
   report = json.loads(out.read_text())
-  assert report["means"]["both"] == [pytest.approx(0.85)] and report["claims"] == []
+  assert report["means"] == {arm: [pytest.approx(0.85)] for arm in ("drawings", "both")} and report["claims"] == []
   assert "drawings: 0.8500" in capsys.readouterr().out
