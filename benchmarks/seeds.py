@@ -3,8 +3,8 @@
     python benchmarks/seeds.py --flagfiles=digits,digits_jem,digits_classifier --seeds=0,1,2 --out=seeds.json
     python benchmarks/seeds.py --seeds=0-99 --jobs=2 --runs=runs/stable --out=stable.json --updates_per_pass=20
 
-What it does not know are flags of the trainers. A run that is there already is not trained again, and one of other
-flags is refused; one that gave up after too many rollbacks is counted and leaves `NAME.log` and no summary.
+What it does not know are flags of the trainers. A run that is there already is not trained again; one of other flags or
+of another commit is refused. One that gave up after too many rollbacks is counted and leaves `NAME.log` and no summary.
 """
 
 import argparse
@@ -67,6 +67,12 @@ def train(flagfile: str, seed: int, arguments, extra: List[str]) -> Optional[dic
           "last_pass": {name: passes[-1].get(name) for name in _OF_A_PASS}}
 
 
+def require_one_commit(folder: str, runs: List[dict]) -> None:
+  """Raises ConfigError where runs are of several commits: what they reached is then no figure of any."""
+  commits = sorted({str(run["summary"].get("git_commit")) for run in runs})
+  require(len(commits) <= 1, "runs", folder, f"holds runs of several commits: {', '.join(commits)}")
+
+
 def stability(runs: List[Optional[dict]]) -> dict:
   """How many runs ended, and without a rollback, of how many, and the 95 % interval (Clopper–Pearson) of the latter."""
   steady = sum(run is not None and not run["rollbacks"] for run in runs)
@@ -117,6 +123,7 @@ def main() -> None:
       runs = training_runs.side_by_side(lambda seed, name=flagfile: train(name, seed, arguments, extra), seeds,
                                         arguments.jobs)
       ended = [run for run in runs if run is not None]
+      require_one_commit(arguments.runs, ended)
       report[flagfile] = {"stability": stability(runs), "figures": spread(ended) if ended else {}, "runs": ended}
       _print(flagfile, report[flagfile])
   except ConfigError as problem:

@@ -42,6 +42,18 @@ def test_a_run_of_other_flags_is_not_counted(tmp_path, monkeypatch):
   assert line.startswith(f"error: --runs={tmp_path}: holds a run of other flags, see ") and "\n" not in line
 
 
+def test_runs_of_several_commits_are_no_table(tmp_path, monkeypatch):
+  for seed, commit in enumerate(("abc", "abc", "def")):
+    _run(tmp_path, seed, git_commit=commit)
+  given = [f"--runs={tmp_path}", f"--out={tmp_path / 'out.json'}"]
+  line = command.refusal(monkeypatch, seeds, "--seeds=0-2", *given)
+  assert line == f"error: --runs={tmp_path}: holds runs of several commits: abc, def"
+  assert not (tmp_path / "out.json").exists()
+  monkeypatch.setattr("sys.argv", ["seeds.py", "--seeds=0-1", *given])
+  seeds.main()
+  assert (tmp_path / "out.json").exists()
+
+
 def test_a_run_that_fails_for_another_reason_is_no_divergence(tmp_path, monkeypatch):
   def fails(*args, stdout, **kwargs):
     stdout.write("error: --seed=1 is not for today\n")
