@@ -5,10 +5,8 @@ import os
 from typing import Optional, Sequence, Tuple
 
 import numpy as np
-from PIL import Image
-from PIL import ImageOps
 
-from stic_tf.config import ConfigError
+from stic_tf import picture_file
 from stic_tf.config import require
 
 _FORMATS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
@@ -16,10 +14,15 @@ _FORMATS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp")
 
 @functools.lru_cache(maxsize=1)
 def of_dataset(name: str, split: str, data_dir: Optional[str]) -> Tuple[np.ndarray, np.ndarray]:
-  """(uint8 [N, H, W, C], labels int [N]) of a split; a process reads it once."""
+  """(uint8 [N, H, W, C], labels int [N]) of a split; a process reads it once.
+
+  Raises:
+    ConfigError: no such data set or split, or one that does not fit in memory.
+  """
   from stic_tf.datasets import dataset
   loaded = dataset.load(name, data_dir)
   require(split in loaded.sizes, "split", split, "must be one of " + ", ".join(sorted(loaded.sizes)))
+  require(loaded.in_memory, "dataset", name, "does not fit in memory; write what you need of it as --images=FOLDER")
   return loaded.arrays(split)
 
 
@@ -38,18 +41,9 @@ def files(folder: str) -> Tuple[str, ...]:
 
 
 def read(paths: Sequence[str], image_shape: Sequence[int]) -> np.ndarray:
-  """Pictures of any size and mode as uint8 [B, H, W, C]: the centre, resized; grey or in colour as the model has it.
+  """Picture files as the client reads them: uint8 [B, H, W, C].
 
   Raises:
     ConfigError: a file that is no picture.
   """
-  height, width, channels = image_shape
-  images = np.zeros([len(paths), height, width, channels], np.uint8)
-  for place, path in enumerate(paths):
-    try:
-      with Image.open(path) as picture:
-        picture = ImageOps.exif_transpose(picture).convert("L" if channels == 1 else "RGB")
-        images[place] = np.asarray(ImageOps.fit(picture, (width, height))).reshape(height, width, channels)
-    except (OSError, ValueError, Image.DecompressionBombError) as problem:
-      raise ConfigError(f"--images: {path} is not a picture that can be read ({problem})") from problem
-  return images
+  return np.stack([picture_file.read(path, image_shape, "images")[0] for path in paths])

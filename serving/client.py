@@ -21,11 +21,11 @@ if not __package__:  # run as a file of a checkout, which then takes the place o
 import numpy as np  # noqa: E402
 
 from serving import drawing_client  # noqa: E402
-from serving import picture  # noqa: E402
 from stic_tf import class_choice  # noqa: E402
 from stic_tf import command  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
 from stic_tf import drawing_file  # noqa: E402
+from stic_tf import picture_file  # noqa: E402
 
 _SHOWN_CLASSES = 3
 
@@ -80,7 +80,7 @@ def _draw(client, values) -> None:
 
 def _read(path: str, model: drawing_client.ServedModel, flag: str, no_resize: bool) -> np.ndarray:
   """A picture file as uint8 [H, W, C]; says what was done to it."""
-  pixels, change = picture.read(path, model.image_shape, flag, no_resize)
+  pixels, change = picture_file.read(path, model.image_shape, flag, no_resize)
   if change:
     print(f"--{flag}={path}: {change}", file=sys.stderr)
   return pixels

@@ -21,9 +21,9 @@ import tensorflow as tf
 
 from serving import client as client_lib
 from serving import drawing_client
-from serving import picture
 from stic_tf import config as config_lib
 from stic_tf import drawing_file
+from stic_tf import picture_file
 from tests.serving import running_server as server_lib
 from tests.serving import stand_in
 from tests.serving.model_server import ModelServer
@@ -314,7 +314,7 @@ def test_any_picture_is_classified(server, classifier, tmp_path, capsys):
 
 def test_what_is_transparent_is_white(tmp_path):
   PIL.Image.fromarray(np.zeros([8, 8, 4], np.uint8)).save(tmp_path / "clear.png")
-  pixels, _ = picture.read(str(tmp_path / "clear.png"), (8, 8, 3), "classify")
+  pixels, _ = picture_file.read(str(tmp_path / "clear.png"), (8, 8, 3), "classify")
   assert pixels.shape == (8, 8, 3) and (pixels == 255).all()
 
 

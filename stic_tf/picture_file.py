@@ -7,14 +7,15 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from stic_tf import config as config_lib
+from stic_tf.config import ConfigError
+from stic_tf.config import require
 
 
 def read(path: str, image_shape: Sequence[int], flag: str, no_resize: bool = False) -> Tuple[np.ndarray, str]:
   """Reads a file, turned upright, on white where it is transparent, in grey or in colours, resized.
 
   Args:
-    path: a file that Pillow reads, of at most 89 million pixels.
+    path: of a file that Pillow reads, of at most 89 million pixels.
     image_shape: (H, W, C), C 1 or 3.
     flag: named in errors.
     no_resize: refuse another size.
@@ -33,9 +34,9 @@ def read(path: str, image_shape: Sequence[int], flag: str, no_resize: bool = Fal
         image = PIL.ImageOps.exif_transpose(file)
         image.load()
   except Exception as problem:  # Pillow's plugins raise whatever a damaged file leads to
-    raise config_lib.ConfigError(f"--{flag}={path}: cannot be read as an image ({problem})") from problem
+    raise ConfigError(f"--{flag}={path}: cannot be read as an image ({problem})") from problem
   was, mode = image.size, "L" if channels == 1 else "RGB"
-  config_lib.require(not no_resize or was == (width, height), flag, path,
+  require(not no_resize or was == (width, height), flag, path,
                      f"is {was[0]}×{was[1]} pixels, must be {width}×{height}")
   changes = []
   if image.mode not in (mode, "1", "P"):
