@@ -95,6 +95,7 @@ def main(argv) -> None:
     model = work.model()
     if work.request.task == "draw":
       work.request.weights([0], model.class_names)
+      model.check(work.request.num_steps, work.request.temperature)
     elif work.dataset:
       from export import bulk_images
       shape = bulk_images.of_dataset(work.dataset, work.split, work.data_dir)[0].shape[1:]

@@ -54,10 +54,19 @@ class Model:
   """
 
   def __init__(self, image_shape: Sequence[int], class_names: Sequence[str], num_steps: int, temperature: float,
-               synthesize, classify):
+               synthesize, classify, max_steps: float = np.inf, temperature_range: Sequence[float] = (0.0, np.inf)):
     self.image_shape, self.class_names = tuple(image_shape), list(class_names)
     self.num_steps, self.temperature = num_steps, temperature
     self._synthesize, self._classify = synthesize, classify
+    self._max_steps, self._temperature_range = max_steps, temperature_range
+
+  def check(self, num_steps: Optional[int], temperature: Optional[float]) -> None:
+    """Raises ConfigError for what an export would cut to its limits."""
+    require((num_steps or 0) <= self._max_steps, "num_steps", num_steps,
+            f"must be at most {self._max_steps}, the export's limit")
+    least, most = self._temperature_range
+    require(temperature is None or least <= temperature <= most, "temperature", temperature,
+            f"must lie in [{least:g}, {most:g}], the export's range")
 
   def draw(self, class_weights: np.ndarray, seeds: np.ndarray, num_steps: Optional[int] = None,
            temperature: Optional[float] = None) -> Dict[str, np.ndarray]:
@@ -108,7 +117,8 @@ def _load(export_dir, run_dir, threads) -> Model:
                                       num_steps=tf.constant(num_steps), temperature=tf.constant(temperature))
 
     model = Model(serving["image_shape"], serving["class_names"], serving["num_steps"], serving["temperature"],
-                  synthesize, lambda images: signatures["serving_default"](images=tf.constant(images)))
+                  synthesize, lambda images: signatures["serving_default"](images=tf.constant(images)),
+                  serving["max_steps"], serving["temperature_range"])
     model.loaded = loaded  # its variables live as long
     return model
   from stic_tf import loading

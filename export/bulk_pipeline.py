@@ -123,16 +123,14 @@ def _shards(work: bulk_shard.Work) -> List[dict]:
 
 
 def rows_done(work: bulk_shard.Work) -> int:
-  """How many rows the folder holds by now, in shards and in parts."""
+  """How many rows the folder holds by now, in shards and in parts (of blocks of several sizes, at most)."""
   folder, request = work.folder, work.request
-  whole = [number for number in range(request.num_shards) if os.path.exists(folder.hash_file(number))]
-  done, blocks = sum(len(request.rows(number)) for number in whole), set(whole)
+  whole = {number for number in range(request.num_shards) if os.path.exists(folder.hash_file(number))}
+  done = sum(len(request.rows(number)) for number in whole)
   for name in os.listdir(folder.parts()) if os.path.isdir(folder.parts()) else []:
-    number, _, block = name.partition(".")[0].partition("-")
-    if not atomic_file.is_leftover(name) and int(number) not in blocks:
-      start = int(block) * work.rows_at_once
-      done += min(work.rows_at_once, len(request.rows(int(number))) - start)
-  return done
+    number, *_, count = name.partition(".")[0].split("-")
+    done += int(count) * (not atomic_file.is_leftover(name) and int(number) not in whole)
+  return min(done, request.num_rows)
 
 
 def _watch(work: bulk_shard.Work, over: threading.Event, say: Callable[[str], None]) -> None:

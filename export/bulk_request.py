@@ -121,9 +121,9 @@ class Folder:
     """The path of what holds a shard's SHA-256, in the form of `sha256sum`."""
     return self.shard(number) + ".sha256"
 
-  def part(self, number: int, block: int) -> str:
-    """The path of one block of a shard in the making."""
-    return os.path.join(self.path, _PARTS, f"{number:05d}-{block:05d}.tfrecord")
+  def part(self, number: int, rows: Sequence[int]) -> str:
+    """The path of some rows of a shard in the making: by the rows themselves, as blocks can be of any size."""
+    return os.path.join(self.path, _PARTS, f"{number:05d}-{rows[0]}-{len(rows)}.tfrecord")
 
   def parts(self) -> str:
     """The folder of the parts and hashes."""

@@ -65,11 +65,10 @@ def make(work: Work, number: int) -> Dict[str, int]:
   for path in (hash_file, shard):
     if os.path.lexists(path):
       os.unlink(path)
-  starts = range(0, len(rows), work.rows_at_once)
-  parts, made = [folder.part(number, start // work.rows_at_once) for start in starts], 0
+  blocks = [rows[start:start + work.rows_at_once] for start in range(0, len(rows), work.rows_at_once)]
+  parts, made = [folder.part(number, block) for block in blocks], 0
   try:
-    for start, part in zip(starts, parts):
-      block = rows[start:start + work.rows_at_once]
+    for block, part in zip(blocks, parts):
       if not _is_part(part, len(block)):
         with atomic_file.aside(part) as path:
           _write_records(path, _records(work, block))

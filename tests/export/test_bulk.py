@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from export import bulk_images
 from export import bulk_model
 from export import bulk_request
 from export import bulk_shard
@@ -126,11 +127,45 @@ def test_a_kill_loses_a_block(whole, tmp_path, monkeypatch):
     bulk_shard.make(work, 0)
   monkeypatch.undo()
   assert bulk_pipeline.rows_done(work) == 32 and not os.path.exists(work.folder.shard(0))
-  part = pathlib.Path(work.folder.part(0, 1))
+  part = pathlib.Path(work.folder.part(0, range(16, 32)))
   part.write_bytes(part.read_bytes()[:-3])
   done = _run(work)
   assert (done["made"], done["found"]) == (74, 16)
   assert _hashes(tmp_path) == _hashes(whole)
+
+
+def test_what_was_begun_in_blocks_of_another_size_is_ended(whole, tmp_path, monkeypatch):
+  """Rows 0 to 31 are there as one block; in blocks of 16 their parts are others, and no row comes twice or never."""
+  work = _work(tmp_path, rows_at_once=32)
+  work.folder.claim()
+  write = bulk_shard._write_records
+  monkeypatch.setattr(bulk_shard, "_write_records", lambda path, records: write(path, records)
+                      if len(records) == 32 else pytest.fail("killed"))
+  with pytest.raises(pytest.fail.Exception):
+    bulk_shard.make(work, 0)
+  monkeypatch.undo()
+  assert bulk_pipeline.rows_done(work) == 32
+  assert _run(_work(tmp_path, rows_at_once=16))["made"] == 90
+  assert _hashes(tmp_path) == _hashes(whole) and not os.path.exists(work.folder.parts())
+
+
+def test_a_data_set_that_does_not_fit_in_memory_is_one_line(monkeypatch):
+  from stic_tf.datasets import dataset
+  large = dataset.StreamedDataset.__new__(dataset.StreamedDataset)
+  large.sizes = {"test": 9}
+  monkeypatch.setattr(dataset, "load", lambda name, data_dir: large)
+  with pytest.raises(ConfigError, match="dataset=lsun: does not fit in memory"):
+    bulk_images.of_dataset("lsun", "test", None)
+
+
+def test_what_an_export_would_cut_is_refused():
+  model = bulk_model.Model((8, 8, 1), ["0"], 3, 1.0, None, None, max_steps=12, temperature_range=(0.5, 2.0))
+  model.check(12, 2.0)
+  model.check(None, None)
+  for num_steps, temperature, said in ((13, None, "num_steps=13: must be at most 12"),
+                                       (None, 3.0, r"temperature=3.0: must lie in \[0.5, 2\]")):
+    with pytest.raises(ConfigError, match=said):
+      model.check(num_steps, temperature)
 
 
 def test_two_processes_killed_and_started_again(whole, tmp_path):
@@ -212,7 +247,7 @@ def test_a_file_that_is_no_picture_is_named(tmp_path):
   (tmp_path / "in").mkdir()
   (tmp_path / "in" / "a.png").write_bytes(b"no picture")
   request = dataclasses.replace(_REQUEST, task="classify", num_rows=1, source="x", num_steps=None)
-  with pytest.raises(ConfigError, match=r"a\.png is not a picture"):
+  with pytest.raises(ConfigError, match=r"a\.png: cannot be read as an image"):
     _run(_work(tmp_path / "out", request, images=str(tmp_path / "in")))
 
 
