@@ -44,7 +44,8 @@ NETWORKS = Registry(
     small=Entry("stic_tf.networks.convolutional:small", ("width",)),
     wide_resnet=Entry("stic_tf.networks.convolutional:wide", ("depth", "widen")),
     attentive=Entry("stic_tf.networks.attentive:attentive", ("width", "tile_grid")),
-    energy=Entry("stic_tf.networks.energy:energy", ("width", "blocks", "attention_side")))
+    energy=Entry("stic_tf.networks.energy:energy", ("width", "blocks", "attention_side")),
+    unet=Entry("stic_tf.networks.unet:unet", ("width", "blocks", "attention_side")))
 
 # image_shape -> preconditioners.base.Preconditioner, fitted to one noise level, or knowing every level.
 PRECONDITIONERS = Registry(
@@ -64,13 +65,13 @@ KERNELS = Registry(
     unadjusted=Entry("stic_tf.mcmc.mala:unadjusted"),
     jem_sgld=Entry("stic_tf.mcmc.sgld:Sgld"))
 
-# () -> diffusion.solvers.Solver.
+# () -> diffusion.solver.Solver.
 SOLVERS = Registry(
     heun=Entry("stic_tf.diffusion.heun:Heun"),
     dpm_solver_pp=Entry("stic_tf.diffusion.dpm_solver_pp:DpmSolverPP"),
     none=Entry("stic_tf.diffusion.solver:Stay"))
 
-# (config.RunConfig, networks, image_shape, class_names, seed) -> systems.base.System.
+# (network, num_classes, config, class_names, seed, average, image_shape) -> systems.base.System.
 SYSTEMS = Registry(
     stic=Entry("stic_tf.systems.stic:STIC", ("walk",)),
     attentive=Entry("stic_tf.systems.attentive:AttentiveSTIC", ("walk", "strokes"), "attentive", "_attentive"),

@@ -12,9 +12,13 @@ from stic_tf.networks import precond
 SHAPE, NUM_CLASSES = (8, 8, 1), 3
 
 
-def _energy_trunk(shape=SHAPE, seed=0, width=8):
-  config = config_lib.RunConfig.of({"model": "score", "width": width, "blocks": 1})
+def _energy_trunk(shape=SHAPE, seed=0, width=8, name="energy"):
+  config = config_lib.RunConfig.of({"model": "score", "network": name, "width": width, "blocks": 1})
   return build.build(config, shape, NUM_CLASSES, seed, conditioned=True)
+
+
+def _unet_trunk(shape=SHAPE, seed=0):
+  return _energy_trunk(shape, seed, name="unet")
 
 
 def _attentive_trunk(shape=SHAPE, seed=0):
@@ -28,7 +32,7 @@ def _image_trunk(shape=SHAPE, seed=0):
   return build.build(config, shape, NUM_CLASSES, seed, conditioned=True)
 
 
-TRUNKS = {"energy": _energy_trunk, "attentive": _attentive_trunk, "image only": _image_trunk}
+TRUNKS = {"energy": _energy_trunk, "unet": _unet_trunk, "attentive": _attentive_trunk, "image only": _image_trunk}
 
 
 def _network(trunk):
@@ -36,7 +40,8 @@ def _network(trunk):
   network = precond.EnergyPrecond(trunk, trunk.inputs[0].shape[1:], NUM_CLASSES)
   network.set_moments(np.full(network.image_shape, -0.3), 0.5)
   for variable in network.trainable_variables:
-    if variable.name.endswith("kernel:0") and any(part in variable.name for part in ("energy", "evidence", "logits")):
+    if variable.name.endswith("kernel:0") and any(
+        part in variable.name for part in ("energy", "class", "decoded/", "evidence", "logits")):
       variable.assign(20.0 * variable)
     if "project" in variable.name:  # else no noise level would differ from another
       variable.assign(0.3 * tf.random.stateless_normal(variable.shape, [0, 1]))
@@ -138,7 +143,7 @@ def test_sizes(shape):
 def test_only_a_trunk_made_for_it_has_real_fake_logits():
   networks = {name: precond.EnergyPrecond(make(), SHAPE, NUM_CLASSES) for name, make in TRUNKS.items()}
   assert {name: (network.has_evidence, network.knows_level) for name, network in networks.items()} == {
-      "energy": (True, True), "attentive": (False, True), "image only": (False, False)}
+      "energy": (True, True), "unet": (True, True), "attentive": (False, True), "image only": (False, False)}
   names = {variable.name.split("/")[0] for variable in networks["energy"].evidence_variables}
   assert names == {"evidence_local", "evidence_global"}
   assert networks["attentive"].evidence_variables == networks["image only"].evidence_variables == []

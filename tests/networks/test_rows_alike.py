@@ -47,6 +47,8 @@ def _network(settings, shape, conditioned):
 NETWORKS = {"attentive trunk": ({"network": "attentive"}, (28, 28, 1), False),
             "energy": ({"model": "score", "network": "energy"}, (8, 8, 1), True),
             "energy, halved": ({"model": "score", "network": "energy"}, (28, 28, 1), True),
+            "unet": ({"model": "score", "network": "unet"}, (28, 28, 1), True),
+            "unet, colour": ({"model": "score", "network": "unet", "attention_side": 0}, (32, 32, 3), True),
             "small": ({"network": "small"}, (28, 28, 1), False),
             "wide_resnet": ({"network": "wide_resnet"}, (32, 32, 3), False)}
 
