@@ -31,12 +31,13 @@ _LARGEST_OUTLIER_SAMPLE = 1000
 _INTERPOLATION_STEPS = 11
 _DRAWINGS_A_CLASS = 4  # in drawing.gif
 _MAX_CLASSES_SHOWN = 20
+_LOOKED_AT = 100  # drawings of a pass whose drawings are not judged
 _TRACED, _LEAST_TRACED = 32, 20  # chains, and steps of each
 FRAMES = 48  # of an animation
 
 
 class Evaluator:
-  """Scores a classifier of one dataset; the judge and the real images' features are computed once.
+  """Scores a classifier of one dataset; the judge and the real images' features are computed once, when first asked.
 
   On validation images while it trains, as choices are made by what is seen; on test images once, at the end.
 
@@ -59,16 +60,15 @@ class Evaluator:
                  "validation": validation_images(dataset)}
     few = getattr(values, "train_images", 0)  # settings of an older run do not have it
     self.learnt = dataset.learnt(few, values.seed).arrays("train")[0] if few else train[0]
-    if values.inception_weights:
-      network = features.InceptionNetwork(values.inception_weights)
-    else:
-      network = features.train_judge(*train, self.num_classes, cache_dir=os.path.expanduser(values.cache_dir),
-                                     dataset_name=values.dataset)
-    self._network, self._judges = network, {}
-    self._train = tuple(array[:_LARGEST_REAL_SAMPLE] for array in train)
+    # A wrong --inception_weights shows at once; a judge can take an hour to train.
+    self._network = features.InceptionNetwork(values.inception_weights) if values.inception_weights else None
+    self._train_network = lambda: features.train_judge(
+        *train, self.num_classes, cache_dir=os.path.expanduser(values.cache_dir), dataset_name=values.dataset)
+    self._judges, self._train = {}, tuple(array[:_LARGEST_REAL_SAMPLE] for array in train)
 
   def judge(self, split: str) -> report.DrawingJudge:
     """Compares drawings with the real images of a split, whose features are computed when first asked for."""
+    self._network = self._network or self._train_network()
     if split not in self._judges:
       self._judges[split] = report.DrawingJudge(self._network, *self._train, *self.real[split], self.num_classes)
     return self._judges[split]
@@ -101,13 +101,16 @@ class Evaluator:
             on_batch: Callable[[int], None] = lambda done: None, split: str = "test") -> dict:
     """Everything that is reported of a classifier, and under "drawings" and "labels" what was drawn for it.
 
-    Of the real images of one split, "test" or "validation".
+    Of the real images of one split, "test" or "validation". Of 0 drawings it is what needs no judge; some are drawn all
+    the same, to be looked at.
     """
+    is_judged, count = count > 0, count or _LOOKED_AT
     result = self.accuracy(classifier, split)
     began = time.monotonic()
     drawings, labels = self.draw(classifier, count, num_steps, on_batch)
     result["images_per_second_sampling"] = count / (time.monotonic() - began)
-    result.update(self.judge(split).score(drawings.images, labels))
+    if is_judged:
+      result.update(self.judge(split).score(drawings.images, labels))
     result["acceptance_rate"] = float(drawings.acceptance_rate.mean())
     result["drawing_step_size"] = float(np.median(drawings.step_size))
     result["drawing_steps"] = num_steps or classifier.config.sampler.num_steps

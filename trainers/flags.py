@@ -109,7 +109,8 @@ def _define() -> None:
                                               "fetched once. Never changes a number.")
   flags.DEFINE_float("checkpoint_minutes", 10.0, "Minutes between checkpoints within a pass; 0 for none.")
   flags.DEFINE_integer("num_samples", 1000, "Fresh drawings that the final metrics are computed on.")
-  flags.DEFINE_integer("pass_samples", 500, "Fresh drawings that a pass's metrics are computed on.")
+  flags.DEFINE_integer("pass_samples", 500, "Fresh drawings that a pass's metrics are computed on; "
+                       "0: none, and the judge is trained when the passes have ended.")
   flags.DEFINE_integer("pass_steps", 150, "Steps of those drawings.")
   flags.DEFINE_string("inception_weights", None, "File of Keras InceptionV3 weights, to take features from instead of "
                                                  "the judge network.")
@@ -136,8 +137,9 @@ def to_config(values) -> config_lib.RunConfig:
     ConfigError: a value out of range, or in a training a flag that the chosen system or network does not read.
   """
   config_lib.require(values.mode in MODES, "mode", values.mode, "must be one of " + ", ".join(MODES))
-  for name in ("num_samples", "pass_samples"):
-    config_lib.require(getattr(values, name) >= 20, name, getattr(values, name), "must be at least 20")
+  config_lib.require(values.num_samples >= 20, "num_samples", values.num_samples, "must be at least 20")
+  config_lib.require(values.pass_samples == 0 or values.pass_samples >= 20, "pass_samples", values.pass_samples,
+                     "must be at least 20, or 0")
   for name in ("pass_steps", "updates_per_call"):
     config_lib.require(getattr(values, name) >= 1, name, getattr(values, name), "must be at least 1")
   config_lib.require(values.checkpoint_minutes >= 0, "checkpoint_minutes", values.checkpoint_minutes,

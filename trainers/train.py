@@ -72,9 +72,9 @@ def run(values, config: config_lib.RunConfig) -> None:
   dataset = dataset_lib.load(values.dataset, values.data_dir)
   build.check(config, dataset.spec.num_classes)
   learnt = dataset.learnt(values.train_images, values.seed)
-  # Before anything is written, as a wrong --inception_weights shows here; and it can take long.
+  # Before anything is written, as a wrong --inception_weights shows here; and a judge can take long.
   evaluator = evaluate.Evaluator(values, dataset) if leads else None
-  if leads:
+  if leads and values.pass_samples:
     evaluator.judge("validation")  # no part of the seconds of training
   training = Training(values, config, folder, learnt, strategy, evaluator)
   if leads:

@@ -39,6 +39,7 @@ def _truncate(path):
     ("--depth=11", "6n + 4"),
     ("--seed=-1", "[0, 2^31)"),
     ("--num_samples=5", "at least 20"),
+    ("--pass_samples=5", "--pass_samples=5: must be at least 20, or 0"),
     ("--profile_steps=6,3", "two rising numbers"),
     ("--profile_steps=0,3", "from 1 on"),
     ("--num_replicas=-1", "at least 0"),

@@ -33,6 +33,16 @@ def test_real_images_are_compared_with_once_asked_for(monkeypatch):
   assert asked == [len(evaluator.real["validation"][0]), len(evaluator.real["test"][0])]
 
 
+def test_of_no_drawings_there_are_figures_without_a_judge(monkeypatch):
+  """A pass of --pass_samples=0: accuracies, and drawings to look at, as many as without it."""
+  monkeypatch.setattr(evaluate.features, "train_judge", lambda *args, **kwargs: pytest.fail("trained"))
+  values = types.SimpleNamespace(dataset="digits", seed=0, train_images=0, inception_weights=None, cache_dir="/nowhere")
+  evaluator = evaluate.Evaluator(values, dataset_lib.load("digits", None))
+  scores = evaluator.score(untrained_classifiers.CLASSIFIERS["small"](), 0, 2, split="validation")
+  assert "fid" not in scores and 0 <= scores["validation_accuracy"] <= 1 and scores["drawing_steps"] == 2
+  assert evaluate.class_grid(scores["drawings"], 10).shape[0] == 10 * 34
+
+
 @pytest.mark.parametrize("name", ["small", "attentive"])
 def test_a_trace_ends_where_the_drawing_does_and_says_how_chains_mix(name):
   classifier = untrained_classifiers.CLASSIFIERS[name]()
