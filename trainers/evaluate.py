@@ -44,6 +44,10 @@ class Evaluator:
   Args:
     values: the flag values.
     dataset: as `datasets.load` gives it.
+
+  Attributes:
+    seed: of drawings; at first that of the run.
+
   Raises:
     ConfigError: fewer than two images to validate or to test on: distances are between distributions.
   """
@@ -201,18 +205,19 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
   scores = evaluator.score(classifier, values.num_samples, on_batch=on_batch)
   drawings, labels = scores.pop("drawings"), scores.pop("labels")
   grid.write_png(folder.file("samples", "final.png"), class_grid(drawings, classifier.num_classes))
-  paths, *ends = interpolations(classifier, values.seed)
+  paths, *ends = interpolations(classifier, evaluator.seed)
   grid.write_png(folder.file("interpolation.png"), grid.make_grid(paths.reshape(-1, *paths.shape[2:]), paths.shape[1]))
   if classifier.tile_grid:
-    write_watched_drawing(folder, classifier, values.seed)
+    write_watched_drawing(folder, classifier, evaluator.seed)
   if evaluator.memorisation:
-    grid.write_png(folder.file("memorised.png"), beside_real(classifier, *evaluator.real["test"], values.seed))
+    grid.write_png(folder.file("memorised.png"), beside_real(classifier, *evaluator.real["test"], evaluator.seed))
   summary = {
-      "model": values.model, "dataset": values.dataset, "seed": values.seed, "memorisation": evaluator.memorisation,
+      "model": values.model, "dataset": values.dataset, "seed": values.seed, "drawing_seed": evaluator.seed,
+      "memorisation": evaluator.memorisation,
       "validation_accuracy": evaluator.accuracy(classifier, "validation")["validation_accuracy"], **scores,
       **evaluator.judge("test").final_figures(drawings.images, labels, evaluator.learnt, scores),
       **evaluator.judge("test").path_figures(paths, *ends),
-      **evaluator.out_of_distribution(classifier), **mixing(classifier, values.seed),
+      **evaluator.out_of_distribution(classifier), **mixing(classifier, evaluator.seed),
       "step_size": classifier.step_size, "noise_level": classifier.noise_level,
       "drawing": "strokes" if classifier.tile_grid else "whole",
       "network_evaluations_per_image": classifier.network_evaluations(), "seconds_training": seconds_training,
@@ -271,11 +276,14 @@ def run(values) -> None:
   config_lib.require(settings is not None, "run_dir", values.run_dir, "its settings.json is damaged or not there")
   for name in trainer_flags.overrides(values, settings, ("dataset", "model")):
     raise config_lib.ConfigError(f"--{name}={getattr(values, name)}: must be {settings[name]}, as the run was made")
-  given = trainer_flags.overrides(values, settings, ("seed", "num_samples", "inception_weights"))
+  given = trainer_flags.overrides(values, settings, ("num_samples", "inception_weights"))
   own, evaluator = evaluator_of({**settings, **given}, values.data_dir, values.cache_dir)
-  seconds = (folder.last_row() or {}).get("seconds", 0.0)
+  evaluator.seed = values.seed if values["seed"].present else own.seed
+  before = folder.json("summary.json") or {}
+  seconds = (folder.last_row() or {}).get("seconds", before.get("seconds_training", 0.0))
   if zoo.is_model(folder.path):  # the zoo's files stay as they are
-    folder = run_folder_lib.RunFolder(os.path.join("runs", "zoo", os.path.basename(os.path.normpath(folder.path))))
+    name = os.path.basename(os.path.normpath(folder.path))
+    folder = run_folder_lib.RunFolder(os.path.join("runs", "evaluated", name))
   summary = finish(folder, own, evaluator, classifier, seconds)
   print(describe(summary))
   print(f"run folder: {folder.path}")

@@ -1,5 +1,6 @@
 """trainers/evaluate.py: what an Evaluator needs of a data set."""
 
+import json
 import types
 
 import numpy as np
@@ -41,6 +42,28 @@ def test_of_no_drawings_there_are_figures_without_a_judge(monkeypatch):
   scores = evaluator.score(untrained_classifiers.CLASSIFIERS["small"](), 0, 2, split="validation")
   assert "fid" not in scores and 0 <= scores["validation_accuracy"] <= 1 and scores["drawing_steps"] == 2
   assert evaluate.class_grid(scores["drawings"], 10).shape[0] == 10 * 34
+
+
+class _Values(types.SimpleNamespace):
+  """Flag values, of which those in `given` were given."""
+
+  def __getitem__(self, name):
+    return types.SimpleNamespace(present=name in self.given)
+
+
+def test_another_seed_draws_others_and_chooses_no_other_training_images(tmp_path, monkeypatch):
+  own = {"dataset": "digits", "model": "stic", "seed": 3, "train_images": 100, "inception_weights": None}
+  (tmp_path / "settings.json").write_text(json.dumps(own))
+  (tmp_path / "summary.json").write_text(json.dumps({"seconds_training": 7.0}))
+  found = []
+  monkeypatch.setattr(evaluate, "load_classifier", lambda values: None)
+  monkeypatch.setattr(evaluate, "describe", lambda summary: "")
+  monkeypatch.setattr(evaluate, "finish", lambda folder, values, evaluator, classifier, seconds: found.append(
+      (values.seed, evaluator.seed, seconds, evaluator.learnt)))
+  for given in ((), ("seed",)):
+    evaluate.run(_Values(given=given, run_dir=str(tmp_path), seed=5 if given else 0, data_dir=None, cache_dir="/none"))
+  assert [one[:3] for one in found] == [(3, 3, 7.0), (3, 5, 7.0)]
+  np.testing.assert_array_equal(found[0][3], found[1][3])
 
 
 @pytest.mark.parametrize("name", ["small", "attentive"])
