@@ -32,8 +32,8 @@ _HELP = {
     "burn_in_fraction": "Share of a drawing's steps in which h adapts.",
     "training_steps": "Steps a persistent chain makes in each training update.",
     "gram_weight": "Weight of the feature-Gram term in the target.",
-    "preconditioner": "gram (dense up to 1024 numbers an image, low-rank up to 4096, spectral above), dense, spectral, "
-                      "identity, pixels (jem_sgld only).",
+    "preconditioner": "gram (dense up to 1024 numbers an image, low-rank up to 4096, spectral above), dense, low_rank, "
+                      "spectral, identity, pixels (jem_sgld only).",
     "reference": "The blank canvas as a measure: gaussian, or flat.",
     "target_acceptance": "Acceptance probability that h adapts to.",
     "num_passes": "Passes of recurrent self-analysis.",
@@ -149,14 +149,14 @@ def to_config(values) -> config_lib.RunConfig:
   config_lib.require(values.strategy in STRATEGIES, "strategy", values.strategy,
                      "must be one of " + ", ".join(STRATEGIES))
   config_lib.require(values.worker_timeout > 0, "worker_timeout", values.worker_timeout, "must be above 0")
-  replicas = max(1, values.num_replicas)
-  config_lib.require(values.batch_size % replicas == 0, "batch_size", values.batch_size,
-                     f"must be a multiple of --num_replicas={replicas}")
   profile_window(values)
   spec = catalog.lookup(values.dataset)
   names = list(config_lib.RunConfig().flat())
   config = config_lib.RunConfig.of({name: getattr(values, name) for name in names})
   if values.mode == "train":
+    replicas = max(1, values.num_replicas)
+    config_lib.require(values.batch_size % replicas == 0, "batch_size", values.batch_size,
+                       f"must be a multiple of --num_replicas={replicas}")
     config.check_read([name for name in names if values[name].present], spec.image_shape)
     config_lib.check_classes(config.training, spec.num_classes)
   return config

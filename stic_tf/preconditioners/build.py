@@ -24,11 +24,14 @@ def build(name: str, image_shape: Sequence[int], levels: bool = False) -> base.P
     levels: whether it must know every noise level; "gram" is then spectral from FULL_RANK_LIMIT on.
 
   Raises:
-    ConfigError: "dense" for images of more than DENSE_LIMIT numbers, or a kind that does not come with levels.
+    ConfigError: "dense" or "low_rank" for images of too many numbers or too few, or a kind that does not come with
+      levels.
   """
   size = int(np.prod(image_shape))
   config_lib.require(name != "dense" or size <= statistics_lib.DENSE_LIMIT, "preconditioner", name,
                      f"takes images of at most {statistics_lib.DENSE_LIMIT} numbers")
+  config_lib.require(name != "low_rank" or statistics_lib.RANK < size <= statistics_lib.DENSE_LIMIT, "preconditioner",
+                     name, f"takes images of {statistics_lib.RANK + 1} to {statistics_lib.DENSE_LIMIT} numbers")
   if name == "gram":
     small = size <= FULL_RANK_LIMIT
     name = "dense" if small else "spectral" if levels or size > statistics_lib.DENSE_LIMIT else "low_rank"

@@ -232,3 +232,10 @@ def test_the_preconditioner_is_the_covariance_at_its_level(name):
       expected = (covariance + level ** 2 * np.eye(32)) @ rows[row].numpy()
     np.testing.assert_allclose(twice[row], expected, rtol=1e-3, atol=1e-4)
   np.testing.assert_allclose(preconditioner.mean, images.reshape(500, -1).mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("name, image_shape", [("dense", (64, 64, 3)), ("low_rank", (64, 64, 3)),
+                                               ("low_rank", (8, 8, 1))])
+def test_images_of_another_size_than_a_kind_takes_are_one_line(name, image_shape):
+  with pytest.raises(config_lib.ConfigError, match=f"^preconditioner={name}: takes images of "):
+    build.build(name, image_shape)
