@@ -3,23 +3,17 @@
 import hashlib
 import os
 import pathlib
-import sysconfig
 from typing import List
 
 from stic_tf import config as config_lib
 
 SUMS = "SHA256SUMS"
-
-
-def _homes() -> List[pathlib.Path]:
-  """Where zoos lie: that of the checkout, and the data folder of an installed package."""
-  return [pathlib.Path(__file__).resolve().parents[1] / "zoo",
-          pathlib.Path(sysconfig.get_path("data")) / "share" / "stic_tf" / "zoo"]
+_HOME = pathlib.Path(__file__).resolve().parents[1] / "zoo"
 
 
 def names() -> List[str]:
   """Names of the models that are there."""
-  return sorted({path.parent.name for home in _homes() for path in home.glob(f"*/{SUMS}")})
+  return sorted({path.parent.name for path in _HOME.glob(f"*/{SUMS}")})
 
 
 def find(run_dir: str, flag: str = "run_dir") -> str:
@@ -36,9 +30,8 @@ def find(run_dir: str, flag: str = "run_dir") -> str:
     return run_dir
   parts = pathlib.PurePath(run_dir).parts
   is_name = len(parts) == 1 or len(parts) == 2 and parts[0] == "zoo"
-  for home in _homes() if is_name else []:
-    if (home / parts[-1] / SUMS).exists():
-      return str(home / parts[-1])
+  if is_name and (_HOME / parts[-1] / SUMS).exists():
+    return str(_HOME / parts[-1])
   config_lib.require(not is_name, flag, run_dir, "is neither a folder nor a model of the zoo, which has "
                      + (", ".join(names()) or "none"))
   return run_dir

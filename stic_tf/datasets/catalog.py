@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Mapping, Optional, Tuple
 
-from stic_tf.config import ConfigError
 from stic_tf.config import require
 
 _TEN_DIGITS = tuple(str(digit) for digit in range(10))
@@ -92,25 +91,3 @@ def lookup(name: str) -> DatasetSpec:
   """
   require(name in CATALOG, "dataset", name, "must be one of " + ", ".join(CATALOG))
   return CATALOG[name]
-
-
-def parse_class(spec: DatasetSpec, text: str, flag: str = "classes") -> int:
-  """The label 0..K-1 of a class given by index or by name (case does not matter).
-
-  Where a class name is itself a number, as in the digit datasets, name and index agree.
-
-  Raises:
-    ConfigError: no such class; the message names `flag` and what is allowed.
-  """
-  wanted = text.strip()
-  if wanted.isascii() and wanted.isdigit() and int(wanted) < spec.num_classes:
-    return int(wanted)
-  folded_names = [name.casefold() for name in spec.class_names]
-  if wanted and wanted.casefold() in folded_names:
-    return folded_names.index(wanted.casefold())
-  allowed = f"must be a class of {spec.name}: " + ("0" if spec.num_classes == 1 else f"0 to {spec.num_classes - 1}")
-  names = [name for name in spec.class_names if not name.isdigit()]
-  if names:
-    shown = names if len(names) <= 20 else names[:2] + ["…", names[-1]]
-    allowed += " or one of " + ", ".join(shown)
-  raise ConfigError(f"--{flag}={text}: {allowed}")

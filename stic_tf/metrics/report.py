@@ -155,22 +155,3 @@ class DrawingJudge:
     if not self._knows_classes:
       return None
     return float(np.mean(np.argmax(probabilities, axis=1) == labels))
-
-
-def evaluate_drawings(drawings, labels, real_train, real_test, feature_network: FeatureNetwork, num_classes: int,
-                      with_cas: bool = True) -> dict:
-  """`DrawingJudge.score` for a single use.
-
-  Args:
-    drawings: uint8 [S, H, W, C].
-    labels: int [S].
-    real_train: (images uint8 [N, H, W, C], labels int [N]).
-    real_test: (images uint8 [M, H, W, C], labels int [M]).
-    feature_network: see `features.FeatureNetwork`.
-    num_classes: K.
-    with_cas: as in `DrawingJudge.score`.
-  Raises:
-    ValueError: as `DrawingJudge`.
-  """
-  judge = DrawingJudge(feature_network, *real_train, *real_test, num_classes)
-  return judge.score(drawings, labels, with_cas)

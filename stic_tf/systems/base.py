@@ -278,10 +278,6 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
     return {name: values[place] if name == LARGEST else values[place] / count
             for place, name in enumerate(self.log_names)}
 
-  def logs(self) -> Dict[str, float]:
-    """Means of the logs over the pass so far, and the largest |f|."""
-    return {name: float(value) for name, value in self._logs_of(self.log_sums, self.pass_updates).items()}
-
   def _move_average(self, strategy) -> None:
     """Moves the average towards the weights; early on it is a short one."""
     updates = tf.cast(self.updates_done, tf.float32)

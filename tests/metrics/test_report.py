@@ -8,7 +8,6 @@ import pytest
 from stic_tf.metrics.features import FeatureBatch
 from stic_tf.metrics.frechet import frechet_distance
 from stic_tf.metrics.report import DrawingJudge
-from stic_tf.metrics.report import evaluate_drawings
 
 _KEYS = {"fid", "fid_floor", "kid", "kid_std", "inception_score", "inception_score_std", "cas", "judge",
          "judge_accuracy", "judge_agreement", "num_samples"}
@@ -57,7 +56,7 @@ def test_one_class_only_shows_in_the_distance(digits, drawing_judge):
 
 def test_score_with_cas_is_json_and_repeats(digits, digits_judge):
   images, labels = digits[0][:200], digits[1][:200]
-  scores = evaluate_drawings(images, labels, digits[:2], digits[2:], digits_judge, 10)
+  scores = DrawingJudge(digits_judge, *digits, 10).score(images, labels)
   assert scores["cas"] > 0.8
   assert json.loads(json.dumps(scores)) == scores
   again = DrawingJudge(digits_judge, *digits, 10).score(images, labels, with_cas=False)

@@ -34,7 +34,7 @@ def published(trained_run, judge_cache, tmp_path_factory):
 def home(published, tmp_path, monkeypatch):
   """A zoo of one copy, which may be damaged."""
   shutil.copytree(published, tmp_path / "tiny")
-  monkeypatch.setattr(zoo, "_homes", lambda: [tmp_path])
+  monkeypatch.setattr(zoo, "_HOME", tmp_path)
   return tmp_path
 
 
