@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains models of the zoo anew: tools/zoo.sh [NAME…], all without a name. What is in zoo/ stays; the new ones come to
-# runs/zoo/published/NAME. DATA_DIR is where TFDS has MNIST and CIFAR-10. DRY=1 only says what would be run.
+# runs/zoo/published/NAME. DATA_DIR is where TFDS has MNIST. DRY=1 only says what would be run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -10,11 +10,10 @@ declare -A about=(
   [mnist_score]="Handwritten digits of 28×28 pixels, drawn in 10 evaluations of the network. Strongly guided: what it draws is more typical than what people write."
   [mnist]="Handwritten digits of 28×28 pixels, drawn by a walk of 1000 GRMALA steps and one jump."
   [mnist_attentive]="Handwritten digits of 28×28 pixels, drawn in 2000 strokes where attention looks."
-  [cifar10_score]="Small photographs of ten classes, drawn in 16 evaluations of the network."
 )
 declare -A drawn_with=([digits_score]=--num_steps=8)
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(digits_score digits_attentive mnist_score mnist mnist_attentive cifar10_score)
+[ ${#names[@]} -gt 0 ] || names=(digits_score digits_attentive mnist_score mnist mnist_attentive)
 
 run() {
   printf '%q ' "$@"
