@@ -219,10 +219,8 @@ def _parse(argv: List[str]):
     compared = EXPERIMENTS[name].claims_about(arguments.arms)
     require(not arguments.arms or bool(compared) and len(set(arguments.arms)) == len(arguments.arms), "arms",
             ",".join(arguments.arms), f"must be different ones, two of which {name} compares")
-  texts = arguments.seeds.split(",")
-  require(all(text.isdecimal() for text in texts) and len(set(texts)) == len(texts) >= 2, "seeds", arguments.seeds,
-          "must be two different numbers or more, for an interval")
-  arguments.seeds = [int(text) for text in texts]
+  text, arguments.seeds = arguments.seeds, training_runs.seeds_of(arguments.seeds)
+  require(len(arguments.seeds) >= 2, "seeds", text, "must be two or more, for an interval")
   require(arguments.jobs >= 1, "jobs", arguments.jobs, "must be at least 1")
   require(arguments.out.endswith(".md"), "out", arguments.out, "must be a file that ends in .md")
   arguments.held = _held(pathlib.Path(arguments.out))

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import pathlib
-import re
 import statistics
 import sys
 from typing import List, Optional
@@ -28,21 +27,6 @@ from stic_tf.config import require  # noqa: E402
 _FIGURES = ("test_accuracy", "ece", "cas", "fid", "fid_floor", "kid", "inception_score", "acceptance_rate",
             "seconds_training")
 _OF_A_PASS = ("fid", "validation_accuracy")
-
-
-def seeds_of(text: str) -> List[int]:
-  """"0,1,7-9" -> [0, 1, 7, 8, 9].
-
-  Raises:
-    ConfigError: anything else, or a seed twice.
-  """
-  seeds = []
-  for part in text.split(","):
-    match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
-    require(match, "seeds", text, "must be numbers and ranges of them, 0,1,7-9")
-    seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
-  require(len(set(seeds)) == len(seeds) >= 1, "seeds", text, "must be different ones")
-  return seeds
 
 
 def train(flagfile: str, seed: int, arguments, extra: List[str]) -> Optional[dict]:
@@ -113,7 +97,7 @@ def main() -> None:
   parser.add_argument("--out", required=True, help="FILE.json")
   arguments, extra = parser.parse_known_args()
   try:
-    seeds = seeds_of(arguments.seeds)
+    seeds = training_runs.seeds_of(arguments.seeds)
     require(arguments.jobs >= 1, "jobs", arguments.jobs, "must be at least 1")
     report, flagfiles = {}, arguments.flagfiles.split(",")
     for flagfile in flagfiles:

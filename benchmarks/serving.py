@@ -16,33 +16,28 @@ import argparse
 import contextlib
 import os
 import pathlib
-import re
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from concurrent import futures
-from typing import Dict, Iterator, NamedTuple
+from typing import Dict, Iterator, Tuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import grpc  # noqa: E402
 import numpy as np  # noqa: E402
-import psutil  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from tensorflow_serving.apis import predict_pb2  # noqa: E402
 from tensorflow_serving.apis import prediction_service_pb2_grpc  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
+from benchmarks import served  # noqa: E402
 from serving import version_folders  # noqa: E402
 
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
-_MODEL = "benchmarked"
 _SIGNATURE = "synthesize"
 _BATCH = 16
-_START_SECONDS = 600
 # Clients that were answered together come back within this, on a busy machine too: the next batch is full again.
 _BATCHING = f"""
 max_batch_size {{ value: {_BATCH} }}
@@ -51,55 +46,18 @@ num_batch_threads {{ value: 1 }}
 """
 
 
-class Server(NamedTuple):
-  """A running server."""
-
-  process: psutil.Process
-  stub: prediction_service_pb2_grpc.PredictionServiceStub
-
-  def processor_seconds(self) -> float:
-    times = self.process.cpu_times()
-    return times.user + times.system
-
-  def resident_mib(self) -> float:
-    return self.process.memory_info().rss / 2 ** 20
-
-
 @contextlib.contextmanager
-def started_server(export_dir: str, threads: int) -> Iterator[Server]:
-  """`serving/server.py` of the export, listening on a port of its own; ended with the block."""
+def _started(export_dir: str, threads: int) -> Iterator[Tuple[served.Server, object]]:
+  """A server of the export that makes batches, and a stub of its gRPC; ended with the block."""
   with tempfile.TemporaryDirectory() as folder:
-    parameters, log = os.path.join(folder, "batching.txt"), os.path.join(folder, "log")
+    parameters = os.path.join(folder, "batching.txt")
     with open(parameters, "w", encoding="utf-8") as file:
       file.write(_BATCHING)
-    command = [sys.executable, str(_ROOT / "serving" / "server.py"), f"--model_name={_MODEL}",
-               f"--model_base_path={export_dir}", "--port=0", "--enable_batching",
-               f"--batching_parameters_file={parameters}", f"--tensorflow_intra_op_parallelism={threads}",
-               f"--tensorflow_inter_op_parallelism={threads}"]
-    with open(log, "wb") as file:
-      process = subprocess.Popen(command, stdout=file, stderr=file)
-    try:
-      port = _port(process, log)
-      options = [("grpc.max_receive_message_length", -1)]
-      with grpc.insecure_channel(f"127.0.0.1:{port}", options) as channel:
-        yield Server(psutil.Process(process.pid), prediction_service_pb2_grpc.PredictionServiceStub(channel))
-    finally:
-      process.terminate()
-      process.wait()
-
-
-def _port(process: subprocess.Popen, log: str) -> int:
-  end = time.monotonic() + _START_SECONDS
-  while time.monotonic() < end:
-    with open(log, encoding="utf-8") as file:
-      text = file.read()
-    match = re.search(r"Running ModelServer at \S+:(\d+)", text)
-    if match:
-      return int(match[1])
-    if process.poll() is not None:
-      break
-    time.sleep(0.05)
-  raise RuntimeError(f"the server did not start: {text}")
+    flags = ["--enable_batching", f"--batching_parameters_file={parameters}",
+             f"--tensorflow_intra_op_parallelism={threads}", f"--tensorflow_inter_op_parallelism={threads}"]
+    with served.started(export_dir, flags) as server, grpc.insecure_channel(
+        f"127.0.0.1:{server.port}", [("grpc.max_receive_message_length", -1)]) as channel:
+      yield server, prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
 
 class Drawer:
@@ -124,7 +82,7 @@ class Drawer:
 
   def served(self, inputs: Dict[str, np.ndarray]) -> Dict[str, np.ndarray]:
     request = predict_pb2.PredictRequest()
-    request.model_spec.name, request.model_spec.signature_name = _MODEL, _SIGNATURE
+    request.model_spec.name, request.model_spec.signature_name = served.MODEL, _SIGNATURE
     for name, array in inputs.items():
       request.inputs[name].CopyFrom(tf.make_tensor_proto(array))
     return {name: tf.make_ndarray(proto) for name, proto in self._stub.Predict(request).outputs.items()}
@@ -139,7 +97,7 @@ class Drawer:
         raise RuntimeError(f"requests {name} brought other images than the call in this process")
 
 
-def _timed(function, server: Server) -> measure.Contestant:
+def _timed(function, server: served.Server) -> measure.Contestant:
   """A contestant whose processor time is that of both processes, which other work on the machine hardly changes."""
 
   def run() -> measure.Elapsed:
@@ -150,7 +108,7 @@ def _timed(function, server: Server) -> measure.Contestant:
   return run
 
 
-def _contestants(drawer: Drawer, server: Server, pool: futures.Executor, steps: int, calls: int):
+def _contestants(drawer: Drawer, server: served.Server, pool: futures.Executor, steps: int, calls: int):
   """By name: one call or request of 16, and `calls` times 16 images, called or by 16 clients."""
   inputs = drawer.inputs(0, _BATCH, steps)
   single = [drawer.inputs(number, 1, steps) for number in range(_BATCH)]
@@ -165,7 +123,7 @@ def _contestants(drawer: Drawer, server: Server, pool: futures.Executor, steps: 
   return {name: _timed(function, server) for name, function in functions.items()}
 
 
-def _memory_growth(drawer: Drawer, server: Server, pool: futures.Executor, requests: int) -> float:
+def _memory_growth(drawer: Drawer, server: served.Server, pool: futures.Executor, requests: int) -> float:
   """MiB; the server has answered as many requests at a time before, so that its threads exist."""
 
   def send(number: int) -> None:
@@ -202,8 +160,8 @@ def main() -> None:
   circumstances = measure.circumstances(arguments.threads)
   circumstances["versions"]["grpcio"] = grpc.__version__
   versions = version_folders.find(arguments.export_dir)
-  with started_server(arguments.export_dir, arguments.threads) as server, futures.ThreadPoolExecutor(_BATCH) as pool:
-    drawer = Drawer(versions[max(versions)], server.stub)
+  with _started(arguments.export_dir, arguments.threads) as (server, stub), futures.ThreadPoolExecutor(_BATCH) as pool:
+    drawer = Drawer(versions[max(versions)], stub)
     drawer.check(pool, arguments.num_steps)
     times = measure.in_turns(
         _contestants(drawer, server, pool, arguments.num_steps, arguments.calls), arguments.repetitions,

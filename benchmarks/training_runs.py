@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 from concurrent import futures
@@ -21,6 +22,21 @@ _Task, _Result = TypeVar("_Task"), TypeVar("_Result")
 
 class GaveUpError(RuntimeError):
   """A training that diverged for good."""
+
+
+def seeds_of(text: str) -> List[int]:
+  """"0,1,7-9" -> [0, 1, 7, 8, 9].
+
+  Raises:
+    ConfigError: anything else, or a seed twice.
+  """
+  seeds = []
+  for part in text.split(","):
+    match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+    require(match, "seeds", text, "must be numbers and ranges of them, 0,1,7-9")
+    seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+  require(len(set(seeds)) == len(seeds) >= 1, "seeds", text, "must be different ones")
+  return seeds
 
 
 def train(folder: pathlib.Path, flags: Sequence[str], one_thread: bool, script: Sequence[str] = (MAIN,)) -> bool:

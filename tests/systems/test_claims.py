@@ -152,8 +152,8 @@ def test_runs_of_several_commits_are_not_mixed(tmp_path):
 
 @pytest.mark.parametrize("flags, said", [
     (["--experiments=E11"], "--experiments=E11: must be of E1_few"),
-    (["--seeds=3"], "--seeds=3: must be two different"), (["--seeds=3,3"], "--seeds=3,3: must be two different"),
-    (["--seeds=a,b"], "--seeds=a,b: must be two different"),
+    (["--seeds=3"], "--seeds=3: must be two or more"), (["--seeds=3,3"], "--seeds=3,3: must be different ones"),
+    (["--seeds=a,b"], "--seeds=a,b: must be numbers and ranges"),
     (["--arms=B,B"], "--arms=B,B: must be different ones"), (["--arms=A,C"], "two of which E1_few compares"),
     (["--arms=B,Z"], "--arms=Z: E1_few has A, A_long, B"),
     (["--jobs=0"], "--jobs=0: must be at least 1"), (["--out=x.json"], "--out=x.json: must be a file that ends in")])

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from benchmarks import seeds
+from benchmarks import training_runs
 from stic_tf.config import ConfigError
 from tests.systems import command
 
@@ -66,10 +67,10 @@ def test_a_run_that_fails_for_another_reason_is_no_divergence(tmp_path, monkeypa
 
 
 def test_seeds_are_numbers_and_ranges():
-  assert seeds.seeds_of("4,0-2") == [4, 0, 1, 2]
+  assert training_runs.seeds_of("4,0-2") == [4, 0, 1, 2]
   for text in ("", "a", "1-", "2,1-3", "3-1"):
     with pytest.raises(ConfigError):
-      seeds.seeds_of(text)
+      training_runs.seeds_of(text)
 
 
 @pytest.mark.parametrize("flag", ["--jobs=0", "--flagfiles=digits,none", "--seeds=1,1"])
