@@ -21,6 +21,7 @@ from scipy import stats  # noqa: E402
 
 from benchmarks import training_runs  # noqa: E402
 from stic_tf import atomic_file  # noqa: E402
+from stic_tf import provenance  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
 
@@ -51,10 +52,16 @@ def train(flagfile: str, seed: int, arguments, extra: List[str]) -> Optional[dic
           "last_pass": {name: passes[-1].get(name) for name in _OF_A_PASS}}
 
 
-def require_one_commit(folder: str, runs: List[dict]) -> None:
-  """Raises ConfigError where runs are of several commits: what they reached is then no figure of any."""
-  commits = sorted({str(run["summary"].get("git_commit")) for run in runs})
-  require(len(commits) <= 1, "runs", folder, f"holds runs of several commits: {', '.join(commits)}")
+def require_one_commit(arguments, flagfiles: List[str], seeds: List[int]) -> None:
+  """Raises ConfigError where the runs that are there, and those still to be trained, are not all of one commit."""
+  folders = [pathlib.Path(arguments.runs).absolute() / f"{flagfile}_seed{seed}"
+             for flagfile in flagfiles for seed in seeds]
+  there = [folder / "summary.json" for folder in folders if (folder / "summary.json").exists()]
+  commits = {str(json.loads(path.read_text("utf-8")).get("git_commit")) for path in there}
+  if any(not (folder / "summary.json").exists() and not training_runs.gave_up(folder) for folder in folders):
+    commits.add(str(provenance.git_commit()))
+  require(len(commits) <= 1, "runs", arguments.runs,
+          f"would hold runs of several commits: {', '.join(sorted(commits))}")
 
 
 def stability(runs: List[Optional[dict]]) -> dict:
@@ -103,11 +110,11 @@ def main() -> None:
     for flagfile in flagfiles:
       require((training_runs.ROOT / "trainers" / "flagfiles" / f"{flagfile}.flags").exists(), "flagfiles", flagfile,
               "must be of trainers/flagfiles, without .flags")
+    require_one_commit(arguments, flagfiles, seeds)
     for flagfile in flagfiles:
       runs = training_runs.side_by_side(lambda seed, name=flagfile: train(name, seed, arguments, extra), seeds,
                                         arguments.jobs)
       ended = [run for run in runs if run is not None]
-      require_one_commit(arguments.runs, ended)
       report[flagfile] = {"stability": stability(runs), "figures": spread(ended) if ended else {}, "runs": ended}
       _print(flagfile, report[flagfile])
   except ConfigError as problem:

@@ -35,8 +35,12 @@ class Server:
     with open(self.log, "wb") as file:
       self._popen = subprocess.Popen(command, stdout=file, stderr=file)
     self.process = psutil.Process(self._popen.pid)
-    self.port = int(self._wait_for(r"Running ModelServer at \S+:(\d+)"))
-    self.rest_port = int(self._wait_for(r"HTTP/REST API at:\S+:(\d+)"))
+    try:
+      self.port = int(self._wait_for(r"Running ModelServer at \S+:(\d+)"))
+      self.rest_port = int(self._wait_for(r"HTTP/REST API at:\S+:(\d+)"))
+    except BaseException:
+      self.kill()
+      raise
 
   def _wait_for(self, pattern: str) -> str:
     end = time.monotonic() + _START_SECONDS

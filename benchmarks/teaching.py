@@ -146,7 +146,8 @@ def _compare(arguments) -> None:
   asked = {"drawings": arguments.drawings, "classifiers": arguments.classifiers, "runs_commit": arguments.commit,
            "split": arguments.split, "settings": arguments.settings, "arms": arguments.arms}
   before = json.loads(out.read_text("utf-8")) if out.exists() else {"asked": asked, "runs": {}}
-  require(before.get("asked") == asked, "out", arguments.out, "holds answers to another question; name another file")
+  require({"arms": list(ARMS), **before.get("asked", {})} == asked, "out", arguments.out,
+          "holds answers to another question; name another file")
   runs = before["runs"]
   for run_dir in arguments.run_dirs:
     if run_dir not in runs:

@@ -37,7 +37,7 @@ def read(path: str, image_shape: Sequence[int], flag: str, no_resize: bool = Fal
     raise ConfigError(f"--{flag}={path}: cannot be read as an image ({problem})") from problem
   was, mode = image.size, "L" if channels == 1 else "RGB"
   require(not no_resize or was == (width, height), flag, path,
-                     f"is {was[0]}×{was[1]} pixels, must be {width}×{height}")
+          f"is {was[0]}×{was[1]} pixels, must be {width}×{height}")
   changes = []
   if image.mode not in (mode, "1", "P"):
     changes.append("converted to " + ("grey" if channels == 1 else "colours"))

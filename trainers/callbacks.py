@@ -54,8 +54,8 @@ class Evaluation(_AfterPass):
                                       split="validation")
     picture = evaluate.class_grid(scores.pop("drawings"), system.num_classes)
     row = {"pass": epoch + 1, "step": int(system.updates_done.numpy()), "seconds": seconds,
-           **{name: scores.get(name) for name in ("validation_accuracy", "ece", "fid", "fid_floor", "kid",
-                                              "cas", "num_samples", "drawing_steps", "acceptance_rate")},
+           **{name: scores.get(name) for name in ("validation_accuracy", "ece", "fid", "fid_floor", "kid", "cas",
+                                                  "num_samples", "drawing_steps", "acceptance_rate")},
            "step_size": float(system.step_size.numpy()), "noise_level": float(system.noise_level.numpy()),
            "fakes_in_pool": len(system.pool), "network_evaluations": int(system.network_evaluations.numpy()),
            "attempt": int(system.attempt.numpy()), **_numbers(logs)}

@@ -49,7 +49,8 @@ class Evaluator:
     seed: of drawings; at first that of the run.
 
   Raises:
-    ConfigError: fewer than two images to validate or to test on: distances are between distributions.
+    ConfigError: one class and no --inception_weights, or fewer than two images to validate or to test on: distances
+      are between distributions.
   """
 
   def __init__(self, values, dataset: dataset_lib.Dataset):
@@ -64,8 +65,10 @@ class Evaluator:
                  "validation": validation_images(dataset)}
     few = getattr(values, "train_images", 0)  # settings of an older run do not have it
     self.learnt = dataset.learnt(few, values.seed).arrays("train")[0] if few else train[0]
-    # A wrong --inception_weights shows at once; a judge can take an hour to train.
+    # What is wrong with them shows at once; a judge can take an hour to train.
     self._network = features.InceptionNetwork(values.inception_weights) if values.inception_weights else None
+    if not self._network:
+      features.require_classes(self.num_classes, values.dataset)
     self._train_network = lambda: features.train_judge(
         *train, self.num_classes, cache_dir=os.path.expanduser(values.cache_dir), dataset_name=values.dataset)
     self._judges, self._train = {}, tuple(array[:_LARGEST_REAL_SAMPLE] for array in train)
@@ -202,6 +205,7 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
   A model that draws in strokes leaves drawing.gif and attention.png too; a run that was tested on its training images
   leaves memorised.png, drawings beside them.
   """
+  evaluator.judge("test")  # before anything is drawn: it may have to be trained
   scores = evaluator.score(classifier, values.num_samples, on_batch=on_batch)
   drawings, labels = scores.pop("drawings"), scores.pop("labels")
   grid.write_png(folder.file("samples", "final.png"), class_grid(drawings, classifier.num_classes))

@@ -15,11 +15,11 @@ _HELP = {
     "model": "Which system: " + ", ".join(registries.SYSTEMS) + ".",
     "network": "One of " + ", ".join(registries.NETWORKS) + ", or auto: the system's own, for stic small below 32 "
                "pixels and wide_resnet from there.",
-    "width": "Channels of the small and the attentive network, and of the first resolution of the energy network.",
+    "width": "Channels of the small and the attentive network, and of the first resolution of energy network and unet.",
     "depth": "Depth of the wide residual network, 6n + 4.",
     "widen": "Width factor of the wide residual network.",
-    "blocks": "energy network: residual blocks a resolution, or those of each resolution: 1,2,2.",
-    "attention_side": "energy network: the widest grid, in positions a side, that attends; 0 for none.",
+    "blocks": "energy network, unet: residual blocks a resolution, or those of each resolution: 1,2,2.",
+    "attention_side": "energy network, unet: the widest grid, in positions a side, that attends; 0 for none.",
     "tile_grid": "Tiles a side of an attentive model's canvas; must divide it.",
     "drawing": "How a fresh drawing is made: whole (whole-image steps), strokes (tile by tile, where attention looks) "
                "or auto: strokes for --model=attentive. Training always takes whole-image steps.",
@@ -99,7 +99,7 @@ def _define() -> None:
   flags.DEFINE_bool("augment", True, "Shift and rotate (or crop and flip) the images of the classification streams.")
   flags.DEFINE_integer("train_images", 0, "Train on so many images, as many of each class, by --seed; 0 for all.")
   flags.DEFINE_string("init_from", None, "Run folder, or model of the zoo, with whose weights the training begins.")
-  flags.DEFINE_integer("seed", 0, "Seed of everything random; in sample mode that of the drawings.")
+  flags.DEFINE_integer("seed", 0, "Seed of everything random; in sample and evaluate mode that of the drawings.")
   flags.DEFINE_integer("num_replicas", 0, "Replicas for training and sampling, of all workers together: GPUs, else "
                                           "logical CPUs; 0 for all GPUs or one CPU.")
   flags.DEFINE_string("strategy", "auto", "train: one (a device), mirrored (this machine's), multi_worker (those of "

@@ -66,6 +66,12 @@ class JudgeNetwork:
     return float(np.mean(np.argmax(self(images).probabilities, axis=1) == labels))
 
 
+def require_classes(num_classes: int, dataset_name: str) -> None:
+  """Raises ConfigError for fewer than 2 classes: a judge would learn nothing."""
+  if num_classes < 2:
+    raise ConfigError(f"--dataset={dataset_name}: a judge needs at least 2 classes; give --inception_weights")
+
+
 def train_judge(images, labels, num_classes: int, cache_dir: Optional[str] = None, seed: int = 0,
                 dataset_name: str = "images") -> JudgeNetwork:
   """The judge of a data set, from `cache_dir` when it is there, else trained (and cached).
@@ -85,8 +91,7 @@ def train_judge(images, labels, num_classes: int, cache_dir: Optional[str] = Non
     ConfigError: fewer than 2 classes: a judge would learn nothing.
     ValueError: images or labels of a wrong shape, type or range.
   """
-  if num_classes < 2:
-    raise ConfigError(f"--dataset={dataset_name}: a judge needs at least 2 classes; give --inception_weights")
+  require_classes(num_classes, dataset_name)
   images, labels = judge_model.check_labelled_images(images, labels, num_classes)
   settings = judge_model.settings_of(images.shape[1:])
   key = judge_cache.cache_key(images, labels, num_classes, seed, settings)

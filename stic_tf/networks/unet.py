@@ -45,7 +45,9 @@ class AutoencoderEnergy(layers.Layer):
   def call(self, inputs):
     image, decoded = inputs
     decoded = decoded[..., :image.shape[-1]]
-    return tf.reduce_sum(image * decoded - 0.5 * tf.square(decoded), axis=[1, 2, 3])[:, tf.newaxis]
+    # In two steps: of one large image a sum over all of it is divided among threads, and has other bits alone.
+    of_rows = tf.reduce_sum(image * decoded - 0.5 * tf.square(decoded), axis=[2, 3])
+    return tf.reduce_sum(of_rows, axis=1, keepdims=True)
 
 
 def unet(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_classes: int, seed: int,

@@ -135,17 +135,22 @@ def test_a_kill_loses_a_block(whole, tmp_path, monkeypatch):
 
 
 def test_what_was_begun_in_blocks_of_another_size_is_ended(whole, tmp_path, monkeypatch):
-  """Rows 0 to 31 are there as one block; in blocks of 16 their parts are others, and no row comes twice or never."""
-  work = _work(tmp_path, rows_at_once=32)
+  """Rows 0 to 15 of 40 are there in blocks of 8; a part by its number alone would stand for the rows 32 to 39."""
+  work, write, written = _work(tmp_path, rows_at_once=8), bulk_shard._write_records, []
   work.folder.claim()
-  write = bulk_shard._write_records
-  monkeypatch.setattr(bulk_shard, "_write_records", lambda path, records: write(path, records)
-                      if len(records) == 32 else pytest.fail("killed"))
-  with pytest.raises(pytest.fail.Exception):
+
+  def killed(path, records):
+    if len(written) == 2:
+      raise KeyboardInterrupt
+    write(path, records)
+    written.append(path)
+
+  monkeypatch.setattr(bulk_shard, "_write_records", killed)
+  with pytest.raises(KeyboardInterrupt):
     bulk_shard.make(work, 0)
   monkeypatch.undo()
-  assert bulk_pipeline.rows_done(work) == 32
-  assert _run(_work(tmp_path, rows_at_once=16))["made"] == 90
+  assert bulk_pipeline.rows_done(work) == 16
+  assert _run(_work(tmp_path, rows_at_once=32))["made"] == 90
   assert _hashes(tmp_path) == _hashes(whole) and not os.path.exists(work.folder.parts())
 
 

@@ -1,5 +1,8 @@
 """The U-Net's energy: an autoencoder's, in which classes differ by what the encoder reads alone."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -62,3 +65,18 @@ def test_without_a_noise_level_it_has_the_features_of_its_encoder():
   network = _built((28, 28, 1), conditioned=False)
   logits, features = build.logits_and_features(network, tf.zeros([2, 28, 28, 1]))
   assert logits.shape == (2, 10) and [feature.shape[1] for feature in features] == [14, 7, 4]
+
+
+def test_a_large_image_has_the_energy_that_it_has_in_company():
+  """In a process of four threads, which would divide a sum over all of one image among them."""
+  script = """
+import numpy as np, tensorflow as tf
+tf.config.threading.set_intra_op_parallelism_threads(4)
+from stic_tf.networks import unet
+images, decoded = np.random.default_rng(0).normal(size=(2, 9, 256, 256, 3)).astype(np.float32)
+of_rows = tf.function(unet.AutoencoderEnergy(), input_signature=[[tf.TensorSpec([None, 256, 256, 3])] * 2])
+alone = np.concatenate([of_rows([images[row:row + 1], decoded[row:row + 1]]) for row in range(9)])
+np.testing.assert_array_equal(of_rows([images, decoded]), alone)
+"""
+  ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+  assert ended.returncode == 0, ended.stderr

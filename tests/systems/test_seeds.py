@@ -48,11 +48,16 @@ def test_runs_of_several_commits_are_no_table(tmp_path, monkeypatch):
     _run(tmp_path, seed, git_commit=commit)
   given = [f"--runs={tmp_path}", f"--out={tmp_path / 'out.json'}"]
   line = command.refusal(monkeypatch, seeds, "--seeds=0-2", *given)
-  assert line == f"error: --runs={tmp_path}: holds runs of several commits: abc, def"
+  assert line == f"error: --runs={tmp_path}: would hold runs of several commits: abc, def"
   assert not (tmp_path / "out.json").exists()
   monkeypatch.setattr("sys.argv", ["seeds.py", "--seeds=0-1", *given])
   seeds.main()
   assert (tmp_path / "out.json").exists()
+  # Nor is a seed added to them at today's commit: that shows before it is trained.
+  monkeypatch.setattr(seeds.training_runs.subprocess, "run", lambda *args, **kwargs: pytest.fail("trained"))
+  monkeypatch.setattr(seeds.provenance, "git_commit", lambda: "now")
+  line = command.refusal(monkeypatch, seeds, "--seeds=0-1,5", *given)
+  assert line.endswith("would hold runs of several commits: abc, now")
 
 
 def test_a_run_that_fails_for_another_reason_is_no_divergence(tmp_path, monkeypatch):
@@ -60,6 +65,7 @@ def test_a_run_that_fails_for_another_reason_is_no_divergence(tmp_path, monkeypa
     stdout.write("error: --seed=1 is not for today\n")
     return argparse.Namespace(returncode=2)
 
+  monkeypatch.setattr(seeds.provenance, "git_commit", lambda: "abc")
   monkeypatch.setattr(seeds.training_runs.subprocess, "run", fails)
   line = command.refusal(monkeypatch, seeds, "--seeds=1", f"--runs={tmp_path}", f"--out={tmp_path / 'out.json'}")
   assert line.startswith("error: a run failed, see ") and "\n" not in line

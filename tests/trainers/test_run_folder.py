@@ -18,7 +18,7 @@ SUMMARY_KEYS = {
     "acceptance_rate", "step_size", "network_evaluations_per_image", "seconds_training",
     "images_per_second_sampling", "num_samples", "judge", "versions", "git_commit", "nll", "brier", "precision",
     "recall", "second_judge_accuracy", "second_judge_agreement", "nearest_train", "nearest_train_least", "intervals",
-    "path_pair", "path_both", "path_order", "path_entropy", "effective_draws_per_step"}
+    "drawing_seed", "path_pair", "path_both", "path_order", "path_entropy", "effective_draws_per_step"}
 
 
 def test_the_files_of_a_run(trained_run):
@@ -87,6 +87,18 @@ def test_flags_txt_names_every_setting(trained_run):
     named = {line.strip().lstrip("-").split("=")[0] for line in file}
   given = {name for name, value in settings.items() if value is not None}
   assert {name if name in given else name[2:] for name in named} == given
+
+
+def test_a_run_whose_passes_are_not_judged_ends_as_one_whose_are(train, trained_run, tmp_path):
+  """--pass_samples=0, killed and gone on with: no figure of drawings in the log, and all of them at the end."""
+  run = tmp_path / "run"
+  assert train(run, "--pass_samples=0", kill_when=(run / "samples" / "pass_01.png").exists).code == -9
+  assert train(run, "--pass_samples=0").code == 0
+  assert tiny_run.without_clocks(tiny_run.summary(run)) == tiny_run.without_clocks(tiny_run.summary(trained_run))
+  rows, judged = tiny_run.metrics(run), tiny_run.metrics(trained_run)
+  assert [row["fid"] for row in rows] == [None, None] and None not in [row["fid"] for row in judged]
+  for name in ("validation_accuracy", "loss_generative"):
+    assert [row[name] for row in rows] == [row[name] for row in judged]
 
 
 def test_evaluate_repeats_the_summary(main, trained_run, tmp_path):
