@@ -30,6 +30,10 @@ _FIGURES = ("test_accuracy", "ece", "cas", "fid", "fid_floor", "kid", "inception
 _OF_A_PASS = ("fid", "validation_accuracy")
 
 
+def _folder(arguments, flagfile: str, seed: int) -> pathlib.Path:
+  return pathlib.Path(arguments.runs).absolute() / f"{flagfile}_seed{seed}"
+
+
 def train(flagfile: str, seed: int, arguments, extra: List[str]) -> Optional[dict]:
   """What a run reached, trained where it is not there; None where it diverged for good.
 
@@ -37,7 +41,7 @@ def train(flagfile: str, seed: int, arguments, extra: List[str]) -> Optional[dic
     ConfigError: what is there was trained with other flags.
     RuntimeError: it failed for another reason.
   """
-  folder = pathlib.Path(arguments.runs).absolute() / f"{flagfile}_seed{seed}"
+  folder = _folder(arguments, flagfile, seed)
   flags = [f"--flagfile=trainers/flagfiles/{flagfile}.flags", f"--seed={seed}", *extra]
   try:
     if training_runs.train(folder, flags, one_thread=arguments.jobs > 1):
@@ -54,11 +58,10 @@ def train(flagfile: str, seed: int, arguments, extra: List[str]) -> Optional[dic
 
 def require_one_commit(arguments, flagfiles: List[str], seeds: List[int]) -> None:
   """Raises ConfigError where the runs that are there, and those still to be trained, are not all of one commit."""
-  folders = [pathlib.Path(arguments.runs).absolute() / f"{flagfile}_seed{seed}"
-             for flagfile in flagfiles for seed in seeds]
-  there = [folder / "summary.json" for folder in folders if (folder / "summary.json").exists()]
-  commits = {str(json.loads(path.read_text("utf-8")).get("git_commit")) for path in there}
-  if any(not (folder / "summary.json").exists() and not training_runs.gave_up(folder) for folder in folders):
+  folders = [_folder(arguments, flagfile, seed) for flagfile in flagfiles for seed in seeds]
+  summaries = [path for folder in folders if (path := folder / "summary.json").exists()]
+  commits = {str(json.loads(path.read_text("utf-8")).get("git_commit")) for path in summaries}
+  if not all(map(training_runs.is_there, folders)):
     commits.add(str(provenance.git_commit()))
   require(len(commits) <= 1, "runs", arguments.runs,
           f"would hold runs of several commits: {', '.join(sorted(commits))}")

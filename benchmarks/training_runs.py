@@ -58,7 +58,7 @@ def train(folder: pathlib.Path, flags: Sequence[str], one_thread: bool, script: 
   if asked.exists():
     require(asked.read_text("utf-8").splitlines() == list(flags), "runs", str(folder.parent),
             f"holds a run of other flags, see {asked}; name another folder")
-  anew = not (folder / "summary.json").exists() and not gave_up(folder)
+  anew = not is_there(folder)
   if anew:
     folder.parent.mkdir(parents=True, exist_ok=True)
     atomic_file.write_text(str(asked), "\n".join(flags))
@@ -80,6 +80,11 @@ def side_by_side(function: Callable[[_Task], _Result], tasks: Iterable[_Task], j
     except BaseException:
       pool.shutdown(wait=False, cancel_futures=True)
       raise
+
+
+def is_there(folder: pathlib.Path) -> bool:
+  """Whether a run was trained, to its end or until it gave up."""
+  return (folder / "summary.json").exists() or gave_up(folder)
 
 
 def gave_up(folder: pathlib.Path) -> bool:

@@ -40,7 +40,7 @@ TOP_MODULES = ("__init__", "loading", "provenance")
 SCRIPTS = ("trainers", "export", "serving", "benchmarks")
 # What the client is made of, which runs without TensorFlow and uses a few base modules. The rest of serving/ is the
 # server, which needs nothing of the library.
-CLIENT_FILES = ("serving/client.py", "serving/drawing_client.py")
+CLIENT_FILES = ("serving/client.py", "serving/drawing_client.py", "stic_tf/picture_file.py")
 # What both use.
 SHARED_FILES = ("serving/api_protos.py", "serving/tensor_protos.py")
 

@@ -282,7 +282,8 @@ def run(values) -> None:
     raise config_lib.ConfigError(f"--{name}={getattr(values, name)}: must be {settings[name]}, as the run was made")
   given = trainer_flags.overrides(values, settings, ("num_samples", "inception_weights"))
   own, evaluator = evaluator_of({**settings, **given}, values.data_dir, values.cache_dir)
-  evaluator.seed = values.seed if values["seed"].present else own.seed
+  if values["seed"].present:
+    evaluator.seed = values.seed
   before = folder.json("summary.json") or {}
   seconds = (folder.last_row() or {}).get("seconds", before.get("seconds_training", 0.0))
   if zoo.is_model(folder.path):  # the zoo's files stay as they are

@@ -69,7 +69,7 @@ def unet(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_class
   *skips, hidden = encoded.features
   for stage, skip in reversed(list(enumerate(skips))):
     # Both are of unit variance at the start, and so is a half of the variance of each.
-    hidden = _enlarged(hidden, skip.shape[1:], f"up{stage}", 0.5, seed + 1000 * (stage + 1))
+    hidden = _enlarged(hidden, skip.shape[1:], f"up{stage}", seed + 1000 * (stage + 1))
     hidden = layers.Add()([hidden, shared.BranchScale(0.5 ** 0.5, name=f"up{stage}_skip")(skip)])
     for block in range(energy_lib.stage_blocks(config, stage)):
       hidden = energy_lib.residual_block(hidden, conditioning, f"up{stage}_block{block}",
@@ -83,9 +83,9 @@ def unet(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_class
   return keras.Model([image, *conditioning.inputs], outputs, name="unet")
 
 
-def _enlarged(hidden, shape: Sequence[int], name: str, scale: float, seed: int):
+def _enlarged(hidden, shape: Sequence[int], name: str, seed: int):
   """[B, h, w, F'] -> [B, *shape] of twice the side, by a convolution of single positions."""
-  hidden = shared.Convolution(4 * shape[2], 1, padding="same", kernel_initializer=shared.initializer(scale, seed),
+  hidden = shared.Convolution(4 * shape[2], 1, padding="same", kernel_initializer=shared.initializer(0.5, seed),
                               name=name)(hidden)
   return Enlarge(shape[:2], name=f"{name}_enlarged")(hidden)
 
