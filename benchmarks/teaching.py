@@ -13,7 +13,9 @@ are trained anew and tested on the real test images:
 
 Accuracies are means over --classifiers trainings a run, of seeds of their own. Claims are of paired differences over
 runs, as in claims.py; of one run there are none. How it draws is chosen with --split=validation, --arms=drawings,
---set=guidance=1 and the like, and then tested. What is in --out is not trained again.
+--set=guidance=1 and the like, and then tested. With --labels=answered a drawing is an example of the class that the
+run, which is a classifier, takes it for; otherwise of the class that it was asked to be. What is in --out is not
+trained again.
 """
 
 import argparse
@@ -43,6 +45,7 @@ from stic_tf.metrics import judge_model  # noqa: E402
 from stic_tf.metrics.classification import classification_accuracy_score  # noqa: E402
 
 ARMS = ("real", "real_long", "drawings", "both")
+LABELS = ("asked", "answered")
 _CLAIMS = (("drawings", "real"), ("drawings", "real_long"), ("both", "real"), ("both", "real_long"))
 _SEED = 1 << 42  # apart from those of evaluation
 
@@ -69,10 +72,12 @@ def teach(run_dir: str, arguments) -> dict:
   classifier, settings = loading.load(run_dir).with_settings(**arguments.settings), _json(run_dir, "settings.json")
   real, test = _learnt(settings, arguments.data_dir, arguments.split)
   labels = (np.arange(arguments.drawings) % classifier.num_classes).astype(np.int32)
-  drawn = classifier.draw(labels, seed_pairs.of(_SEED + settings["seed"], len(labels)))
+  images = classifier.draw(labels, seed_pairs.of(_SEED + settings["seed"], len(labels))).images
+  answers = classifier.classify(images).argmax(axis=1).astype(np.int32)
+  result = {"seed": settings["seed"], "real_images": len(real[1]),
+            "answered_as_asked": float(np.mean(answers == labels)), "accuracy": {}}
   judge = judge_model.settings_of(classifier.image_shape)
-  result = {"seed": settings["seed"], "real_images": len(real[1]), "accuracy": {}}
-  lessons = _arms(real, (drawn.images, labels), judge)
+  lessons = _arms(real, (images, answers if arguments.labels == "answered" else labels), judge)
   for arm in arguments.arms:
     images, its_labels, epochs = lessons[arm]
     # Whole passes over few pixels more than the judge's own budget allows.
@@ -105,6 +110,7 @@ def _parse():
   parser.add_argument("--run_dir", action="append", required=True, dest="run_dirs", help="of several, claims too")
   parser.add_argument("--data_dir", default=None)
   parser.add_argument("--drawings", type=int, default=10000)
+  parser.add_argument("--labels", default="asked", choices=LABELS, help="of a drawing: asked for, or the run's answer")
   parser.add_argument("--split", default="test", choices=("test", "validation"), help="the real images to test on")
   parser.add_argument("--arms", default=",".join(ARMS), help="some of these, with commas between")
   parser.add_argument("--set", action="append", default=[], dest="settings", help="NAME=VALUE, of a drawing")
@@ -144,9 +150,10 @@ def _compare(arguments) -> None:
   measure.pin_threads(arguments.threads)
   out = pathlib.Path(arguments.out)
   asked = {"drawings": arguments.drawings, "classifiers": arguments.classifiers, "runs_commit": arguments.commit,
-           "split": arguments.split, "settings": arguments.settings, "arms": arguments.arms}
+           "split": arguments.split, "settings": arguments.settings, "arms": arguments.arms,
+           "labels": arguments.labels}
   before = json.loads(out.read_text("utf-8")) if out.exists() else {"asked": asked, "runs": {}}
-  require({"arms": list(ARMS), **before.get("asked", {})} == asked, "out", arguments.out,
+  require({"arms": list(ARMS), "labels": "asked", **before.get("asked", {})} == asked, "out", arguments.out,
           "holds answers to another question; name another file")
   runs = before["runs"]
   for run_dir in arguments.run_dirs:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import types
 
 import numpy as np
 import pytest
@@ -79,3 +80,28 @@ def test_one_run_has_accuracies_and_no_claims(tmp_path, monkeypatch, capsys):
   report = json.loads(out.read_text())
   assert report["means"] == {arm: [pytest.approx(0.85)] for arm in ("drawings", "both")} and report["claims"] == []
   assert "drawings: 0.8500" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("labels, taught", [("asked", [0, 1, 2, 3]), ("answered", [1, 1, 1, 1])])
+def test_drawings_are_labelled_as_asked_or_as_the_run_answers(tmp_path, labels, taught, monkeypatch):
+
+  class OneIsAll:
+    num_classes, image_shape = 10, (8, 8, 1)
+
+    def with_settings(self):
+      return self
+
+    def draw(self, labels, seeds):
+      return types.SimpleNamespace(images=np.zeros((len(labels), 8, 8, 1), np.uint8))
+
+    def classify(self, images):
+      return np.eye(10)[np.ones(len(images), int)]
+
+  lessons = []
+  monkeypatch.setattr(teaching.loading, "load", lambda run_dir: OneIsAll())
+  monkeypatch.setattr(teaching, "classification_accuracy_score",
+                      lambda images, labels, *rest: lessons.append(list(labels)) or 0.5)
+  run = _run(tmp_path, "first", seed=0).partition("=")[2]
+  found = teaching.teach(run, types.SimpleNamespace(settings={}, data_dir=None, split="test", drawings=4, labels=labels,
+                                                    arms=["drawings"], classifiers=1))
+  assert lessons == [taught] and found["answered_as_asked"] == 0.25 and found["accuracy"] == {"drawings": [0.5]}
