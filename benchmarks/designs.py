@@ -28,6 +28,7 @@ from benchmarks import measure  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
 from stic_tf.datasets import pipeline  # noqa: E402
 from stic_tf.datasets import pixel_range  # noqa: E402
+from stic_tf.networks import gaussians  # noqa: E402
 from stic_tf.systems import build  # noqa: E402
 from stic_tf.targets import energies  # noqa: E402
 from stic_tf.targets import gradient  # noqa: E402
@@ -62,6 +63,8 @@ class Deadline(keras.callbacks.Callback):
 def held_out(system, images: np.ndarray, labels: np.ndarray) -> dict:
   """Denoising loss and accuracy of the average at each level: images uint8 [N, H, W, C], labels int [N]."""
   network, num_classes = system.average, system.num_classes
+  isotropic = gaussians.Isotropic(images.shape[1:])  # one measure for all
+  isotropic.data_scale.assign(network.data_scale)
 
   @tf.function(autograph=False)
   def of_batch(clean, labels, levels, noise):
@@ -75,7 +78,8 @@ def held_out(system, images: np.ndarray, labels: np.ndarray) -> dict:
     _, found, score = gradient.energy_and_gradient(energy, noisy)
     denoised = gradient.denoise(noisy, score, tf.square(levels)[:, tf.newaxis, tf.newaxis, tf.newaxis])
     right = tf.argmax(found, axis=1, output_type=tf.int32) == labels
-    return losses.denoising(denoised, clean, levels, network.data_scale), tf.reduce_mean(tf.cast(right, tf.float32))
+    loss = losses.denoising(denoised, clean, isotropic.denoising_error(levels))
+    return loss, tf.reduce_mean(tf.cast(right, tf.float32))
 
   figures = {"denoising": {}, "accuracy": {}}
   for place, level in enumerate(LEVELS):

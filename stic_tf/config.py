@@ -232,8 +232,10 @@ class ScoreConfig:
   mixup_weight: float = 0.005
   mixup_noise_mean: float = -1.2
   clip_norm: float = 1.0
+  gaussian: str = "isotropic"
 
   def __post_init__(self):
+    _one_of("gaussian", self.gaussian, tuple(registries.GAUSSIANS))
     _positive("sigma_min", self.sigma_min)
     _positive("sigma_max", self.sigma_max)
     require(self.sigma_min < self.sigma_max, "sigma_max", self.sigma_max,

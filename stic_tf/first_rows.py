@@ -83,3 +83,13 @@ def call(network, inputs):
     outputs = network(tf.nest.map_structure(lambda rows: rows[:count], inputs), training=False)
   return tf.nest.map_structure(
       lambda rows: tf.pad(rows, [[0, batch - count]] + [[0, 0]] * (len(rows.shape) - 1)), outputs)
+
+
+def of_last_axis(rows: tf.Tensor, matrix) -> tf.Tensor:
+  """`matrix` [F', F] times each vector along the last axis of [B, N, M, F], with the same bits in any company.
+
+  As a convolution of single positions: of a matrix product oneDNN and Eigen choose the kernel by the number of rows.
+  """
+  spare = -matrix.shape[0] % _VECTOR
+  kernel = tf.pad(tf.transpose(tf.convert_to_tensor(matrix)), [[0, 0], [0, spare]])[tf.newaxis, tf.newaxis]
+  return tf.nn.conv2d(rows, kernel, 1, "VALID")[..., :matrix.shape[0]]

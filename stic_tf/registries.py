@@ -59,6 +59,11 @@ LEVEL_PRECONDITIONERS = Registry(
     spectral=Entry("stic_tf.preconditioners.spectral:SpectralLevels"),
     identity=Entry("stic_tf.preconditioners.identity:IdentityLevels"))
 
+# image_shape -> networks.gaussians.Isotropic: what energies at noise levels have in common.
+GAUSSIANS = Registry(
+    isotropic=Entry("stic_tf.networks.gaussians:Isotropic"),
+    cosine=Entry("stic_tf.networks.gaussians:Cosine"))
+
 # (evaluate, size) -> mcmc.kernel.Kernel.
 KERNELS = Registry(
     grmala=Entry("stic_tf.mcmc.mala:Mala"),

@@ -338,7 +338,7 @@ def test_a_wrong_dependency_is_found():
 
 # ---- no dispatch on kind ----
 
-PARTS = (registries.SYSTEMS, registries.NETWORKS, registries.KERNELS, registries.SOLVERS)
+PARTS = (registries.SYSTEMS, registries.NETWORKS, registries.KERNELS, registries.SOLVERS, registries.GAUSSIANS)
 TARGETS = [entry.target.split(":") for registry in PARTS for entry in registry.values()]
 # A part is found in a registry and asked by its interface, and only its own file may know what it is.
 OWN_FILES = {module.replace(".", "/") + ".py" for module, _ in TARGETS}

@@ -77,6 +77,8 @@ _HELP = {
     "mixup_weight": "score: weight of the cross-entropy of the mixup images, augmented ones.",
     "mixup_noise_mean": "score: mean of the logarithm of the mixup images' noise levels.",
     "clip_norm": "score: the gradient's largest norm.",
+    "gaussian": "score: what all energies have in common: isotropic (EDM's), or cosine (a variance for each wave of "
+                "the discrete cosine transform), which photographs gain by.",
 }
 # What a run is made with: a run folder belongs to one setting of these.
 RUN_FLAGS = ["dataset", "init_from", "train_images", "seed", "num_replicas", "augment", "inception_weights",

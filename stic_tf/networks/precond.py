@@ -4,7 +4,8 @@
 
 μ is the mean training image and σ_d the standard deviation of a pixel about it. The denoiser D_k = x + σ² ∇_x f_k is
 then exactly that of EDM (Karras et al. 2022, table 1) with ∇g_k in place of its network, and because every f_k is an
-energy, softmax_k f_k is the classifier of the same density.
+energy, softmax_k f_k is the classifier of the same density. Another Gaussian of the images can take the place of the
+first term, and of the scaling (gaussians.py).
 """
 
 from typing import List, Sequence
@@ -13,6 +14,7 @@ import keras
 import tensorflow as tf
 
 from stic_tf import first_rows
+from stic_tf import registries
 from stic_tf.networks import layers as shared
 
 # Noise levels that an answer can mix.
@@ -28,9 +30,10 @@ class EnergyPrecond(keras.Model):
       taken for real/fake logits.
     image_shape: (H, W, C).
     num_classes: K.
+    gaussian: of the registry's GAUSSIANS.
   """
 
-  def __init__(self, trunk: keras.Model, image_shape: Sequence[int], num_classes: int):
+  def __init__(self, trunk: keras.Model, image_shape: Sequence[int], num_classes: int, gaussian: str = "isotropic"):
     super().__init__(name="energy_precond")
     self.trunk, self.image_shape = trunk, tuple(image_shape)
     self.knows_level = len(trunk.inputs) == 2
@@ -41,7 +44,7 @@ class EnergyPrecond(keras.Model):
       self.gain = shared.Dense(2 * num_classes, kernel_initializer="zeros", name="gain")
       self.gain.build([None, 9])
     self.mean = self.add_weight("mean", shape=tuple(image_shape), initializer="zeros", trainable=False)
-    self.data_scale = self.add_weight("data_scale", shape=(), initializer="ones", trainable=False)
+    self.gaussian = registries.GAUSSIANS.load(gaussian)(self.image_shape)
     # How it classifies images that are not noisy: a mixture of its answers at these σ. Chosen on validation images and
     # kept with the weights.
     self.answer_levels = self.add_weight("answer_levels", shape=(ANSWERS,), initializer="ones", trainable=False)
@@ -61,20 +64,23 @@ class EnergyPrecond(keras.Model):
     return [variable for part in ("local", "global")
             for variable in self.trunk.get_layer(f"evidence_{part}").trainable_variables]
 
-  def set_moments(self, mean, data_scale: float) -> None:
-    """μ [H, W, C] and σ_d of the training images, before the first update."""
-    self.mean.assign(mean)
-    self.data_scale.assign(data_scale)
+  @property
+  def data_scale(self) -> tf.Variable:
+    """σ_d."""
+    return self.gaussian.data_scale
 
-  def gaussian(self, images, noise_level):
-    """-‖x - μ‖² / (2 (σ² + σ_d²)), what all class energies have in common: [B, H, W, C], σ [B] -> [B]."""
-    variance = tf.square(noise_level) + tf.square(self.data_scale)
-    return -0.5 * tf.reduce_sum(tf.square(images - self.mean), axis=[1, 2, 3]) / variance
+  def fit_moments(self, statistics) -> None:
+    """Takes μ and the Gaussian's variances from an ImageStatistics, before the first update."""
+    self.mean.assign(statistics.mean.reshape(self.image_shape))
+    self.gaussian.fit(statistics)
+
+  def in_common(self, images, noise_level):
+    """The Gaussian's log density, a part of all class energies: [B, H, W, C], σ [B] -> [B]."""
+    return self.gaussian.log_density(images - self.mean, noise_level)
 
   def call(self, inputs, training=False):
     images, noise_level = inputs
-    scale = tf.sqrt(tf.square(noise_level) + tf.square(self.data_scale))
-    scaled = (images - self.mean) / scale[:, tf.newaxis, tf.newaxis, tf.newaxis]
+    scaled = self.gaussian.scaled(images - self.mean, noise_level)
     conditioning = 0.25 * tf.math.log(noise_level)
     inputs = [scaled, conditioning] if self.knows_level else scaled
     outputs = self.trunk(inputs, training=True) if training else first_rows.call(self.trunk, inputs)
@@ -83,8 +89,8 @@ class EnergyPrecond(keras.Model):
     if not self.knows_level:
       gain, shift = tf.split(self.gain(self.harmonics(conditioning)), 2, axis=1)
       energy = energy * (1.0 + gain) + shift
-    gaussian = self.gaussian(images, noise_level)[:, tf.newaxis]
-    energies = gaussian + (self.data_scale / noise_level)[:, tf.newaxis] * energy
+    in_common = self.in_common(images, noise_level)[:, tf.newaxis]
+    energies = in_common + (self.data_scale / noise_level)[:, tf.newaxis] * energy
     return [energies] + ([outputs[self._evidence]] if self.has_evidence else [])
 
   def level_energies(self, images, noise_level):

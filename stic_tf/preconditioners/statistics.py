@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import numpy as np
+import scipy.fft
 import scipy.linalg
 
 # Above this many numbers an image, no covariance is held, only the power spectrum.
@@ -21,12 +22,16 @@ class ImageStatistics:
     mean: float64 [D], D = H·W·C.
     covariance: float64 [D, D] centred second moments, or None above DENSE_LIMIT.
     spectrum: complex128 [H, W, C, C], mean cross-channel power spectrum of the centred images, per pixel.
+    colours: float64 [C, C], principal axes of a pixel's channels, in columns.
+    cosine_spectrum: float64 [H, W, C], variances of the waves of an orthonormal DCT-II along these.
   """
 
   image_shape: tuple
   mean: np.ndarray
   covariance: np.ndarray
   spectrum: np.ndarray
+  colours: np.ndarray
+  cosine_spectrum: np.ndarray
 
   @classmethod
   def fit(cls, images: np.ndarray, dense_limit: int = DENSE_LIMIT) -> "ImageStatistics":
@@ -41,7 +46,11 @@ class ImageStatistics:
     covariance = centred.T @ centred / len(flat) if flat.shape[1] <= dense_limit else None
     waves = np.fft.fft2(centred.reshape(images.shape), axes=(1, 2))
     spectrum = np.einsum("nhwc,nhwd->hwcd", waves, waves.conj()) / (len(images) * shape[0] * shape[1])
-    return cls(tuple(int(size) for size in shape), mean, covariance, spectrum)
+    pixels = centred.reshape(-1, shape[2])
+    _, colours = np.linalg.eigh(pixels.T @ pixels / len(pixels))
+    coordinates = scipy.fft.dctn(centred.reshape(images.shape) @ colours, axes=(1, 2), norm="ortho")
+    return cls(tuple(int(size) for size in shape), mean, covariance, spectrum, colours,
+               np.mean(np.square(coordinates), axis=0))
 
   @functools.cached_property
   def leading_components(self):

@@ -64,7 +64,7 @@ class ScoreSTIC(base.System):
   def prepare(self, network):
     if isinstance(network, precond.EnergyPrecond):
       return network
-    return precond.EnergyPrecond(network, self.image_shape, self.num_classes)
+    return precond.EnergyPrecond(network, self.image_shape, self.num_classes, self.config.score.gaussian)
 
   def make_preconditioner(self):
     return preconditioners.build(self.config.sampler.preconditioner, self.image_shape, levels=True)
@@ -72,7 +72,7 @@ class ScoreSTIC(base.System):
   def on_statistics(self):
     self.preconditioner.fit(self.statistics)
     for network in (self.network, self.average):
-      network.set_moments(self.statistics.mean.reshape(self.image_shape), np.sqrt(self.statistics.mean_variance))
+      network.fit_moments(self.statistics)
 
   def logits(self, images):
     return self.average.answer(images)
@@ -144,7 +144,7 @@ class ScoreSTIC(base.System):
 
       _, (class_energies, evidence), score = gradient_lib.energy_and_gradient(energy_of, noisy)
       denoised = gradient_lib.denoise(noisy, score, variance)
-      logs["loss_denoising"] = losses.denoising(denoised, clean, levels, self.network.data_scale)
+      logs["loss_denoising"] = losses.denoising(denoised, clean, self.network.gaussian.denoising_error(levels))
       logs["loss_classification"] = losses.soft_cross_entropy(labels, class_energies)
       mixed, _ = self.network.level_energies(mixup, mixup_levels)
       logs["loss_mixup"] = losses.soft_cross_entropy(streams["mixup_labels"], mixed)
@@ -164,7 +164,7 @@ class ScoreSTIC(base.System):
     gradients = tape.gradient(loss, body, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     gradients += (tape.gradient(head_loss, head) if self._learns_evidence else [tf.zeros_like(value) for value in head])
     self.apply_gradients(gradients, body + head)
-    learnt = class_energies - self.network.gaussian(noisy, levels)[:, tf.newaxis]
+    learnt = class_energies - self.network.in_common(noisy, levels)[:, tf.newaxis]
     logs[base.LARGEST] = tf.reduce_max(tf.abs(learnt) * (levels / self.network.data_scale)[:, tf.newaxis])
     return logs
 

@@ -29,19 +29,17 @@ def logistic(real_energy: tf.Tensor, fake_energy: tf.Tensor, energy_decay: float
   return tf.reduce_mean(tf.nn.softplus(fake_energy)) + tf.reduce_mean(tf.nn.softplus(-real_energy))
 
 
-def denoising(denoised: tf.Tensor, clean: tf.Tensor, noise_level: tf.Tensor, data_scale: tf.Tensor) -> tf.Tensor:
-  """Mean of λ(σ) ‖D(x + σε, σ) - x‖² a pixel, λ = (σ² + σ_d²) / (σ σ_d)²: 1 at every level before training (EDM).
+def denoising(denoised: tf.Tensor, clean: tf.Tensor, unlearnt_error: tf.Tensor) -> tf.Tensor:
+  """Mean of ‖D(x + σε, σ) - x‖² a pixel over what it is before training: 1 at every level then, as in EDM.
 
   Args:
     denoised, clean: float32 [B, H, W, C].
-    noise_level: σ, float32 [B].
-    data_scale: σ_d, a scalar.
+    unlearnt_error: mean squared error a pixel of the Gaussian alone, float32 [B]: EDM's 1 / λ(σ).
 
   Returns:
     A scalar.
   """
-  weight = (tf.square(noise_level) + tf.square(data_scale)) / tf.square(noise_level * data_scale)
-  return tf.reduce_mean(weight * tf.reduce_mean(tf.square(denoised - clean), axis=[1, 2, 3]))
+  return tf.reduce_mean(tf.reduce_mean(tf.square(denoised - clean), axis=[1, 2, 3]) / unlearnt_error)
 
 
 BY_NAME = {"contrastive": contrastive, "logistic": logistic}

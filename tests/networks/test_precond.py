@@ -38,7 +38,8 @@ TRUNKS = {"energy": _energy_trunk, "unet": _unet_trunk, "attentive": _attentive_
 def _network(trunk):
   """A network whose outputs are no longer small, as a trained one's are not."""
   network = precond.EnergyPrecond(trunk, trunk.inputs[0].shape[1:], NUM_CLASSES)
-  network.set_moments(np.full(network.image_shape, -0.3), 0.5)
+  network.mean.assign(np.full(network.image_shape, -0.3))
+  network.gaussian.data_scale.assign(0.5)
   for variable in network.trainable_variables:
     if variable.name.endswith("kernel:0") and any(
         part in variable.name for part in ("energy", "class", "decoded/", "evidence", "logits")):
@@ -158,7 +159,7 @@ def test_at_first_the_noise_level_changes_nothing_that_is_learnt(name):
   for level in (0.1, 3.0):
     scale = np.float32(np.hypot(level, 1.0))
     images, levels = scale * trunk_inputs, tf.fill([6], level)
-    energies = network.level_energies(images, levels)[0] - network.gaussian(images, levels)[:, tf.newaxis]
+    energies = network.level_energies(images, levels)[0] - network.in_common(images, levels)[:, tf.newaxis]
     learnt.append(level * energies.numpy())
   # Sums of thousands of squares are taken away again.
   np.testing.assert_allclose(learnt[0], learnt[1], atol=2e-4)

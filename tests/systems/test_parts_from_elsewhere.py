@@ -1,4 +1,4 @@
-"""A network, a kernel and a solver from elsewhere: a line of their registry, and a system trains and draws with them.
+"""A network, a kernel, a solver and a Gaussian from elsewhere: with a line of their registry a system trains and draws.
 
 A system from elsewhere is in test_fit.py. docs/architecture.md has the table that these hold.
 """
@@ -13,6 +13,7 @@ from stic_tf.diffusion import solver as solver_lib
 from stic_tf.mcmc import kernel as kernel_lib
 from stic_tf.mcmc import mala
 from stic_tf.mcmc import metropolis
+from stic_tf.networks import gaussians
 from tests.systems import tiny
 
 
@@ -42,10 +43,19 @@ class Euler(solver_lib.Solver):
     return rows - (level - before) * before * score, state
 
 
+class Narrow(gaussians.Isotropic):
+  """EDM's with half the standard deviation."""
+
+  def fit(self, statistics):
+    super().fit(statistics)
+    self.data_scale.assign(0.5 * self.data_scale)
+
+
 CASES = {
     "network": ("score", "NETWORKS", "network", linear_network),
     "kernel": ("stic", "KERNELS", "sampler", RandomWalk),
-    "solver": ("score", "SOLVERS", "predictor", Euler)}
+    "solver": ("score", "SOLVERS", "predictor", Euler),
+    "gaussian": ("score", "GAUSSIANS", "gaussian", Narrow)}
 
 
 @pytest.mark.parametrize("kind, registry, setting, part", CASES.values(), ids=CASES)

@@ -140,7 +140,7 @@ def test_divergence_is_of_what_is_learnt_not_of_the_canvas(monkeypatch):
   """At σ = 20 the Gaussian part of f alone is beyond 1e4 σ_d/σ on 28×28 pixels, before anything has been learnt."""
   trunk = build.build(config_lib.RunConfig.of({"model": "score", "width": 8, "blocks": 1}), (28, 28, 1), 10, 0, True)
   system = stic_tf.ScoreSTIC(trunk, 10, fake_weight=0.0, preconditioner="identity")
-  system.network.set_moments(np.zeros([28, 28, 1], np.float32), 0.3)
+  system.network.gaussian.data_scale.assign(0.3)
   system.compile(system.make_optimizer())
   rng = np.random.default_rng(0)
   images, levels = tf.zeros([4, 28, 28, 1]), tf.fill([4], 20.0)
