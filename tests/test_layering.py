@@ -314,9 +314,11 @@ def test_every_folder_has_a_build_file():
   assert not [folder for folder in sorted(folders) if not (ROOT / folder / "BUILD").is_file()]
 
 
-# GRMALA is a kernel on a density; a user's way with a system ends in an export; experiments have systems of their own.
+# GRMALA is a kernel on a density; a user's way with a system ends in an export; experiments have systems of their own;
+# a Gaussian is fitted to moments of images.
 _OF_SYSTEMS = {f"//{name}:{name}" for name in ("benchmarks", "export", "stic_tf")}
-FURTHER_TEST_DEPS = {"mcmc": {"//stic_tf/targets:targets"}, "systems": _OF_SYSTEMS}
+FURTHER_TEST_DEPS = {"mcmc": {"//stic_tf/targets:targets"}, "systems": _OF_SYSTEMS,
+                     "networks": {"//stic_tf/preconditioners:preconditioners"}}
 
 
 @pytest.mark.parametrize("layer", FOLDERS)

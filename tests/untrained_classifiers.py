@@ -40,18 +40,24 @@ def wide_resnet():
   return _wrap(network, (32, 32, 3), 2)
 
 
-def score():
+def score(**settings):
   """A noise-conditional network on 8×8 with corrector and guidance, that answers at one level."""
   shape = (8, 8, 1)
   trunk = build.build(config_lib.RunConfig.of({"model": "score", "width": 8, "blocks": 1}), shape, 10, 0, True)
   readout = trunk.get_layer("energy_local").kernel
   readout.assign(100.0 * readout)  # it starts small
-  system = score_system.ScoreSTIC(trunk, 10, average=trunk, corrector_steps=2, guidance=0.5, num_steps=8, step_size=0.3)
+  system = score_system.ScoreSTIC(trunk, 10, average=trunk, corrector_steps=2, guidance=0.5, num_steps=8, step_size=0.3,
+                                  **settings)
   system.adapt(_images(shape))
   levels = system.average.answer_levels
   levels.assign(np.full(levels.shape, 0.2))
   system.average.answer_weights.assign(np.eye(len(levels.numpy()))[0])
   return system.classifier
+
+
+def score_cosine():
+  """The same beside a Gaussian of waves."""
+  return score(gaussian="cosine")
 
 
 def attentive():
@@ -77,7 +83,7 @@ def _attentive(image_shape, preconditioner_name):
 
 
 CLASSIFIERS = {"small": small, "spectral": spectral, "middle": middle, "wide_resnet": wide_resnet, "score": score,
-               "attentive": attentive, "attentive_spectral": attentive_spectral}
+               "score_cosine": score_cosine, "attentive": attentive, "attentive_spectral": attentive_spectral}
 
 
 def _images(image_shape):

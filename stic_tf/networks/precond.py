@@ -19,6 +19,8 @@ from stic_tf.networks import layers as shared
 
 # Noise levels that an answer can mix.
 ANSWERS = 8
+# The layer of a trunk whose outputs are the energies but for what all classes share.
+CLASSES = "energies_of_classes_alone"
 
 
 class EnergyPrecond(keras.Model):
@@ -27,7 +29,7 @@ class EnergyPrecond(keras.Model):
   Args:
     trunk: g. A model of the scaled image and ln σ / 4 [B], or of the scaled image alone, whose energies are then
       scaled and shifted by the noise level. Of several outputs the first are energies [B, K]; one called "evidence" is
-      taken for real/fake logits.
+      taken for real/fake logits. A layer called CLASSES says what the energies are but for what all classes share.
     image_shape: (H, W, C).
     num_classes: K.
     gaussian: of the registry's GAUSSIANS.
@@ -39,11 +41,14 @@ class EnergyPrecond(keras.Model):
     self.knows_level = len(trunk.inputs) == 2
     names = list(getattr(trunk, "output_names", []))
     self._evidence = names.index("evidence") if "evidence" in names else None
+    shares = self.knows_level and CLASSES in [layer.name for layer in trunk.layers]
+    self._classes = keras.Model(trunk.inputs, trunk.get_layer(CLASSES).output) if shares else None
     if not self.knows_level:
       self.harmonics = shared.Harmonics(name="harmonics")
       self.gain = shared.Dense(2 * num_classes, kernel_initializer="zeros", name="gain")
       self.gain.build([None, 9])
     self.mean = self.add_weight("mean", shape=tuple(image_shape), initializer="zeros", trainable=False)
+    self.gaussian_name = gaussian
     self.gaussian = registries.GAUSSIANS.load(gaussian)(self.image_shape)
     # How it classifies images that are not noisy: a mixture of its answers at these σ. Chosen on validation images and
     # kept with the weights.
@@ -97,6 +102,14 @@ class EnergyPrecond(keras.Model):
     """(class energies [B, K], real/fake logits [B, K] or None) of images [B, H, W, C] at σ [B]; nothing is random."""
     outputs = self([images, noise_level], training=False)
     return outputs[0], outputs[1] if self.has_evidence else None
+
+  def level_logits(self, images, noise_level):
+    """Class energies but for what all classes share, which costs nothing then: as `level_energies`, [B, K]."""
+    if self._classes is None:
+      return self.level_energies(images, noise_level)[0]
+    scaled = self.gaussian.scaled(images - self.mean, noise_level)
+    logits = first_rows.call(self._classes, [scaled, 0.25 * tf.math.log(noise_level)])
+    return (self.data_scale / noise_level)[:, tf.newaxis] * logits
 
   def answer(self, images):
     """Class logits [B, K] of images that are not noisy.

@@ -17,6 +17,7 @@ from keras import layers
 from stic_tf import config as config_lib
 from stic_tf.networks import energy as energy_lib
 from stic_tf.networks import layers as shared
+from stic_tf.networks import precond
 
 
 class Enlarge(layers.Layer):
@@ -77,8 +78,9 @@ def unet(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_class
   hidden = layers.Activation("swish")(conditioning.film(hidden, "decoded_film"))
   decoded = _decoded(hidden, image_shape, seed + 9)
   common = AutoencoderEnergy(name="autoencoder", dtype="float32")([image, decoded])
-  outputs = [layers.Add(name="energy", dtype="float32")(
-      [energy_lib.readout(encoded, num_classes, "class", seed + 4), common])]
+  of_classes = layers.Activation("linear", name=precond.CLASSES, dtype="float32")(
+      energy_lib.readout(encoded, num_classes, "class", seed + 4))
+  outputs = [layers.Add(name="energy", dtype="float32")([of_classes, common])]
   outputs += [energy_lib.readout(encoded, num_classes, "evidence", seed + 14)] if conditioned else encoded.features
   return keras.Model([image, *conditioning.inputs], outputs, name="unet")
 

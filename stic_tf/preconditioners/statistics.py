@@ -46,6 +46,7 @@ class ImageStatistics:
     covariance = centred.T @ centred / len(flat) if flat.shape[1] <= dense_limit else None
     waves = np.fft.fft2(centred.reshape(images.shape), axes=(1, 2))
     spectrum = np.einsum("nhwc,nhwd->hwcd", waves, waves.conj()) / (len(images) * shape[0] * shape[1])
+    del waves  # it is twice as large as the images
     pixels = centred.reshape(-1, shape[2])
     _, colours = np.linalg.eigh(pixels.T @ pixels / len(pixels))
     coordinates = scipy.fft.dctn(centred.reshape(images.shape) @ colours, axes=(1, 2), norm="ortho")

@@ -63,6 +63,8 @@ class ScoreSTIC(base.System):
 
   def prepare(self, network):
     if isinstance(network, precond.EnergyPrecond):
+      config_lib.require(network.gaussian_name == self.config.score.gaussian, "gaussian", self.config.score.gaussian,
+                         f"must be {network.gaussian_name}, which the network has")
       return network
     return precond.EnergyPrecond(network, self.image_shape, self.num_classes, self.config.score.gaussian)
 
@@ -146,7 +148,7 @@ class ScoreSTIC(base.System):
       denoised = gradient_lib.denoise(noisy, score, variance)
       logs["loss_denoising"] = losses.denoising(denoised, clean, self.network.gaussian.denoising_error(levels))
       logs["loss_classification"] = losses.soft_cross_entropy(labels, class_energies)
-      mixed, _ = self.network.level_energies(mixup, mixup_levels)
+      mixed = self.network.level_logits(mixup, mixup_levels)
       logs["loss_mixup"] = losses.soft_cross_entropy(streams["mixup_labels"], mixed)
       loss = (logs["loss_denoising"] + self.config.score.cross_entropy_weight * logs["loss_classification"]
               + self.config.score.mixup_weight * logs["loss_mixup"]) * self.replica_share

@@ -57,6 +57,9 @@ class Stateful:
     """
     learnt = _by_name(self.network.trainable_variables)
     averages = _by_name(self.average.variables)
+    theirs = {name[len("average/"):] for name in arrays if name.startswith("average/")}
+    for name in sorted(theirs ^ set(averages)):
+      raise ValueError(f"only one of them has {name}")
     own = {name: arrays[f"average/{name}"] for name in learnt if f"average/{name}" in arrays}
     for variables in (learnt, {name: averages[name] for name in learnt}):
       checkpoint.assign(own, variables)

@@ -129,6 +129,18 @@ def test_an_image_does_not_see_its_neighbours(network):
   np.testing.assert_allclose(together[2:3], alone, rtol=1e-4, atol=1e-4)
 
 
+def test_logits_leave_out_what_classes_share(network):
+  """They are the same classifier; of a U-Net its decoder is spared."""
+  images, levels = _images(), tf.constant([0.05, 0.1, 0.3, 0.6, 1.0, 3.0])
+  with tf.GradientTape() as tape:
+    logits = network.level_logits(images, levels)
+  energies = network.level_energies(images, levels)[0]
+  np.testing.assert_allclose(tf.nn.softmax(logits), tf.nn.softmax(energies), atol=1e-4)
+  decoder = [variable for variable in network.trainable_variables if variable.name.startswith(("up", "decoded"))]
+  assert all(value is None for value in tape.gradient(logits, decoder))
+  assert bool(decoder) == bool(np.abs(logits - energies).max() > 0.01)  # without one they are the energies
+
+
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (64, 64, 3)], ids=str)
 def test_sizes(shape):
   """Attention is there from 32 pixels up; the same seed gives the same weights, another others."""

@@ -9,6 +9,7 @@ import stic_tf
 from stic_tf import config as config_lib
 from stic_tf.datasets import pixel_range
 from stic_tf.networks import build
+from stic_tf.networks import precond
 from stic_tf.training import passes
 from stic_tf.training import randomness as randomness_lib
 from tests.systems import tiny
@@ -134,6 +135,24 @@ def tiny_noisy(system, images):
   finally:
     system.image_shape = kept
   return noisy.numpy(), levels.numpy()
+
+
+def test_a_network_with_another_gaussian_is_refused():
+  trunk = build.build(config_lib.RunConfig.of({"model": "score", "width": 8, "blocks": 1}), (8, 8, 1), 10, 0, True)
+  network = precond.EnergyPrecond(trunk, (8, 8, 1), 10, "cosine")
+  with pytest.raises(config_lib.ConfigError, match="gaussian.*must be cosine, which the network has"):
+    stic_tf.ScoreSTIC(network, 10, average=network, image_shape=(8, 8, 1))
+  assert stic_tf.ScoreSTIC(network, 10, average=network, image_shape=(8, 8, 1), gaussian="cosine").network is network
+
+
+def test_weights_beside_another_gaussian_are_of_another_network():
+  """Its trunk was given other inputs, and corrected another density."""
+  trunk = build.build(config_lib.RunConfig.of({"model": "score", "width": 8, "blocks": 1}), (8, 8, 1), 10, 0, True)
+  isotropic, cosine = (stic_tf.ScoreSTIC(trunk, 10, gaussian=name) for name in ("isotropic", "cosine"))
+  isotropic.begin_with({f"average/{value.name[:-2]}": value.numpy() for value in isotropic.average.variables})
+  for theirs, own in ((cosine, isotropic), (isotropic, cosine)):
+    with pytest.raises(ValueError, match="only one of them has (colours|spectrum)"):
+      own.begin_with({f"average/{value.name[:-2]}": value.numpy() for value in theirs.average.variables})
 
 
 def test_divergence_is_of_what_is_learnt_not_of_the_canvas(monkeypatch):

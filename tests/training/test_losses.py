@@ -60,10 +60,11 @@ def test_large_energies_stay_finite(loss):
 
 
 def test_denoising_weighs_levels_as_edm():
-  """A network that answers with the linear denoiser of N(0, σ_d²) pays σ²-weighted the same at all levels: 1."""
+  """A network that answers with the linear denoiser of N(0, σ_d²), which errs by (σ σ_d)² / (σ² + σ_d²), pays 1."""
   rng = np.random.default_rng(0)
   clean = 0.5 * rng.normal(size=(4000, 4, 4, 1)).astype(np.float32)
   for level in (0.05, 0.5, 5.0):
     noisy = clean + level * rng.normal(size=clean.shape).astype(np.float32)
-    loss = losses.denoising(noisy * 0.25 / (level ** 2 + 0.25), clean, tf.fill([4000], level), 0.5)
+    loss = losses.denoising(noisy * 0.25 / (level ** 2 + 0.25), clean,
+                            tf.fill([4000], 0.25 * level ** 2 / (level ** 2 + 0.25)))
     assert float(loss) == pytest.approx(1.0, rel=0.03)
