@@ -314,8 +314,7 @@ def test_every_folder_has_a_build_file():
   assert not [folder for folder in sorted(folders) if not (ROOT / folder / "BUILD").is_file()]
 
 
-# GRMALA is a kernel on a density; a user's way with a system ends in an export; experiments have systems of their own;
-# a Gaussian is fitted to moments of images.
+# GRMALA is a kernel on a density; a user's way with a system ends in an export; a Gaussian is fitted to moments.
 _OF_SYSTEMS = {f"//{name}:{name}" for name in ("benchmarks", "export", "stic_tf")}
 FURTHER_TEST_DEPS = {"mcmc": {"//stic_tf/targets:targets"}, "systems": _OF_SYSTEMS,
                      "networks": {"//stic_tf/preconditioners:preconditioners"}}
@@ -324,9 +323,8 @@ FURTHER_TEST_DEPS = {"mcmc": {"//stic_tf/targets:targets"}, "systems": _OF_SYSTE
 @pytest.mark.parametrize("layer", FOLDERS)
 def test_a_folder_is_tested_with_its_own_target_only(layer):
   # Then the sandbox holds what the layer may import and nothing else.
-  rules = build_rules(f"tests/{layer}", (ROOT / "tests" / layer / "BUILD").read_text())
-  wanted = {label_of_layer(layer), "//tests:support", *FURTHER_TEST_DEPS.get(layer, ())}
-  assert rules == {("pytest_folder", layer): wanted}
+  needs = {label_of_layer(layer), "//tests:support", *FURTHER_TEST_DEPS.get(layer, ())}
+  assert build_rules(f"tests/{layer}", (ROOT / f"tests/{layer}/BUILD").read_text()) == {("pytest_folder", layer): needs}
 
 
 def test_a_wrong_dependency_is_found():

@@ -40,12 +40,12 @@ def wide_resnet():
   return _wrap(network, (32, 32, 3), 2)
 
 
-def score(**settings):
+def score(steepness=100.0, **settings):
   """A noise-conditional network on 8×8 with corrector and guidance, that answers at one level."""
   shape = (8, 8, 1)
   trunk = build.build(config_lib.RunConfig.of({"model": "score", "width": 8, "blocks": 1}), shape, 10, 0, True)
   readout = trunk.get_layer("energy_local").kernel
-  readout.assign(100.0 * readout)  # it starts small
+  readout.assign(steepness * readout)  # it starts small
   system = score_system.ScoreSTIC(trunk, 10, average=trunk, corrector_steps=2, guidance=0.5, num_steps=8, step_size=0.3,
                                   **settings)
   system.adapt(_images(shape))
@@ -56,8 +56,8 @@ def score(**settings):
 
 
 def score_cosine():
-  """The same beside a Gaussian of waves."""
-  return score(gaussian="cosine")
+  """The same beside a Gaussian of waves, less steep: its long ones would leave the range."""
+  return score(10.0, gaussian="cosine")
 
 
 def attentive():
