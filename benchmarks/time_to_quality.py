@@ -4,10 +4,11 @@
         --hours=0.5,1,2,4,8 --data_dir=… --runs=runs/time_to_quality --out=time_to_quality.json
 
 An arm is a name and a flagfile of trainers/flagfiles. It trains until its last mark, by the run's own clock of
-training; at each mark its newest checkpoint is put aside, and all marks are measured when it has ended. What is there
-is neither trained nor measured again, so the command may be killed and given anew. A mark is the middle of one run: its
-learning rate has not fallen to the end, as it would have in a run of that length. The clock has the scoring of passes
-in it; of few passes that is little.
+training, or where it was paused or has other work beside it by --updates_an_hour, which it makes alone; at each mark
+its newest checkpoint is put aside, and all marks are measured when it has ended. What is there is neither trained nor
+measured again, so the command may be killed and given anew. A mark is the middle of one run: its learning rate has not
+fallen to the end, as it would have in a run of that length. The clock has the scoring of passes in it; of few passes
+that is little.
 """
 
 import argparse
@@ -38,18 +39,19 @@ _POLL_SECONDS = 20.0
 _LATE_SECONDS = 900.0  # a checkpoint may come so long after its mark, which several minutes of scoring make it
 
 
-def newest(run_dir: pathlib.Path) -> Tuple[Optional[str], float]:
+def newest(run_dir: pathlib.Path, updates_an_hour: float = 0.0) -> Tuple[Optional[str], float]:
   """(the newest readable checkpoint of a run, seconds of training up to it), or (None, 0)."""
   try:
-    return _seconds_of(checkpoint.available(str(run_dir / "checkpoints"))[0])
+    return _seconds_of(checkpoint.available(str(run_dir / "checkpoints"))[0], updates_an_hour)
   except (IndexError, FileNotFoundError):
     return None, 0.0
 
 
 @functools.lru_cache(maxsize=1)  # a checkpoint is large, and asked for many times
-def _seconds_of(path: str) -> Tuple[str, float]:
-  path, _, description, _ = checkpoint.read_newest(os.path.dirname(path))
-  return path, float(description["seconds"])
+def _seconds_of(path: str, updates_an_hour: float) -> Tuple[str, float]:
+  path, arrays, description, _ = checkpoint.read_newest(os.path.dirname(path))
+  seconds = 3600.0 * arrays["scalars/updates_done"] / updates_an_hour if updates_an_hour else description["seconds"]
+  return path, float(seconds)
 
 
 def mark_folder(run_dir: pathlib.Path, hours: float) -> pathlib.Path:
@@ -57,7 +59,7 @@ def mark_folder(run_dir: pathlib.Path, hours: float) -> pathlib.Path:
   return run_dir.parent / f"{run_dir.name}_{hours:g}h"
 
 
-def put_aside(run_dir: pathlib.Path, hours: float) -> bool:
+def put_aside(run_dir: pathlib.Path, hours: float, updates_an_hour: float = 0.0) -> bool:
   """Copies a run that has come to `hours`, once; whether it has come to them.
 
   Raises:
@@ -66,7 +68,7 @@ def put_aside(run_dir: pathlib.Path, hours: float) -> bool:
   folder = mark_folder(run_dir, hours)
   if folder.exists():
     return True
-  path, seconds = newest(run_dir)
+  path, seconds = newest(run_dir, updates_an_hour)
   if path is None or seconds < 3600.0 * hours:
     return False
   require(seconds < 3600.0 * hours + _LATE_SECONDS, "hours", f"{hours:g}",
@@ -86,13 +88,17 @@ def put_aside(run_dir: pathlib.Path, hours: float) -> bool:
 
 
 def train(run_dir: pathlib.Path, flagfile: str, hours: List[float], its_flags: List[str],
-          poll_seconds: float = _POLL_SECONDS) -> None:
+          poll_seconds: float = _POLL_SECONDS, updates_an_hour: float = 0.0) -> None:
   """Trains until the last mark has been put aside.
 
   Raises:
     ConfigError: the training failed, or ended before its last mark.
   """
-  if all([put_aside(run_dir, mark) for mark in hours]):
+
+  def all_put_aside():
+    return all([put_aside(run_dir, mark, updates_an_hour) for mark in hours])
+
+  if all_put_aside():
     return
   run_dir.parent.mkdir(parents=True, exist_ok=True)
   command = [sys.executable, _MAIN, f"--flagfile={_ROOT / 'trainers' / 'flagfiles' / flagfile}.flags",
@@ -100,11 +106,10 @@ def train(run_dir: pathlib.Path, flagfile: str, hours: List[float], its_flags: L
   with open(run_dir.with_suffix(".log"), "a", encoding="utf-8") as log:
     training = subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log)
     try:
-      while not all([put_aside(run_dir, mark) for mark in hours]):
+      while not all_put_aside():
         if training.poll() is not None:
           # It may have reached a mark with its last checkpoint.
-          reached = [put_aside(run_dir, mark) for mark in hours]
-          require(all(reached), "arm", flagfile, f"its training ended before the last mark, see {log.name}")
+          require(all_put_aside(), "arm", flagfile, f"its training ended before the last mark, see {log.name}")
           break
         time.sleep(poll_seconds)
     finally:
@@ -143,6 +148,7 @@ def _parse():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--arm", action="append", required=True, dest="arms", help="NAME:FLAGFILE; several")
   parser.add_argument("--hours", default="0.5,1,2,4,8", help="marks, in hours of training")
+  parser.add_argument("--updates_an_hour", type=float, default=0.0, help="let these be the clock; 0 for the run's own")
   parser.add_argument("--runs", required=True, help="folder of the runs")
   parser.add_argument("--num_samples", type=int, default=10000, help="drawings a mark")
   parser.add_argument("--data_dir", default=None)
@@ -155,6 +161,7 @@ def _parse():
   except ValueError:
     arguments.hours = []
   require(bool(arguments.hours) and arguments.hours[0] > 0, "hours", arguments.hours, "must be numbers above 0")
+  require(arguments.updates_an_hour >= 0, "updates_an_hour", arguments.updates_an_hour, "must be at least 0")
   pairs = [arm.partition(":")[::2] for arm in arguments.arms]
   require(len({name for name, _ in pairs}) == len(pairs) and all(name.isidentifier() for name, _ in pairs), "arm",
           ",".join(arguments.arms), "must be NAME:FLAGFILE, each of its own name")
@@ -174,7 +181,8 @@ def main() -> None:
     found = {}
     for arm, flagfile in arguments.arms.items():
       run_dir = pathlib.Path(arguments.runs).absolute() / arm
-      train(run_dir, flagfile, arguments.hours, ["--checkpoint_minutes=3", *shared, *arguments.flags])
+      train(run_dir, flagfile, arguments.hours, ["--checkpoint_minutes=3", *shared, *arguments.flags],
+            updates_an_hour=arguments.updates_an_hour)
       found[arm] = [measured(run_dir, mark, [*shared, f"--num_samples={arguments.num_samples}"])
                     for mark in arguments.hours]
       measure.write_json(arguments.out, {"arms": found, "settings": vars(arguments),

@@ -21,7 +21,8 @@ def run(tmp_path):
   for name in ("settings.json", "flags.txt", "metrics.jsonl"):
     (run / name).write_text("{}")
   for passes, seconds in ((1, 40.0), (2, 90.0)):
-    checkpoint.write(checkpoint.path_of(str(run / "checkpoints"), passes), {"a": np.zeros(2)}, {"seconds": seconds})
+    checkpoint.write(checkpoint.path_of(str(run / "checkpoints"), passes),
+                     {"scalars/updates_done": np.int64(50 * passes)}, {"seconds": seconds})
   return run
 
 
@@ -36,6 +37,14 @@ def test_a_mark_is_put_aside_when_it_is_reached_and_once(run):
   assert json.loads((folder / "mark.json").read_text()) == {"hours": 0.02, "seconds": 90.0}
   shutil.rmtree(run)
   assert time_to_quality.put_aside(run, 0.02)
+
+
+def test_a_clock_of_updates_does_not_see_what_ran_beside(run):
+  """100 updates, of which it makes 2000 an hour alone: 180 seconds, though 90 by the clock."""
+  assert not time_to_quality.put_aside(run, 0.06, 2000.0)
+  assert time_to_quality.put_aside(run, 0.05, 2000.0)
+  mark = json.loads((time_to_quality.mark_folder(run, 0.05) / "mark.json").read_text())
+  assert mark == {"hours": 0.05, "seconds": 180.0}
 
 
 def test_a_mark_that_is_long_past_is_refused(run):
@@ -61,7 +70,8 @@ def test_the_table_has_a_row_a_mark_with_intervals():
 @pytest.mark.parametrize("flags, said", [
     (["--arm=a"], "--arm=a:: must be of trainers/flagfiles"), (["--arm=a:none"], "--arm=a:none: must be of"),
     (["--arm=a:digits", "--arm=a:mnist"], "each of its own name"),
-    (["--arm=a:digits", "--hours=soon"], "--hours=[]: must be numbers above 0")])
+    (["--arm=a:digits", "--hours=soon"], "--hours=[]: must be numbers above 0"),
+    (["--arm=a:digits", "--updates_an_hour=-1"], "--updates_an_hour=-1.0: must be at least 0")])
 def test_bad_input_is_one_line(tmp_path, flags, said, monkeypatch):
   line = command.refusal(monkeypatch, time_to_quality, f"--runs={tmp_path / 'runs'}", f"--out={tmp_path / 'out.json'}",
                          *flags)
