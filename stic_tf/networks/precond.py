@@ -83,10 +83,13 @@ class EnergyPrecond(keras.Model):
     """The Gaussian's log density, a part of all class energies: [B, H, W, C], σ [B] -> [B]."""
     return self.gaussian.log_density(images - self.mean, noise_level)
 
+  def _of_trunk(self, images, noise_level):
+    """[scaled images, ln σ / 4], as the trunk takes them."""
+    return [self.gaussian.scaled(images - self.mean, noise_level), 0.25 * tf.math.log(noise_level)]
+
   def call(self, inputs, training=False):
     images, noise_level = inputs
-    scaled = self.gaussian.scaled(images - self.mean, noise_level)
-    conditioning = 0.25 * tf.math.log(noise_level)
+    scaled, conditioning = self._of_trunk(images, noise_level)
     inputs = [scaled, conditioning] if self.knows_level else scaled
     outputs = self.trunk(inputs, training=True) if training else first_rows.call(self.trunk, inputs)
     outputs = [tf.cast(output, tf.float32) for output in tf.nest.flatten(outputs)]
@@ -107,8 +110,7 @@ class EnergyPrecond(keras.Model):
     """Class energies but for what all classes share, which costs nothing then: as `level_energies`, [B, K]."""
     if self._classes is None:
       return self.level_energies(images, noise_level)[0]
-    scaled = self.gaussian.scaled(images - self.mean, noise_level)
-    logits = first_rows.call(self._classes, [scaled, 0.25 * tf.math.log(noise_level)])
+    logits = first_rows.call(self._classes, self._of_trunk(images, noise_level))
     return (self.data_scale / noise_level)[:, tf.newaxis] * logits
 
   def answer(self, images):

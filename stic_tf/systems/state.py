@@ -57,12 +57,12 @@ class Stateful:
     """
     learnt = _by_name(self.network.trainable_variables)
     averages = _by_name(self.average.variables)
-    theirs = {name[len("average/"):] for name in arrays if name.startswith("average/")}
-    for name in sorted(theirs ^ set(averages)):
-      raise ValueError(f"only one of them has {name}")
-    own = {name: arrays[f"average/{name}"] for name in learnt if f"average/{name}" in arrays}
+    theirs = {name[len("average/"):]: array for name, array in arrays.items() if name.startswith("average/")}
+    in_one = sorted(set(theirs) ^ set(averages))
+    if in_one:
+      raise ValueError(f"only one of them has {in_one[0]}")
     for variables in (learnt, {name: averages[name] for name in learnt}):
-      checkpoint.assign(own, variables)
+      checkpoint.assign(theirs, variables)
 
   def load_drawing_state(self, arrays: Dict[str, np.ndarray]) -> None:
     """Of what `state` gave takes what drawing needs. Raises ValueError as `load_state`."""
