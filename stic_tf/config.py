@@ -172,6 +172,7 @@ class WalkConfig:
   training_steps: int = 20
   restart_probability: float = 0.05
   noisy_weight: float = 0.0
+  denoising_weight: float = 0.0
   gram_weight: float = 0.0
   gram_rank: int = 0
   reference: str = "gaussian"
@@ -186,6 +187,7 @@ class WalkConfig:
     _at_least("training_steps", self.training_steps, 1)
     _fraction("restart_probability", self.restart_probability)
     _at_least("noisy_weight", self.noisy_weight, 0)
+    _at_least("denoising_weight", self.denoising_weight, 0)
     _at_least("gram_weight", self.gram_weight, 0)
     _at_least("gram_rank", self.gram_rank, 0)
     _one_of("reference", self.reference, REFERENCES)

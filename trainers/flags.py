@@ -43,6 +43,7 @@ _HELP = {
     "fakes_from": "What draws a pass's fakes: previous_pass (the classifier before it, from blank canvases), current "
                   "(chains that persist), canvas (chains that always begin blank), none, or auto (the system's own).",
     "noisy_weight": "Weight of the cross-entropy of real images in the smoothing noise.",
+    "denoising_weight": "Weight of the error of the jump that renders, on real images in the smoothing noise.",
     "fake_weight": "Weight of the generative loss.",
     "energy_decay": "Weight of the squared energies in the contrastive loss.",
     "soft_fraction": "Share of the chains that draw mixtures of two classes.",

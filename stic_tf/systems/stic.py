@@ -21,6 +21,7 @@ from stic_tf.systems import drawer
 from stic_tf.targets import class_grams as class_grams_lib
 from stic_tf.targets import density
 from stic_tf.targets import energies
+from stic_tf.targets import gradient as gradient_lib
 from stic_tf.training import losses
 from stic_tf.training import passes
 from stic_tf.training import randomness as randomness_lib
@@ -77,6 +78,7 @@ class STIC(base.System):
 
   def logged(self):
     names = ["loss_classification", "loss_mixup"] + ["loss_noisy"] * bool(self.config.walk.noisy_weight)
+    names += ["loss_denoising"] * bool(self.config.walk.denoising_weight)
     if self.config.training.fakes:
       names += ["loss_generative", "energy_real", "energy_fake"]
     return names + ["acceptance_rate"] * self.moves_chains
@@ -96,7 +98,8 @@ class STIC(base.System):
     """The real images in the smoothing noise, and fakes in it: chains that move, or the drawings of the last pass."""
     training, walk = self.config.training, self.config.walk
     made, moved, logs = {}, None, {}
-    if training.fakes or walk.noisy_weight:
+    if training.fakes or walk.noisy_weight or walk.denoising_weight:
+      made["clean_images"] = streams["generative_images"]
       made["generative_images"] = streams["generative_images"] + self._smoothing(
           streams["generative_images"], randomness, randomness_lib.SMOOTHING)
       if walk.gram_weight > 0:
@@ -175,10 +178,11 @@ class STIC(base.System):
     tf.distribute.get_replica_context().merge_call(update, args=(images, labels))
 
   def learn(self, streams, randomness):
-    """Cross-entropy on real and mixup images; real noisy images pulled up and fakes pushed down."""
-    training = self.config.training
-    noisy_weight = self.config.walk.noisy_weight
-    names = ["real", "mixup"] + ["generative"] * bool(training.fakes or noisy_weight) + ["fake"] * training.fakes
+    """Cross-entropy on real and mixup images; real noisy images pulled up and denoised, and fakes pushed down."""
+    training, walk = self.config.training, self.config.walk
+    apart = walk.denoising_weight > 0  # the generative stream, whose images its gradient is taken by
+    names = ["real", "mixup"] + ["generative"] * bool((training.fakes or walk.noisy_weight) and not apart)
+    names += ["fake"] * training.fakes
     images = tf.concat([streams[f"{name}_images"] for name in names], axis=0)
     sizes = [tf.shape(streams[f"{name}_images"])[0] for name in names]
     with tf.GradientTape() as tape:
@@ -187,13 +191,16 @@ class STIC(base.System):
       logs = {"loss_classification": losses.soft_cross_entropy(streams["real_labels"], logits["real"]),
               "loss_mixup": losses.soft_cross_entropy(streams["mixup_labels"], logits["mixup"])}
       loss = logs["loss_classification"] + logs["loss_mixup"]
-      if noisy_weight:
+      if apart:
+        logs["loss_denoising"], logits["generative"] = self._denoising(streams)
+        loss += walk.denoising_weight * logs["loss_denoising"]
+      if walk.noisy_weight:
         logs["loss_noisy"] = losses.soft_cross_entropy(streams["generative_labels"], logits["generative"])
-        loss += noisy_weight * logs["loss_noisy"]
+        loss += walk.noisy_weight * logs["loss_noisy"]
       if training.fakes:
         real = energies.weighted_logit(logits["generative"], streams["generative_labels"])
         fake = energies.weighted_logit(logits["fake"], streams["fake_weights"])
-        generative = losses.BY_NAME[self.config.walk.loss](real, fake, self.config.walk.energy_decay)
+        generative = losses.BY_NAME[walk.loss](real, fake, walk.energy_decay)
         if not self.moves_chains:  # there is nothing drawn before the second pass
           generative = tf.where(self.passes_done > 0, generative, 0.0)
         loss += training.fake_weight * generative
@@ -203,6 +210,24 @@ class STIC(base.System):
     self.apply_gradients(tape.gradient(loss, variables), variables)
     logs[base.LARGEST] = tf.reduce_max(tf.abs(tf.concat(list(logits.values()), axis=0)))
     return logs
+
+  def _denoising(self, streams):
+    """The error of the jump from real images in the smoothing noise, over that of the reference alone; their logits.
+
+    The jump is x + s² ∇(f_y + log q0): score matching (Saremi & Hyvärinen 2019), which needs no chains.
+    """
+    noisy, labels, target = streams["generative_images"], streams["generative_labels"], self.targets["network"]
+    variance = tf.square(self.noise_level)
+
+    def energy_of(images):
+      logits = tf.cast(tf.nest.flatten(self.network(images, training=True))[0], tf.float32)
+      return energies.weighted_logit(logits, labels), logits
+
+    _, logits, score = gradient_lib.energy_and_gradient(energy_of, noisy)
+    of_reference = gradient_lib.denoise(noisy, target.reference_score(noisy), variance)
+    denoised = gradient_lib.denoise(of_reference, score, variance)
+    unlearnt = tf.reduce_mean(tf.square(of_reference - streams["clean_images"]))
+    return losses.denoising(denoised, streams["clean_images"], unlearnt), logits
 
   def after_update(self, strategy, logs):
     if self.moves_chains:

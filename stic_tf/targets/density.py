@@ -52,6 +52,12 @@ class Target:
       return tf.zeros([tf.shape(whitened)[0]])
     return -0.5 * tf.reduce_sum(tf.square(whitened), axis=1)
 
+  def reference_score(self, images: tf.Tensor) -> tf.Tensor:
+    """∇ log q0 in pixels: [B, H, W, C] -> the same shape."""
+    if not self._gaussian:
+      return tf.zeros_like(images)
+    return tf.reshape(-self.preconditioner.whiten_transpose(self.to_whitened(images)), tf.shape(images))
+
   def whitened(self, class_weights: tf.Tensor, temperature: tf.Tensor) -> Callable:
     """For a chain in whitened coordinates: a function u [B, D] -> (log π_w [B], ∇_u log π_w [B, D]).
 

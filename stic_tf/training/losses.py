@@ -34,7 +34,7 @@ def denoising(denoised: tf.Tensor, clean: tf.Tensor, unlearnt_error: tf.Tensor) 
 
   Args:
     denoised, clean: float32 [B, H, W, C].
-    unlearnt_error: mean squared error a pixel of the Gaussian alone, float32 [B]: EDM's 1 / λ(σ).
+    unlearnt_error: mean squared error a pixel of the Gaussian alone, float32 [B] or one for all: EDM's 1 / λ(σ).
 
   Returns:
     A scalar.
