@@ -24,5 +24,6 @@ class CanvasFakes(stic.STIC):
     """Nothing: rendered, they would have been moved by the network."""
 
   def _move(self, rows, mine, class_weights, randomness):
-    canvases = self._kernel(None, self.preconditioner.size).blank(self._chain_seeds(mine))
-    return self.targets["network"].to_images(canvases), tf.constant(self.config.sampler.target_acceptance)
+    target = self.targets["network"]
+    canvases = target.blank(self._kernel(None, self.preconditioner.size).blank(self._chain_seeds(mine)))
+    return target.to_images(canvases), tf.constant(self.config.sampler.target_acceptance)

@@ -96,9 +96,9 @@ class Contest:
     preconditioner.fit(self._statistics, _NOISE_LEVEL)
     return preconditioner
 
-  def _chain(self, preconditioner, sampler="grmala", reference="gaussian"):
+  def _chain(self, preconditioner, sampler="grmala", is_flat=False):
     energy = energies.ClassEnergy(lambda images: build.logits_and_features(self.network, images))
-    target = density.Target(energy, preconditioner, self.shape, reference)
+    target = density.Target(energy, preconditioner, self.shape, None if is_flat else preconditioner)
 
     def run(rows):
       evaluate = target.whitened(self._class_weights, tf.ones([len(self.labels)]))
@@ -120,7 +120,7 @@ class Contest:
 
     return {"bare": self._loop(bare), "grmala": self._chain(self._preconditioner("gram")),
             "grmala_spectral": self._chain(self._preconditioner("spectral")),
-            "sgld": self._chain(self._preconditioner("pixels"), "jem_sgld", "flat")}
+            "sgld": self._chain(self._preconditioner("pixels"), "jem_sgld", is_flat=True)}
 
   def parts(self):
     """What a GRMALA step adds to the network, each alone: its random numbers, and L and Lᵀ of the preconditioner."""

@@ -283,6 +283,9 @@ class RunConfig:
     _one_of("model", self.model, tuple(registries.SYSTEMS))
     require(self.strokes.drawing != "strokes" or self.sampler.sampler == "grmala", "drawing", self.strokes.drawing,
             "goes with --sampler=grmala")
+    require(self.sampler.sampler != "jem_sgld" or self.walk.reference == "flat"
+            or "walk" not in registries.SYSTEMS[self.model].reads, "reference", self.walk.reference,
+            "must be flat with --sampler=jem_sgld, whose steps are too long for another")
 
   @classmethod
   def of(cls, values: Mapping[str, Any]) -> "RunConfig":

@@ -84,9 +84,14 @@ def _refused(config, names, image_shape=SMALL):
     ({"sampler": "jem_sgld", "preconditioner": "pixels"}, "sampler"), ({"gram_weight": 1.0}, "gram_weight"),
     ({"reference": "flat"}, "reference")])
 def test_what_does_not_go_with_the_score_model(settings, flag):
-  config_lib.RunConfig.of(settings).check_read(settings, SMALL)
+  config_lib.RunConfig.of({"reference": "flat", **settings}).check_read(settings, SMALL)
   message = _refused(config_lib.RunConfig.of({"model": "score", **settings}), settings)
   assert message.startswith(f"{flag}={settings[flag]}: ") and "model=score" in message
+
+
+def test_jems_steps_are_refused_a_reference_that_they_would_leap_over():
+  with pytest.raises(config_lib.ConfigError, match="reference=gaussian: must be flat with sampler=jem_sgld"):
+    config_lib.RunConfig.of({"sampler": "jem_sgld", "preconditioner": "pixels"})
 
 
 @pytest.mark.parametrize("settings, name, says", [

@@ -120,7 +120,7 @@ def test_settings_of_a_drawing(model, classifier):
 
 @pytest.mark.parametrize("settings", [
     {"sampler": "unadjusted"}, {"preconditioner": "spectral"}, {"preconditioner": "identity"}, {"reference": "flat"},
-    {"sampler": "jem_sgld", "preconditioner": "pixels"}], ids=str)
+    {"sampler": "jem_sgld", "preconditioner": "pixels", "reference": "flat"}], ids=str)
 def test_every_setting_draws_one_image(model, settings):
   drawings = _wrap(model, num_steps=4, **settings).draw([2], seeds=0)
   assert drawings.images.shape == (1, *IMAGE_SHAPE) and np.isfinite(drawings.log_density).all()

@@ -20,6 +20,9 @@ class Preconditioner(tf.Module):
     image_shape: (H, W, C).
   """
 
+  # Whether M is the images' covariance plus noise², however it is kept.
+  of_images = True
+
   def __init__(self, image_shape: Sequence[int]):
     super().__init__()
     self.image_shape = tuple(image_shape)

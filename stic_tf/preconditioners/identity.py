@@ -11,6 +11,8 @@ from stic_tf.preconditioners import base
 class Identity(base.Preconditioner):
   """M = scale²·I; scale² is the mean variance of a pixel plus noise². Not fitted: pixels as they are."""
 
+  of_images = False
+
   def __init__(self, image_shape: Sequence[int]):
     super().__init__(image_shape)
     self.scale = tf.Variable(1.0, trainable=False, name="scale")
@@ -35,6 +37,8 @@ class Pixels(Identity):
 
 class IdentityLevels(base.Preconditioner):
   """M_σ = σ²·I."""
+
+  of_images = False
 
   def fit(self, statistics, noise_level=None):
     self.mean.assign(statistics.mean)

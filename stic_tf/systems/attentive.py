@@ -10,7 +10,6 @@ from stic_tf.mcmc import windowed_mala
 from stic_tf.networks import attentive as attentive_lib
 from stic_tf.systems import stic
 from stic_tf.targets import energies
-from stic_tf.targets import gradient
 
 
 class AttentiveSTIC(stic.STIC):
@@ -66,8 +65,8 @@ class Strokes(stic.WholeImages):
 
     def render(state):
       # A stroke's gradient is in pixels already.
-      rows = gradient.denoise(state.position, state.gradient, tf.square(noise_level))
-      return pixel_range.to_uint8(tf.reshape(rows, [-1, *target.image_shape]))
+      return pixel_range.to_uint8(target.jump_of_pixels(state.position, state.gradient, noise_level,
+                                                        request.temperature))
 
     return kernel, preconditioner.to_rows(self.start(kernel, request)), render
 

@@ -1,6 +1,7 @@
 """STIC: a classifier whose logits are class energies, drawn from by chains in images smoothed by noise s."""
 
 import functools
+from typing import Optional
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +16,7 @@ from stic_tf.mcmc import random as random_lib
 from stic_tf.mcmc import recording
 from stic_tf.mcmc import run as run_lib
 from stic_tf.networks import build
+from stic_tf.preconditioners import base as base_preconditioner
 from stic_tf.preconditioners import build as preconditioners
 from stic_tf.systems import base
 from stic_tf.systems import drawer
@@ -41,7 +43,8 @@ class STIC(base.System):
     walk, sampler = self.config.walk, self.config.sampler
     channels = [shape[-1] for shape in self.feature_shapes()] if walk.gram_weight > 0 else []
     self.class_grams = class_grams_lib.ClassGrams(self.num_classes, channels, rank=walk.gram_rank)
-    self.targets = {name: density.Target(self.energy(network), self.preconditioner, self.image_shape, walk.reference)
+    self.reference = self._make_reference()
+    self.targets = {name: density.Target(self.energy(network), self.preconditioner, self.image_shape, self.reference)
                     for name, network in (("network", self.network), ("average", self.average))}
     self._kernel = registries.KERNELS.load(sampler.sampler)
 
@@ -56,6 +59,12 @@ class STIC(base.System):
 
   def make_preconditioner(self):
     return preconditioners.build(self.config.sampler.preconditioner, self.image_shape)
+
+  def _make_reference(self) -> Optional[base_preconditioner.Preconditioner]:
+    """What has q0's mean and covariance, those of the images, whatever the chains are preconditioned by."""
+    if self.config.walk.reference == "flat":
+      return None
+    return self.preconditioner if self.preconditioner.of_images else preconditioners.build("gram", self.image_shape)
 
   def logits(self, images):
     return build.logits_and_features(self.average, images)[0]
@@ -72,7 +81,10 @@ class STIC(base.System):
     return WholeImages(self, config)
 
   def own_variables(self):
-    return {"class_grams": self.class_grams.named_variables()}
+    own = {"class_grams": self.class_grams.named_variables()}
+    if self.reference not in (None, self.preconditioner):
+      own["reference"] = self.reference.named_variables()
+    return own
 
   # --- training ---
 
@@ -92,7 +104,9 @@ class STIC(base.System):
   def set_noise_level(self, noise_level: float) -> None:
     """Smooths the density that is walked in by another s."""
     self.noise_level.assign(float(noise_level))
-    self.preconditioner.fit(self.statistics, float(noise_level))
+    for fitted in (self.preconditioner, self.reference):
+      if fitted is not None:
+        fitted.fit(self.statistics, float(noise_level))
 
   def make_fakes(self, streams, randomness):
     """The real images in the smoothing noise, and fakes in it: chains that move, or the drawings of the last pass."""
@@ -140,7 +154,7 @@ class STIC(base.System):
     target, sampler = self.targets["network"], self.config.sampler
     temperature = tf.fill([tf.shape(seeds)[0]], tf.constant(sampler.temperature, tf.float32))
     kernel = self._kernel(target.whitened(class_weights, temperature), self.preconditioner.size)
-    position = tf.where(restart[:, tf.newaxis], kernel.blank(seeds), target.to_whitened(images))
+    position = tf.where(restart[:, tf.newaxis], target.blank(kernel.blank(seeds)), target.to_whitened(images))
     result = run_lib.run(kernel, position, seeds, self.config.walk.training_steps, self.step_size)
     return target.to_images(result.state.position), tf.reduce_mean(result.acceptance_rate)
 
@@ -161,7 +175,7 @@ class STIC(base.System):
     target, temperature = self.targets["network"], tf.fill([tf.shape(rows)[0]], self.config.sampler.temperature)
     position = target.to_whitened(tf.gather(self.chains.images, rows))
     _, gradient = target.whitened(self.chains.class_weights(rows, self.num_classes), temperature)(position)
-    return tf.clip_by_value(target.jump(position, gradient, self.noise_level), -1.0, 1.0)
+    return tf.clip_by_value(target.jump(position, gradient, self.noise_level, temperature), -1.0, 1.0)
 
   def _chain_seeds(self, rows: tf.Tensor) -> tf.Tensor:
     """A seed pair per chain and update: int64 [B, 2]."""
@@ -268,7 +282,7 @@ class WholeImages(drawer.Drawer):
 
   def trace(self, request, num_steps):
     kernel, position, _ = self.chain(request)
-    return self.run(kernel, position, request, recording.Trace(num_steps)).frames[self.burn_in(num_steps):]
+    return self.run(kernel, position, request, recording.Trace(num_steps)).frames[self.burn_in(num_steps):, 0]
 
   def chain(self, request: drawing_lib.Request):
     """(kernel, where its chains begin [B, D], state -> rendered images uint8 [B, H, W, C])."""
@@ -277,7 +291,7 @@ class WholeImages(drawer.Drawer):
     noise_level = tf.convert_to_tensor(self.system.noise_level)
 
     def render(state):
-      return pixel_range.to_uint8(self.target.jump(state.position, state.gradient, noise_level))
+      return pixel_range.to_uint8(self.target.jump(state.position, state.gradient, noise_level, request.temperature))
 
     return kernel, self.start(kernel, request), render
 
@@ -287,7 +301,7 @@ class WholeImages(drawer.Drawer):
     A canvas has the smoothing noise of the density that is walked in added.
     """
     if request.canvas is None:
-      return kernel.blank(request.seeds)
+      return self.target.blank(kernel.blank(request.seeds))
     noise = random_lib.normals(request.seeds, random_lib.CANVAS_STREAM, self.target.preconditioner.size)
     images = pixel_range.from_uint8(request.canvas)
     return self.target.to_whitened(images + self.system.noise_level * tf.reshape(noise, tf.shape(images)))

@@ -153,7 +153,7 @@ def test_the_denoising_loss_is_the_error_of_the_rendering_jump():
   target = system.targets["network"]
   whitened = target.to_whitened(noisy)
   _, gradient = target.whitened(weights, tf.ones([4]))(whitened)
-  rendered, without = (target.jump(whitened, by, system.noise_level) for by in (gradient, -whitened))
+  rendered, without = (target.jump(whitened, by, system.noise_level, tf.ones([4])) for by in (gradient, -whitened))
   error, unlearnt = (tf.reduce_mean(tf.square(image - clean)).numpy() for image in (rendered, without))
   assert loss.numpy() == pytest.approx(error / unlearnt, rel=1e-4)
   assert np.abs(error / unlearnt - 1.0) > 1e-4  # the network has a part in it
@@ -167,6 +167,24 @@ def test_the_preconditioner_follows_the_noise(two_passes):
   theirs = fresh.named_variables()
   assert theirs and all((system.preconditioner.named_variables()[name].numpy() == theirs[name].numpy()).all()
                         for name in theirs)
+
+
+def test_another_preconditioner_leaves_the_blank_canvas_as_it_is():
+  gram, identity = (tiny.build_system("stic", preconditioner=name) for name in ("gram", "identity"))
+  for system in (gram, identity):
+    system.on_pass(0)
+  seeds = tf.constant([[0, row] for row in range(8)], tf.int64)
+  draws = gram._kernel(None, gram.preconditioner.size).blank(seeds)
+  canvases = [system.targets["network"].to_images(system.targets["network"].blank(draws)).numpy()
+              for system in (gram, identity)]
+  np.testing.assert_allclose(*canvases, atol=1e-4)
+  assert np.abs(identity.targets["network"].to_images(draws).numpy() - canvases[0]).max() > 0.1
+  # What the canvas is drawn from is kept with the weights.
+  state, fresh = identity.state(), tiny.build_system("stic", preconditioner="identity")
+  assert any(name.startswith("reference/") for name in state)
+  assert not any(name.startswith("reference/") for name in gram.state())
+  fresh.load_state(state)
+  tiny.assert_same_state(fresh.state(), state)
 
 
 def test_the_same_seed_is_the_same_training(two_passes, another):
@@ -234,7 +252,8 @@ def test_without_fakes_nothing_is_drawn():
 
 
 @pytest.mark.parametrize("settings", [
-    {"gram_weight": 0.5}, {"preconditioner": "spectral"}, {"sampler": "jem_sgld", "preconditioner": "pixels"}], ids=str)
+    {"gram_weight": 0.5}, {"preconditioner": "spectral"},
+    {"sampler": "jem_sgld", "preconditioner": "pixels", "reference": "flat"}], ids=str)
 def test_the_other_samplers_train_and_resume(settings):
   system = tiny.build_system("stic", updates_per_pass=2, **settings)
   tiny.run_pass(system)

@@ -93,7 +93,7 @@ def test_images_are_the_walk_after_one_jump():
   walk = drawing.walk
   whitened = target.to_whitened(walk)
   _, gradient = target.whitened(weights, tf.ones([count]))(whitened)
-  jumped = target.jump(whitened, gradient, NOISE_LEVEL).numpy()
+  jumped = target.jump(whitened, gradient, NOISE_LEVEL, tf.ones([count])).numpy()
   expected = np.clip(np.round((jumped + 1) * 127.5), 0, 255)
   assert drawing.images.dtype == tf.uint8 and drawing.images.shape == (count, *IMAGE_SHAPE)
   assert np.abs(drawing.images.numpy().astype(float) - expected).max() <= 1  # rounding of the inverse

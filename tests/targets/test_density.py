@@ -45,7 +45,7 @@ def _make(preconditioner_name="gram", reference="gaussian", gram_weight=0.0):
   images = np.random.default_rng(2).normal(size=(300, *IMAGE_SHAPE))
   images = 0.4 * (images + np.roll(images, 1, axis=1)) + 0.1
   preconditioner.fit(statistics_lib.ImageStatistics.fit(images), 0.3)
-  return density.Target(energy, preconditioner, IMAGE_SHAPE, reference)
+  return density.Target(energy, preconditioner, IMAGE_SHAPE, preconditioner if reference == "gaussian" else None)
 
 
 def _log_density(target, whitened, weights, temperature):
@@ -137,19 +137,45 @@ def test_temperature_divides_the_energy_and_not_the_reference():
 
 
 @VARIANTS
-def test_jump_is_x_plus_s2_times_the_score_in_images(variant):
+def test_jump_is_x_plus_s2_times_the_models_own_score_in_images(variant):
+  """At any temperature of the walk: that of the gradient is taken out again."""
   target = _make(**variant)
   whitened, weights, temperature = _inputs()
   images = target.to_images(whitened)
   with tf.GradientTape() as tape:
     tape.watch(images)
-    log_density = _log_density(target, target.to_whitened(images), weights, temperature)
+    log_density = _log_density(target, target.to_whitened(images), weights, tf.ones([BATCH]))
   score = tape.gradient(log_density, images)
   _, gradient = _log_density_and_gradient(target, whitened, weights, temperature)
   noise_level = 0.3
-  np.testing.assert_allclose(target.jump(whitened, gradient, tf.constant(noise_level)).numpy(),
+  np.testing.assert_allclose(target.jump(whitened, gradient, tf.constant(noise_level), temperature).numpy(),
                              (images + noise_level ** 2 * score).numpy(), rtol=1e-3, atol=1e-3)
-  np.testing.assert_array_equal(target.jump(whitened, gradient, tf.constant(0.0)).numpy(), images.numpy())
+  np.testing.assert_array_equal(target.jump(whitened, gradient, tf.constant(0.0), temperature).numpy(), images.numpy())
+
+
+@pytest.mark.parametrize("name", ["identity", "spectral"])
+def test_another_preconditioner_walks_in_the_same_density(name):
+  """q0 is that of the images whatever M is: log π and its gradient in pixels differ by a constant and by nothing."""
+  target, weights, temperature = _make(), *_inputs()[1:]
+  rows = target.preconditioner.to_rows(_inputs()[0])
+  other = _make(name).preconditioner
+  walked_otherwise, changed = (density.Target(target.energy, other, IMAGE_SHAPE, reference)
+                               for reference in (target.preconditioner, other))
+
+  def of(walked):
+    log_density, gradient = walked.whitened(weights, temperature)(walked.preconditioner.to_whitened(rows))
+    return log_density.numpy() - log_density.numpy()[0], walked.preconditioner.whiten_transpose(gradient).numpy()
+
+  (expected, score), (found, found_score), (bad, _) = map(of, (target, walked_otherwise, changed))
+  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-2)
+  np.testing.assert_allclose(found_score, score, rtol=1e-3, atol=1e-2)
+  assert np.abs(bad - expected).max() > 0.1  # the negative control: q0 by the preconditioner itself
+  images = walked_otherwise.to_images(walked_otherwise.blank(_inputs()[0]))
+  np.testing.assert_allclose(images, target.to_images(_inputs()[0]), atol=1e-4)
+  of_pixels = walked_otherwise.jump_of_pixels(rows, tf.constant(score), tf.constant(0.3), temperature)
+  jumped = target.jump(target.to_whitened(rows), target.preconditioner.color_transpose(tf.constant(score)),
+                       tf.constant(0.3), temperature)
+  np.testing.assert_allclose(of_pixels, jumped, atol=1e-2)
 
 
 def test_the_jump_of_pure_noise_is_tweedie():
@@ -159,14 +185,14 @@ def test_the_jump_of_pure_noise_is_tweedie():
   preconditioner.fit(statistics, 0.4)
   target = density.Target(
       energies.ClassEnergy(lambda images: (tf.zeros([BATCH, NUM_CLASSES]) * tf.reduce_sum(images), [])), preconditioner,
-      IMAGE_SHAPE)
+      IMAGE_SHAPE, preconditioner)
   whitened, weights, temperature = _inputs()
   rows = target.preconditioner.to_rows(whitened).numpy().astype(np.float64)
   _, gradient = _log_density_and_gradient(target, whitened, weights, temperature)
   noisy = statistics.covariance + 0.4 ** 2 * np.eye(SIZE)
   expected = statistics.mean + (rows - statistics.mean) @ np.linalg.solve(noisy, statistics.covariance)
-  np.testing.assert_allclose(target.jump(whitened, gradient, tf.constant(0.4)).numpy().reshape(BATCH, -1), expected,
-                             atol=1e-4)
+  np.testing.assert_allclose(target.jump(whitened, gradient, tf.constant(0.4), temperature).numpy().reshape(BATCH, -1),
+                             expected, atol=1e-4)
 
 
 def test_whitened_and_images_are_inverse():
