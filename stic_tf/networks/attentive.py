@@ -150,7 +150,7 @@ def attentive(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_
     branch = shared.convolution(width, 1, f"tiles_{block}_conv1", seed=seed + 200 + 10 * block)(hidden)
     branch = active(branch, f"tiles_{block}")
     branch = shared.convolution(width, 1, f"tiles_{block}_conv2", seed=seed + 201 + 10 * block)(branch)
-    branch = shared.BranchScale(0.0, name=f"tiles_{block}_scale")(branch)
+    branch = shared.BranchScale(name=f"tiles_{block}_scale")(branch)
     hidden = layers.Activation("swish")(layers.Add()([hidden, branch]))
   features.append(hidden)
   return keras.Model([image, *conditioning.inputs], [_with_queries(hidden, num_classes, seed), *features],

@@ -171,3 +171,15 @@ def test_the_weights_survive_a_file(tmp_path):
   other.load_weights(tmp_path / "weights.h5")
   np.testing.assert_array_equal(_logits(network, _images((8, 8, 1))), _logits(other, _images((8, 8, 1))))
   assert isinstance(network, keras.Model)
+
+
+def test_a_new_residual_branch_is_open():
+  """From the first update on each block learns: from a scale of 0 it would take hundreds of updates to open."""
+  network = attentive.attentive(config_lib.NetworkConfig(width=16, tile_grid=4), (8, 8, 1), 3, 0, False)
+  images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (8, 8, 8, 1)), tf.float32)
+  with tf.GradientTape() as tape:
+    loss = tf.reduce_sum(tf.square(network(images)[0]))
+  gradients = dict(zip((weight.name for weight in network.trainable_weights),
+                       tape.gradient(loss, network.trainable_weights)))
+  kernels = [name for name in gradients if name.startswith("tiles_") and "kernel" in name]
+  assert len(kernels) == 4 and all(float(tf.norm(gradients[name])) > 0 for name in kernels)
