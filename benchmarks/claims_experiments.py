@@ -139,6 +139,6 @@ EXPERIMENTS = {
     "E9": Experiment([], {
         "none": ("Score-STIC without fakes", [_flagfile("digits_score"), "--fakes_from=none"]),
         "corrected": ("Score-STIC, a head learns real against drawings of the pass before and corrects its drawings",
-                      [_flagfile("digits_score"), "--correction=1"]),
+                      [_flagfile("digits_score"), "--fakes_from=previous_pass", "--correction=1"]),
         "stic": ("STIC", [_flagfile("digits")])}, _SCORE),
 }

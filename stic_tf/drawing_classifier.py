@@ -109,6 +109,11 @@ class DrawingClassifier:
     return self._drawer.walks
 
   @property
+  def corrects(self) -> bool:
+    """Whether it moves by a chain at each of several noise levels; see `trace_levels`."""
+    return self._drawer.corrects
+
+  @property
   def tile_grid(self) -> int:
     """Tiles a side of one that draws in strokes, else 0."""
     return self._drawer.tile_grid
@@ -340,6 +345,15 @@ class DrawingClassifier:
       ConfigError: as `draw`, and where it does not walk.
     """
     config_lib.require(self.walks, "class_weights", class_weights, "are not drawn for by a chain that could be traced")
+    return self._traced(self._drawer.trace, class_weights, seeds)
+
+  def trace_levels(self, class_weights, seeds=0) -> np.ndarray:
+    """σ, the corrector's mean acceptance and h at each noise level: float32 [n, 3, N]; otherwise as `trace`."""
+    config_lib.require(self.corrects, "class_weights", class_weights, "are not drawn for by a chain at each of several "
+                                                                      "noise levels")
+    return self._traced(self._drawer.trace_levels, class_weights, seeds)
+
+  def _traced(self, of_drawer: Callable, class_weights, seeds) -> np.ndarray:
     weights = class_choice.class_weights(class_weights, self.class_names)
     self._check_mixture(weights)
     num_steps, temperature = self.config.sampler.num_steps, self.config.sampler.temperature
@@ -349,9 +363,9 @@ class DrawingClassifier:
     def trace(weights, seeds):
       with _filled(tf.shape(seeds)[0]) as fill:
         request = drawing_lib.normalise(weights, seeds, num_steps, temperature, self.step_size)
-        return self._drawer.trace(request.rows(fill), num_steps)
+        return of_drawer(request.rows(fill), num_steps)
 
-    return trace(weights, seed_pairs.of(seeds, len(weights))).numpy()[:, :len(weights)]
+    return trace(weights, seed_pairs.of(seeds, len(weights))).numpy()[..., :len(weights)]
 
   def _canvas(self, count: int, images, noise: Optional[float]) -> Dict[str, np.ndarray]:
     """What `draw_tensors` takes of a canvas, a row a drawing."""

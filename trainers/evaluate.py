@@ -175,8 +175,13 @@ def write_watched_drawing(folder: run_folder_lib.RunFolder, classifier: drawing_
 def mixing(classifier: drawing_lib.DrawingClassifier, seed: int) -> dict:
   """`effective_draws_per_step`: independent draws that a step past burn-in is worth, by the chains' log density.
 
-  A step is an evaluation of the network. None where the chains are too short to say; nothing of what does not walk.
+  A step is an evaluation of the network. None where the chains are too short to say. Of what draws down noise levels
+  and moves at each of them it is instead `corrector`: a mean `noise_level`, `acceptance` and `step_size` a level.
   """
+  if classifier.corrects:
+    labels = np.resize(classes_shown(classifier.num_classes), _TRACED)
+    levels = classifier.trace_levels(labels, seed_pairs.of_use(seed_pairs.TRACED, seed, _TRACED)).mean(2)
+    return {"corrector": [dict(zip(("noise_level", "acceptance", "step_size"), map(float, level))) for level in levels]}
   if not classifier.walks:
     return {}
   if classifier.config.sampler.num_steps < _LEAST_TRACED:

@@ -44,7 +44,8 @@ _HELP = {
                   "(chains that persist), canvas (chains that always begin blank), none, or auto (the system's own).",
     "noisy_weight": "Weight of the cross-entropy of real images in the smoothing noise.",
     "denoising_weight": "Weight of the error of the jump that renders, on real images in the smoothing noise.",
-    "fake_weight": "Weight of the generative loss.",
+    "fake_weight": "Weight of the generative loss. With --model=score, where it teaches a head alone, any but 0 is the "
+                   "same.",
     "energy_decay": "Weight of the squared energies in the contrastive loss.",
     "soft_fraction": "Share of the chains that draw mixtures of two classes.",
     "past_fraction": "Share of an update's fakes that come from past passes.",

@@ -1,7 +1,7 @@
 """Down a schedule of noise levels: a solver as predictor, a kernel as corrector at every level (Song et al. 2021).
 
 The solver carries a sample from one noise level to the next, with an error of the step. The corrector then moves it by
-steps that leave the density of that level exactly as it is, which a score alone could not do: an accept test needs the
+steps that leave the density of that level invariant, which a score alone could not do: an accept test needs the
 energy. Everything is one flat `tf.while_loop`, an evaluation of the network an iteration: the graph holds the network
 once, and a loop within the loop meets a fault of Grappler (a TemporaryVariable that is there already).
 """
@@ -12,11 +12,14 @@ import tensorflow as tf
 
 from stic_tf.diffusion import schedule as schedule_lib
 from stic_tf.diffusion import solver as solver_lib
+from stic_tf.mcmc import adaptation
 from stic_tf.mcmc import kernel as kernel_lib
 from stic_tf.mcmc import mala
 from stic_tf.mcmc import metropolis
 from stic_tf.mcmc import random as random_lib
 from stic_tf.mcmc import recording
+
+_GAIN = 1.0  # by which log h follows the acceptance of a level
 
 # rows [B, D], σ [B] -> (log density [B], score [B, D])
 Evaluate = Callable[[tf.Tensor, tf.Tensor], tuple]
@@ -29,13 +32,16 @@ class Corrector(NamedTuple):
     make: mala.Factor -> Kernel, in coordinates of the pixels.
     color: L_σ v, of rows [B, D] and σ [B]; symmetric.
     steps: how many at each level.
-    step_size: h in coordinates whitened by M_σ, float32 [B].
+    step_size: h at the first level in coordinates whitened by M_σ, float32 [B].
+    target_acceptance: what h follows from level to level, by each image's own acceptance; it is fixed within a level.
+      None: one h for all levels.
   """
 
   make: Callable[[mala.Factor], kernel_lib.Kernel]
   color: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
   steps: int
   step_size: tf.Tensor
+  target_acceptance: Optional[float] = None
 
 
 class Annealed(NamedTuple):
@@ -59,11 +65,20 @@ class Annealed(NamedTuple):
 
 
 class Level(NamedTuple):
-  """Where samples stand at the end of a level, for a recorder: rows and score float32 [B, D], noise level [B]."""
+  """Where samples stand at the end of a level, for a recorder.
+
+  Attributes:
+    rows, score: float32 [B, D].
+    noise_level: float32 [B].
+    acceptance: float32 [B], mean of the corrector's steps at this level; 0 where it has none.
+    step_size: float32 [B], the h of this level.
+  """
 
   rows: tf.Tensor
   score: tf.Tensor
   noise_level: tf.Tensor
+  acceptance: tf.Tensor
+  step_size: tf.Tensor
 
 
 def network_evaluations(num_steps: int, solver: solver_lib.Solver, corrector_steps: int) -> int:
@@ -75,8 +90,8 @@ def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Ten
         solver: solver_lib.Solver, corrector: Corrector, recorder: Optional[recording.Recorder] = None) -> Annealed:
   """Takes B samples of the first level's density down their schedules.
 
-  At its level the corrector is exact with fixed h, so a sample of π(·, σ) stays one. What is approximate is the way
-  from level to level.
+  At its level the corrector leaves π(·, σ) invariant, as h is fixed there. What is approximate is the way from level to
+  level.
 
   Args:
     evaluate: log π(x, σ) and its gradient.
@@ -97,7 +112,7 @@ def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Ten
   kinds = ["trial"] * stages + ["arrival"] + ["proposal"] * (corrections > 0)
   evaluations = stages + 1 + corrections
 
-  def body(number, rows, log_density, score, memory, accepted, frames):
+  def body(number, rows, log_density, score, memory, accepted, at_level, step_size, frames):
     place, phase = number // evaluations, number % evaluations
     kind = tf.minimum(phase, len(kinds) - 1)
     before, level = (schedule.level(tf.maximum(i, 0), num_steps)[:, tf.newaxis] for i in (place - 1, place))
@@ -108,7 +123,7 @@ def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Ten
 
     def inputs_of(noise, log_uniform):
       number_in_chain = place * corrections + phase - stages - 1
-      return kernel_lib.StepInputs(number_in_chain, noise, log_uniform, corrector.step_size)
+      return kernel_lib.StepInputs(number_in_chain, noise, log_uniform, step_size)
 
     def arrive():
       if stages:
@@ -143,17 +158,22 @@ def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Ten
     running = place < num_steps
     kept = tf.nest.map_structure(lambda new, old: metropolis.choose(running, new, old), new,
                                  (rows, log_density, score, memory))
+    at_level = tf.where(tf.equal(phase, 0), 0.0, at_level) + probability / max(corrections, 1)
+    ends = tf.equal(phase, evaluations - 1)
     if recorder is not None:
-      levels_done = tf.where(tf.equal(phase, evaluations - 1), place + 1, 0)
-      frames = recorder.update(frames, Level(kept[0], kept[2], level[:, 0]), levels_done, num_steps)
-    return (number + 1, *kept, accepted + tf.where(running, probability, 0.0), frames)
+      state = Level(kept[0], kept[2], level[:, 0], at_level, step_size)
+      frames = recorder.update(frames, state, tf.where(ends, place + 1, 0), num_steps)
+    if corrections and corrector.target_acceptance is not None:
+      step_size = tf.where(ends, adaptation.between_chains(step_size, at_level, corrector.target_acceptance, _GAIN),
+                           step_size)
+    return (number + 1, *kept, accepted + tf.where(running, probability, 0.0), at_level, step_size, frames)
 
   zeros, many, row_shape = tf.zeros([batch]), tf.TensorShape([None]), tf.TensorShape([None, size])
-  _, rows, log_density, score, _, accepted, frames = tf.while_loop(
+  _, rows, log_density, score, _, accepted, _, _, frames = tf.while_loop(
       lambda number, *_: number < evaluations * tf.reduce_max(num_steps), body,
-      [tf.constant(stages), rows, zeros, tf.zeros_like(rows), solver.init(rows), zeros,
+      [tf.constant(stages), rows, zeros, tf.zeros_like(rows), solver.init(rows), zeros, zeros, corrector.step_size,
        () if recorder is None else recorder.begin(batch)],
-      shape_invariants=[tf.TensorShape([]), row_shape, many, row_shape, solver.state_shape(size), many,
+      shape_invariants=[tf.TensorShape([]), row_shape, many, row_shape, solver.state_shape(size), many, many, many,
                         () if recorder is None else recorder.shape],
       parallel_iterations=1)
   rate = accepted / tf.cast(num_steps * corrections, tf.float32) if corrections else tf.ones([batch])

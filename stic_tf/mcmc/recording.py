@@ -36,24 +36,27 @@ class Recorder:
 
 
 class Trace:
-  """Keeps log π of each chain after every step, for what `metrics.sampler_health` makes of it.
+  """Keeps numbers of each chain after every step: log π, for what `metrics.sampler_health` makes of it, or others.
 
   Args:
     num_steps: n, of the longest chain.
+    names: of the numbers, attributes of a state.
   """
 
-  def __init__(self, num_steps: int):
-    self._num_steps = num_steps
-    self.shape = tf.TensorShape([num_steps, None])
+  def __init__(self, num_steps: int, names: Sequence[str] = ("log_density",)):
+    self._num_steps, self._names = num_steps, tuple(names)
+    self.shape = tf.TensorShape([num_steps, len(self._names), None])
 
   def begin(self, batch: tf.Tensor) -> tf.Tensor:
-    """Before the first step: float32 [n, B]."""
-    return tf.zeros([self._num_steps, batch])
+    """Before the first step: float32 [n, names, B]."""
+    return tf.zeros([self._num_steps, len(self._names), batch])
 
   def update(self, trace: tf.Tensor, state, steps_done: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
-    """The trace after `steps_done` (int32 scalar) steps."""
+    """The trace after `steps_done` (int32 scalar) steps; within a step, 0, it is as it was."""
     del num_steps
-    return tf.tensor_scatter_nd_update(trace, [[steps_done - 1]], state.log_density[tf.newaxis])
+    row = tf.stack([getattr(state, name) for name in self._names])
+    return tf.cond(steps_done > 0, lambda: tf.tensor_scatter_nd_update(trace, [[steps_done - 1]], row[tf.newaxis]),
+                   lambda: trace)
 
 
 def batch_first(frames):

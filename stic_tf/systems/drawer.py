@@ -15,6 +15,7 @@ class Drawer:
     most_classes: how many classes it can mix.
     guidance: γ of its own, where a request may have another; else None.
     walks: whether it draws by a reversible chain that stays with one density: `trace` can say how well that mixes.
+    corrects: whether it moves by a chain at each of several noise levels: `trace_levels` says how.
     canvas_noise: (least, its own, most) noise in which it drowns a canvas, where a request may choose; else None.
   """
 
@@ -24,6 +25,7 @@ class Drawer:
   most_classes: Optional[int] = None
   guidance: Optional[float] = None
   walks = False
+  corrects = False
   canvas_noise: Optional[Tuple[float, float, float]] = None
 
   def draw(self, request: drawing_lib.Request) -> drawing_lib.Drawing:
@@ -34,6 +36,11 @@ class Drawer:
     """log π of the chains of a request, all of `num_steps` steps, after every step past burn-in: float32 [n, B].
 
     Only where it `walks`.
+    """
+    raise NotImplementedError
+
+  def trace_levels(self, request: drawing_lib.Request, num_steps: int):
+    """σ, mean acceptance and h at each level, of all images of a request: float32 [n, 3, B]. Only where it `corrects`.
     """
     raise NotImplementedError
 

@@ -32,6 +32,8 @@ from stic_tf.training import randomness as randomness_lib
 # Noise levels the answer is made from; the schedule's range cuts them.
 _ANSWER_LEVELS = tuple(np.geomspace(0.02, 0.6, precond.ANSWERS))
 _ANSWERED_AT_ONCE = 256
+# Adam is blind to it, and so is the common clipping of gradients to the head's then.
+_HEADS_SHARE = 1e-3
 _REFINED_FROM = 0.5  # standard deviation, about that of the pixels themselves
 
 
@@ -158,7 +160,7 @@ class ScoreSTIC(base.System):
                                      energies.weighted_logit(fake_evidence, streams["fake_weights"]), 0.0)
         # There are no fakes before the second pass.
         logs["loss_generative"] = tf.where(self.passes_done > 0, generative, 0.0)
-        head_loss = self.config.training.fake_weight * logs["loss_generative"] * self.replica_share
+        head_loss = _HEADS_SHARE * self.config.training.fake_weight * logs["loss_generative"] * self.replica_share
     # The head is a reading of features that denoise: let into them, its loss costs more FID than its ratio gains.
     head = self.network.evidence_variables
     apart = {variable.ref() for variable in head}
@@ -220,7 +222,7 @@ class Annealing(drawer.Drawer):
     self.guidance = score.guidance
     least = min(2.0 * score.sigma_min, score.sigma_max)
     self.canvas_noise = (least, min(score.sigma_max, max(_REFINED_FROM, least)), score.sigma_max)
-    self.has_accept_test = score.corrector_steps > 0
+    self.has_accept_test = self.corrects = score.corrector_steps > 0
     self._solver = registries.SOLVERS.load(score.predictor)()
     self._kernel = registries.KERNELS.load(config.sampler.sampler)
 
@@ -255,6 +257,26 @@ class Annealing(drawer.Drawer):
     noise to change the strokes, not enough to forget the image. Temperature is exact in the corrector; away from 1 the
     predictor is a heuristic.
     """
+    recorder = (recording.Recorder(self._render(request), request.num_frames, self.system.image_shape)
+                if request.num_frames else None)
+    end = self._run(request, recorder)
+    images = self._render(request)(end)
+    return drawing_lib.Drawing(images, tf.reshape(end.rows, tf.shape(images)), end.log_density, end.acceptance_rate,
+                               request.step_size, recording.batch_first(end.frames))
+
+  def trace_levels(self, request, num_steps):
+    return self._run(request, recording.Trace(num_steps, ("noise_level", "acceptance", "step_size"))).frames
+
+  def _render(self, request: drawing_lib.Request):
+    """(a level, or the end) -> images uint8 [B, H, W, C]: one denoising step."""
+    def render(level):
+      variance = tf.square(level.noise_level) * request.temperature
+      return pixel_range.to_uint8(tf.reshape(gradient_lib.denoise(level.rows, level.score, variance[:, tf.newaxis]),
+                                             [-1, *self.system.image_shape]))
+
+    return render
+
+  def _run(self, request: drawing_lib.Request, recorder) -> predictor_corrector.Annealed:
     score, preconditioner = self.config.score, self.system.preconditioner
     size, shape = preconditioner.size, [-1, *preconditioner.image_shape]
     sigma_max = score.sigma_max
@@ -276,17 +298,8 @@ class Annealing(drawer.Drawer):
               + tf.reshape(sigma_max, [-1, 1]) * noise)
     corrector = predictor_corrector.Corrector(
         lambda factor: self._kernel(None, size, factor=mala.Factor(*factor)), preconditioner.color,
-        score.corrector_steps, request.step_size)
-
-    def render(level):
-      variance = tf.square(level.noise_level) * request.temperature
-      return pixel_range.to_uint8(tf.reshape(gradient_lib.denoise(level.rows, level.score, variance[:, tf.newaxis]),
-                                             shape))
-
-    recorder = (recording.Recorder(render, request.num_frames, preconditioner.image_shape)
-                if request.num_frames else None)
-    end = predictor_corrector.run(evaluate, rows, request.seeds, request.num_steps,
-                                  schedule_lib.Schedule(score.sigma_min, sigma_max, score.rho), self._solver, corrector,
-                                  recorder)
-    return drawing_lib.Drawing(render(end), tf.reshape(end.rows, shape), end.log_density, end.acceptance_rate,
-                               request.step_size, recording.batch_first(end.frames))
+        score.corrector_steps, request.step_size,
+        self.config.sampler.target_acceptance if self.system.kernel_is_exact else None)
+    return predictor_corrector.run(evaluate, rows, request.seeds, request.num_steps,
+                                   schedule_lib.Schedule(score.sigma_min, sigma_max, score.rho), self._solver,
+                                   corrector, recorder)

@@ -21,12 +21,12 @@ def _evaluate(rows, level):
   return -0.5 * tf.reduce_sum(tf.square(rows) / variance, axis=1), -rows / variance
 
 
-def _run(solver, num_steps, steps=0, rows=None, step_size=0.3, recorder=None):
+def _run(solver, num_steps, steps=0, rows=None, step_size=0.3, recorder=None, target=None, spread=0.0):
   rows = tf.constant(np.random.default_rng(0).normal(size=(COUNT, SIZE)) * 5.0, tf.float32) if rows is None else rows
   seeds = tf.constant([[0, row] for row in range(COUNT)], tf.int64)
   corrector = predictor_corrector.Corrector(lambda factor: mala.Mala(None, SIZE, factor),
-                                            lambda values, level: values * level[:, tf.newaxis], steps,
-                                            tf.fill([COUNT], step_size))
+                                            lambda values, level: values * tf.sqrt(level ** 2 + spread ** 2)[:, None],
+                                            steps, tf.fill([COUNT], step_size), target)
   run = tf.function(lambda: predictor_corrector.run(
       _evaluate, rows, seeds, tf.fill([COUNT], num_steps), SCHEDULE, solver, corrector, recorder), autograph=False)
   return rows.numpy(), run()
@@ -116,3 +116,21 @@ def test_a_solver_from_elsewhere(monkeypatch):
   monkeypatch.setitem(registries.SOLVERS, "euler", registries.Entry(FirstOrder))
   _, end = _run(registries.SOLVERS.load("euler")(), 10, steps=1)
   assert np.isfinite(end.rows.numpy()).all()
+
+
+@pytest.mark.parametrize("start", [0.003, 4.0])
+def test_the_step_size_follows_the_acceptance_from_level_to_level(start):
+  """Each image's own h, fixed within a level; the negative control keeps the one it began with."""
+  solver, names = registries.SOLVERS.load("none")(), ("noise_level", "acceptance", "step_size")
+  followed, kept = (_run(solver, 30, 4, step_size=start, recorder=recording.Trace(30, names), target=target,
+                              spread=SPREAD)[1]
+                    for target in (0.574, None))
+  levels, acceptance, sizes = np.moveaxis(followed.frames.numpy(), 1, 0)
+  np.testing.assert_allclose(levels[:, 0], SCHEDULE.level(tf.range(30), tf.fill([30], 30)), rtol=1e-5)
+  np.testing.assert_allclose(sizes[0], start, rtol=1e-6)
+  expected = np.clip(sizes[:-1] * np.exp(acceptance[:-1] - 0.574), 1e-5, 4.0)
+  np.testing.assert_allclose(sizes[1:], expected, rtol=1e-4)
+  _, unmoved, same = np.moveaxis(kept.frames.numpy(), 1, 0)
+  assert (same == np.float32(start)).all()
+  assert abs(acceptance[-8:].mean() - 0.574) < 0.12 < abs(unmoved[-8:].mean() - 0.574)
+  np.testing.assert_allclose(acceptance.mean(0), followed.acceptance_rate, rtol=1e-4)

@@ -10,6 +10,7 @@ from stic_tf import config as config_lib
 from stic_tf.datasets import pixel_range
 from stic_tf.networks import build
 from stic_tf.networks import precond
+from stic_tf.systems import score as score_lib
 from stic_tf.training import passes
 from stic_tf.training import randomness as randomness_lib
 from tests.systems import tiny
@@ -58,16 +59,37 @@ def test_fakes_are_there_from_the_second_pass_on(two_passes):
   assert float(system.step_size) != system.config.sampler.step_size
 
 
+def test_acceptance_and_step_size_of_each_noise_level(two_passes):
+  classifier = two_passes[0].classifier
+  assert classifier.corrects and not classifier.walks
+  levels, acceptance, sizes = np.moveaxis(classifier.trace_levels([0, 1, 2], seeds=4), 1, 0)
+  steps, score = classifier.config.sampler.num_steps, classifier.config.score
+  assert levels.shape == (steps, 3)
+  np.testing.assert_allclose(levels[[0, -1], 0], [score.sigma_max, score.sigma_min], rtol=1e-4)
+  drawn = classifier.draw([0, 1, 2], seeds=4)
+  np.testing.assert_allclose(acceptance.mean(0), drawn.acceptance_rate, rtol=1e-3, atol=1e-3)
+  np.testing.assert_allclose(sizes[0], classifier.step_size, rtol=1e-5)
+  assert (sizes[1:] != sizes[:-1]).all()
+  plain = classifier.with_settings(corrector_steps=0)
+  with pytest.raises(config_lib.ConfigError, match="not drawn for by a chain at each"):
+    plain.trace_levels([0], seeds=4)
+
+
 def _randomness(update=0):
   return randomness_lib.Randomness(0, tf.constant(0, tf.int64), tf.constant(update, tf.int64))
 
 
-def test_the_real_fake_head_leaves_the_features_alone(two_passes):
-  """An update with fakes and one without differ in the head only; clipping, which would join them, is far away."""
+@pytest.mark.parametrize("share, alone", [(score_lib._HEADS_SHARE, True), (1.0, False)])
+def test_the_real_fake_head_leaves_the_features_alone(two_passes, monkeypatch, share, alone):
+  """An update with fakes and one without differ in the head only, though gradients are clipped in common.
+
+  The negative control is a head whose gradient counts in the clipping as the body's does.
+  """
+  monkeypatch.setattr(score_lib, "_HEADS_SHARE", share)
   after, streams = [], {name: tf.constant(value) for name, value in tiny.batch(3).items()}
   streams["generative_labels"] = tf.one_hot(streams["generative_labels"], tiny.NUM_CLASSES)
   for weight in (1.0, 0.0):
-    system = tiny.build_system("score", clip_norm=1e9, fake_weight=weight)
+    system = tiny.build_system("score", clip_norm=0.05, fake_weight=weight)
     system.load_state({name: value for name, value in two_passes[1][0].items() if name != "scalars/log_sums"}
                       | {"scalars/log_sums": np.zeros(system.log_sums.shape, np.float32)})
     fakes, _, _ = system.make_fakes(streams, _randomness())
@@ -75,7 +97,7 @@ def test_the_real_fake_head_leaves_the_features_alone(two_passes):
     system.learn({**streams, **fakes}, _randomness())
     after.append({variable.name: variable.numpy() for variable in system.network.trainable_variables})
   differing = {name for name, value in after[0].items() if not np.allclose(value, after[1][name], atol=1e-6)}
-  assert differing and all("evidence" in name for name in differing), differing
+  assert differing and all("evidence" in name for name in differing) == alone, differing
 
 
 def test_training_denoises_and_classifies_without_fakes_too():
