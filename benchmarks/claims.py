@@ -125,10 +125,12 @@ def judge(experiment: str, seeds: Sequence[int], runs: str, arms: Sequence[str] 
   arms = arms or [*own.arms]
   asked = own.claims_about(arms)
   found = {arm: [_run(runs, experiment, arm, seed) for seed in seeds] for arm in arms}
+  require(any(one for of_arm in found.values() for one in of_arm), "runs", runs, f"all runs of {experiment} gave up")
   commits = sorted({str(one.get("git_commit")) for arm in found.values() for one in arm if one})
   require(len(commits) == 1 and not commits[0].endswith("-dirty"), "runs", runs,
           f"holds runs of several commits for {experiment}, or of no clean one: {', '.join(commits)}")
-  figures = [*sorted({claim.figure for claim in asked}), "rollbacks"]
+  timed = all(one is None or "seconds_training" in one for of_arm in found.values() for one in of_arm)
+  figures = [*sorted({claim.figure for claim in asked}), *["seconds_training"] * timed, "rollbacks"]
   for figure in figures:
     for arm, of_arm in found.items():
       require(all(one is None or isinstance(one.get(figure), (int, float)) and math.isfinite(one[figure])
@@ -221,6 +223,8 @@ def _parse(argv: List[str]):
             ",".join(arguments.arms), f"must be different ones, two of which {name} compares")
   text, arguments.seeds = arguments.seeds, training_runs.seeds_of(arguments.seeds)
   require(len(arguments.seeds) >= 2, "seeds", text, "must be two or more, for an interval")
+  for flag in arguments.flags:
+    require(flag.split("=")[0].lstrip("-") not in ("seed", "run_dir"), "flag", flag, "is not for all runs alike")
   require(arguments.jobs >= 1, "jobs", arguments.jobs, "must be at least 1")
   require(arguments.out.endswith(".md"), "out", arguments.out, "must be a file that ends in .md")
   arguments.held = _held(pathlib.Path(arguments.out))

@@ -17,10 +17,12 @@ _JEM_PAPER = "lr1e-4_chains10000"
 # of two runs was, and then, on a new seed, five times). On new seeds it was not steady either, so that its paper's rate
 # stands beside it.
 _JEM_TUNED, _JEM_STEADY = "lr3e-4_chains300", "lr1e-4_chains300"
-# The clean images and updates of these are equal, but for "A_long", which has as much time as "F".
+# The clean images and updates of these are equal, but for "A_long" and "A_wall". By the seconds of E1_rivals' runs
+# (seeds 10 to 14; A_long 52 to 75, E 83 to 141, F 86 to 148) "A_wall" has about as much time as "F".
 _ARMS = {
     "A": ("no fakes", ["--fakes_from=none"]),
     "A_long": ("no fakes, six times the updates", ["--fakes_from=none", "--updates_per_pass=600"]),
+    "A_wall": ("no fakes, as much time as F", ["--fakes_from=none", "--updates_per_pass=1200"]),
     "B": ("no fakes, noisy real images classified", ["--fakes_from=none", "--noisy_weight=1"]),
     "C": ("B, and fakes that are draws from the blank canvas", ["--model=canvas_fakes", *_DESIGN]),
     "D": ("B, and drawings of pass 0, frozen", ["--model=frozen_fakes", "--fakes_from=previous_pass", *_DESIGN]),
@@ -29,7 +31,7 @@ _ARMS = {
     "E_contrastive": ("as E, by the contrastive loss at weight 1", ["--fakes_from=previous_pass", "--noisy_weight=1"]),
 }
 _RIVALS = {
-    **{name: _ARMS[name] for name in ("A", "A_long", "B", "D", "E", "F")},
+    **{name: _ARMS[name] for name in ("A", "A_long", "A_wall", "B", "D", "E", "F")},
     "JEM": ("JEM's SGLD, its learning rate and chains chosen on validation images", _JEM_GRID[_JEM_TUNED][1]),
     "JEM_slow": ("the same at the learning rate of its paper", _JEM_GRID[_JEM_STEADY][1])}
 _SHORT = ["--num_passes=6", "--updates_per_pass=100", "--chains=300", "--num_samples=200", "--pass_samples=20",
@@ -60,6 +62,11 @@ _RECURRENCE = (
     Claim("Self-analysis on the pass before lowers the calibration error, against noise alone", "ece", "E", "B", -1),
     Claim("Self-analysis on the pass before lowers FID, against noise alone", "fid", "E", "B", -1),
 )
+_EQUAL = tuple(
+    Claim(f"Self-analysis on {of} helps {name}, against {how} without fakes", figure, arm, than, sign)
+    for of, arm in (("the pass before", "E"), ("current chains", "F"))
+    for than, how in (("A", "equal updates"), ("A_wall", "as much time"))
+    for name, figure, sign in (("accuracy", "test_accuracy", 1), ("calibration", "ece", -1), ("FID", "fid", -1)))
 _JEMS = (("JEM", "tuned"), ("JEM_slow", "at its paper's rate"))
 _AGAINST_RIVALS = (
     *(Claim(f"Noise on labelled images helps accuracy, against JEM, {how}", "test_accuracy", "B", jem, 1)
@@ -118,7 +125,7 @@ EXPERIMENTS = {
                                     ("mnist1000", "mnist", ["--train_images=1000"]))},
     # With seeds of its own (10 to 14), to confirm what E1_few found.
     "E1_rivals": Experiment([_flagfile("digits"), *_SHORT, "--train_images=100"], _RIVALS,
-                            [*_of(_RIVALS, _RECURRENCE), *_AGAINST_RIVALS]),
+                            [*_of(_RIVALS, _RECURRENCE), *_EQUAL, *_AGAINST_RIVALS]),
     # Noise and learning rate are held, so that passes differ by their fakes alone. Without --past_fraction, "ten" would
     # be "one"; "ten_previous" has no fakes in its first 60 updates.
     "E2": Experiment([_flagfile("digits"), *_SHORT, *_DESIGN, "--noise_start=0.3", "--noise_end=0.3",
@@ -135,7 +142,7 @@ EXPERIMENTS = {
         Claim(f"{what}, instead of what its paper has", "validation_accuracy", arm, _JEM_PAPER, 1)
         for arm, (what, _) in _JEM_GRID.items() if arm != _JEM_PAPER))
        for name, more in (("", []), ("_few", ["--train_images=100"]))},
-    # Whole flagfiles. The head's loss reaches nothing but the head, so accuracies of the first two are one.
+    # Whole flagfiles. The head's loss reaches nothing but the head.
     "E9": Experiment([], {
         "none": ("Score-STIC without fakes", [_flagfile("digits_score"), "--fakes_from=none"]),
         "corrected": ("Score-STIC, a head learns real against drawings of the pass before and corrects its drawings",

@@ -137,6 +137,13 @@ def compared(found: dict, against: str) -> dict:
   return differences
 
 
+def require_one_commit(run_dirs) -> None:
+  """Raises ConfigError where arms that are to be compared are of several commits."""
+  commits = {str((run_folder.RunFolder(zoo.find(run_dir)).json("summary.json") or {}).get("git_commit"))
+             for run_dir in run_dirs}
+  require(len(commits) == 1, "against", ", ".join(sorted(commits)), "are the runs' commits; they must be of one")
+
+
 def _parse():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument("--run_dir", action="append", required=True, dest="run_dirs", help="run, or a name of the zoo")
@@ -158,6 +165,8 @@ def _parse():
 def main() -> None:
   try:
     arguments = _parse()
+    if arguments.against:
+      require_one_commit(arguments.run_dirs)
     measure.pin_threads(arguments.threads)
     report = {"runs": {}, **measure.circumstances(arguments.threads), "settings": vars(arguments)}
     for run_dir in arguments.run_dirs:

@@ -155,7 +155,8 @@ def test_runs_of_several_commits_are_not_mixed(tmp_path):
     (["--seeds=3"], "--seeds=3: must be two or more"), (["--seeds=3,3"], "--seeds=3,3: must be different ones"),
     (["--seeds=a,b"], "--seeds=a,b: must be numbers and ranges"),
     (["--arms=B,B"], "--arms=B,B: must be different ones"), (["--arms=A,C"], "two of which E1_few compares"),
-    (["--arms=B,Z"], "--arms=Z: E1_few has A, A_long, B"),
+    (["--arms=B,Z"], "--arms=Z: E1_few has A, A_long, A_wall, B"),
+    (["--flag=--seed=7"], "--flag=--seed=7: is not for all runs alike"),
     (["--jobs=0"], "--jobs=0: must be at least 1"), (["--out=x.json"], "--out=x.json: must be a file that ends in")])
 def test_bad_input_is_one_line(flags, said, monkeypatch):
   line = command.refusal(monkeypatch, claims, "--out=none.md", *flags)

@@ -1,5 +1,6 @@
 """benchmarks/robustness.py against a linear classifier, whose nearest other class is known."""
 
+import json
 import types
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from benchmarks import robustness
 from stic_tf.config import ConfigError
+from tests.systems import command
 
 _SHAPE = (3, 3, 1)
 _NORMAL = np.random.default_rng(0).normal(size=9).astype(np.float32)
@@ -73,3 +75,15 @@ def test_arms_are_compared_by_seed():
     robustness.compared(found, "B")
   with pytest.raises(ConfigError, match="at least 2"):
     robustness.compared({name: found[name] for name in ("runs/A/seed0", "runs/F/seed0")}, "A")
+
+
+def test_arms_of_several_commits_are_not_compared(tmp_path, monkeypatch):
+  folders = [tmp_path / arm / "seed0" for arm in ("A", "B")]
+  for folder, commit in zip(folders, ("abc", "def")):
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"git_commit": commit}))
+  robustness.require_one_commit(map(str, folders[:1]))
+  monkeypatch.setattr(robustness, "attack_run", lambda *args: pytest.fail("attacked"))
+  line = command.refusal(monkeypatch, robustness, *(f"--run_dir={folder}" for folder in folders), "--against=A",
+                         f"--out={tmp_path / 'out.json'}")
+  assert line.startswith("error: --against=abc, def: are the runs' commits") and "\n" not in line
