@@ -1,4 +1,4 @@
-"""Which images are train, validation and test. Every choice is made on validation; test is only reported.
+"""Which images are train, validation and test. Choices are made on validation, test is reported.
 
 The rules, the same for every run whatever its seed:
 - digits: stratified by class with a seed of its own: 497 test, 180 validation, 1120 train.
