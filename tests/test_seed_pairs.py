@@ -19,7 +19,7 @@ class _Noting:
   """A classifier that draws nothing and keeps the seeds it was asked for."""
 
   num_classes, image_shape, class_names = 10, (4, 4, 1), [str(label) for label in range(10)]
-  walks, config = True, config_lib.RunConfig.of({"num_steps": 20})
+  walks, corrects, config = True, False, config_lib.RunConfig.of({"num_steps": 20})
 
   def __init__(self):
     self.seeds = None

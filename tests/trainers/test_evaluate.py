@@ -81,9 +81,14 @@ def test_a_trace_ends_where_the_drawing_does_and_says_how_chains_mix(name):
 
 
 def test_what_does_not_walk_or_hardly_has_no_figure():
-  for classifier in (untrained_classifiers.score(), untrained_classifiers.small(sampler="unadjusted")):
+  score = untrained_classifiers.score()
+  for classifier in (score.with_settings(corrector_steps=0), untrained_classifiers.small(sampler="unadjusted")):
     assert evaluate.mixing(classifier, 0) == {}
     with pytest.raises(ConfigError, match="traced"):
       classifier.trace([1])
+  levels = evaluate.mixing(score, 0)["corrector"]
+  assert len(levels) == score.config.sampler.num_steps
+  assert levels[0]["noise_level"] == pytest.approx(score.config.score.sigma_max, rel=1e-4)
+  assert levels[0]["step_size"] == pytest.approx(score.step_size) and all(0 < one["acceptance"] < 1 for one in levels)
   short = untrained_classifiers.small().with_settings(num_steps=6)
   assert evaluate.mixing(short, 0) == {"effective_draws_per_step": None}
