@@ -239,13 +239,15 @@ def test_a_schedule_beyond_the_trained_levels_is_refused():
   assert _drawer(dataclasses.replace(COARSE, sigma_max=5.0, guidance=1.0)).config.score.guidance == 1.0
 
 
-def test_drawing_on_from_images_keeps_to_them():
-  drawer = _drawer(_corrected(corrector_steps=1))
+@pytest.mark.parametrize("corrector_steps", [0, 1])
+def test_drawing_on_from_images_keeps_to_them(corrector_steps):
+  """A corrector, whose h follows its acceptance, moves some of them on to the density's other mode, but not all."""
+  drawer = _drawer(_corrected(corrector_steps=corrector_steps))
   weights = tf.tile(tf.constant([[1.0, 0.0]]), [200, 1])
   canvas_images = tf.constant(np.tile(np.uint8([20, 80]).reshape(1, *SHAPE), [200, 1, 1, 1]))  # by the first mode
   drawn, fresh = (
       drawer.draw(drawing_lib.normalise(weights, _seeds(200), 8, 1.0, 0.3, canvas)).walk.numpy().reshape(200, 2)
       for canvas in (canvas_images, None))
   near = [np.mean(CLASSES.responsibilities(rows, COARSE.sigma_min)[:, 0]) for rows in (drawn, fresh)]
-  # The density has .75 there; the corrector, whose h grows from .3, moves some of those that began with it.
-  assert near[0] > 0.85 > near[1] + 0.05
+  assert near[0] > near[1] + 0.05 and 0.9 > near[1] + 0.05
+  assert corrector_steps or near[0] > 0.9
