@@ -1,6 +1,6 @@
 """The experiments of claims.py: arms, as flags of the trainers after the experiment's, and what they are to show."""
 
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Dict, Iterable, List, NamedTuple, Sequence
 
 # Of seeds 100 and 101, 100 labels: by --loss=contrastive fakes cost accuracy on validation images, at weight 1 and .1;
 # by --loss=logistic they did not, and validation did not tell these weights apart.
@@ -84,6 +84,13 @@ _PASSES = tuple(
                                ("In ten passes, drawings of the pass before instead of current chains", "ten_previous",
                                 "ten"))
     for name, figure, sign in (("accuracy", "test_accuracy", 1), ("FID", "fid", -1)))
+_PRECONDITIONER = tuple(
+    Claim(f"The Gram matrix against M = I: {name}", figure, "gram", "identity", sign) for name, figure, sign in (
+        ("independent draws a step", "effective_draws_per_step", 1), ("accuracy", "test_accuracy", 1),
+        ("FID", "fid", -1)))
+_METROPOLIS = tuple(
+    Claim(f"Trained and drawn with the accept test against without: {name}", figure, "adjusted", "unadjusted", sign)
+    for name, figure, sign in (("accuracy", "test_accuracy", 1), ("FID", "fid", -1)))
 _INTERPOLATION = tuple(
     Claim(f"Soft fakes help interpolation: {text}", figure, "soft", "hard", sign) for text, figure, sign in (
         ("drawings between two classes are one of the two", "path_pair", 1),
@@ -97,7 +104,7 @@ _SCORE = (
             sign) for name, figure, sign in (("accuracy", "test_accuracy", 1), ("log loss", "nll", -1), *_DRAWN)))
 
 
-def _of(arms: Dict[str, tuple], claims: Sequence[Claim]) -> List[Claim]:
+def _of(arms: Iterable[str], claims: Sequence[Claim]) -> List[Claim]:
   """Those of claims that an experiment of fewer arms can judge."""
   return [claim for claim in claims if {claim.better, claim.than} <= set(arms)]
 
@@ -126,6 +133,9 @@ EXPERIMENTS = {
     # With seeds of its own (10 to 14), to confirm what E1_few found.
     "E1_rivals": Experiment([_flagfile("digits"), *_SHORT, "--train_images=100"], _RIVALS,
                             [*_of(_RIVALS, _RECURRENCE), *_EQUAL, *_AGAINST_RIVALS]),
+    # One question, with as many seeds as the differences of those before say it takes (30 to 59).
+    "E1_recurrence": Experiment([_flagfile("digits"), *_SHORT, "--train_images=100"],
+                                {name: _ARMS[name] for name in ("B", "E")}, _of(("B", "E"), _RECURRENCE)),
     # Noise and learning rate are held, so that passes differ by their fakes alone. Without --past_fraction, "ten" would
     # be "one"; "ten_previous" has no fakes in its first 60 updates.
     "E2": Experiment([_flagfile("digits"), *_SHORT, *_DESIGN, "--noise_start=0.3", "--noise_end=0.3",
@@ -134,6 +144,15 @@ EXPERIMENTS = {
         "ten": ("600 updates in ten", ["--fakes_from=current", "--num_passes=10", "--updates_per_pass=60"]),
         "ten_previous": ("ten, drawings of the pass before", ["--fakes_from=previous_pass", "--num_passes=10",
                                                               "--updates_per_pass=60"])}, _PASSES),
+    # q0 is the images' Gaussian in both, so the density of one network is the same.
+    **{f"E3_{name}": Experiment([_flagfile(name), *_SHORT, "--fakes_from=current", *_DESIGN, *more], {
+        "gram": ("M = the Gram matrix of the images", ["--preconditioner=gram"]),
+        "identity": ("M = I", ["--preconditioner=identity"])}, _PRECONDITIONER)
+       for name, more in (("digits", []), ("mnist", ["--train_images=1000", "--num_passes=2"]))},
+    # Drawings of these with and without the accept test, at several h: solvers.py.
+    "E4": Experiment([_flagfile("digits"), *_SHORT, "--fakes_from=current", *_DESIGN], {
+        "adjusted": ("trained with the accept test", ["--sampler=grmala"]),
+        "unadjusted": ("trained without it", ["--sampler=unadjusted"])}, _METROPOLIS),
     "E7": Experiment([_flagfile("digits"), *_SHORT, "--fakes_from=current", *_DESIGN], {
         "hard": ("fakes of one class each", ["--soft_fraction=0"]),
         "soft": ("a quarter of the fakes of two classes", ["--soft_fraction=0.25"])}, _INTERPOLATION),

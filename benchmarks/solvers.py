@@ -1,11 +1,12 @@
-"""Ways of drawing from a finished run: evaluations of the network against quality, on validation images.
+"""Ways of drawing from finished runs: evaluations of the network against quality, on validation images.
 
     python benchmarks/solvers.py --run_dir=runs/digits_score --out=solvers.json \
         --way="heun 35: --num_steps=18 --corrector_steps=0" --way="2M 10: --predictor=dpm_solver_pp --num_steps=10"
 
 A way is a name and flags of a drawing. Each draws --num_images for each of --seeds; Fréchet distances to the validation
-images are given over the floor (as many training images), beside the share in which the judge reads the class asked
-for.
+images, or those of another --split, are given over the floor (as many training images), beside the share in which the
+judge reads the class asked for. Several runs, of the same settings and each of its own seed, give the difference of
+each way to the first: its mean over runs and its paired 95 % interval.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import pathlib
 import sys
 import time
 import types
+from typing import List
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -22,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
+from benchmarks import claims  # noqa: E402
 from benchmarks import measure  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
@@ -36,11 +39,12 @@ _SEED = 1 << 41  # apart from those of evaluation
 
 def _parse():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--run_dir", required=True)
+  parser.add_argument("--run_dir", action="append", required=True, help="one or several")
   parser.add_argument("--way", action="append", required=True, help='"NAME: FLAGS"; several')
   parser.add_argument("--data_dir", default=None)
   parser.add_argument("--cache_dir", default="~/.cache/stic_tf")
   parser.add_argument("--num_images", type=int, default=1000, help="a way and seed")
+  parser.add_argument("--split", default="validation", choices=("validation", "test"), help="validation to choose by")
   parser.add_argument("--seeds", type=int, default=3)
   parser.add_argument("--threads", type=int, default=2)
   parser.add_argument("--out", required=True, help="FILE.json")
@@ -53,38 +57,63 @@ def _settings(its_flags, settings) -> dict:
   return trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS)
 
 
-def main() -> None:
-  arguments = _parse()
-  measure.pin_threads(arguments.threads)
-  classifier = loading.load(arguments.run_dir)
-  settings = run_folder.RunFolder(zoo.find(arguments.run_dir)).json("settings.json")
-  own = types.SimpleNamespace(**{**settings, "inception_weights": None}, data_dir=arguments.data_dir,
-                              cache_dir=arguments.cache_dir)
-  dataset = dataset_lib.load(own.dataset, own.data_dir)
-  evaluator = evaluate.Evaluator(own, dataset)
-  judge = evaluator.judge("validation")
-  labels = np.arange(arguments.num_images) % dataset.spec.num_classes
-  rows = {}
-  for way in arguments.way:
-    name, _, its_flags = way.partition(":")
-    drawing = classifier.with_settings(**_settings(its_flags.split(), settings))
-    figures = {"flags": its_flags.strip(), "evaluations": drawing.network_evaluations(), "fid_over_floor": [],
-               "agreement": [], "seconds": []}
+class _Run:
+  """A finished run, and the judge of its data."""
+
+  def __init__(self, run_dir: str, arguments):
+    self.classifier = loading.load(run_dir)
+    self._settings = run_folder.RunFolder(zoo.find(run_dir)).json("settings.json")
+    own = types.SimpleNamespace(**{**self._settings, "inception_weights": None},
+                                data_dir=arguments.data_dir, cache_dir=arguments.cache_dir)
+    dataset = dataset_lib.load(own.dataset, own.data_dir)
+    self.judge = evaluate.Evaluator(own, dataset).judge(arguments.split)
+    self.num_classes = dataset.spec.num_classes
+
+  def drawn(self, its_flags: str, count: int, seeds: int) -> dict:
+    """Figures of `count` drawings a seed: lists, a number a seed."""
+    labels = np.arange(count) % self.num_classes
+    drawing = self.classifier.with_settings(**_settings(its_flags.split(), self._settings))
+    figures = {"evaluations": drawing.network_evaluations(), "fid_over_floor": [], "agreement": [], "acceptance": [],
+               "seconds": []}
     drawing.draw(labels[:16], 0)
-    for seed in range(arguments.seeds):
+    for seed in range(seeds):
       began = time.perf_counter()
       drawn = drawing.draw(labels, seed_pairs.of(_SEED + seed, len(labels)))
       figures["seconds"].append(time.perf_counter() - began)
-      scores = judge.score(drawn.images, labels, with_cas=False)
+      scores = self.judge.score(drawn.images, labels, with_cas=False)
       figures["fid_over_floor"].append(scores["fid"] / scores["fid_floor"])
       figures["agreement"].append(scores["judge_agreement"])
-    rows[name] = figures
-    ratio = figures["fid_over_floor"]
-    print(f"{name}: {figures['evaluations']} evaluations, FID over floor {np.mean(ratio):.3f} "
-          f"({min(ratio):.3f}-{max(ratio):.3f}), judge reads {np.mean(figures['agreement']):.4f}, "
-          f"{np.median(figures['seconds']):.1f} s", flush=True)
-    measure.write_json(arguments.out, {"settings": vars(arguments), **measure.circumstances(arguments.threads),
-                                       "ways": rows})
+      figures["acceptance"].append(float(drawn.acceptance_rate.mean()))
+    return figures
+
+
+def _told(name: str, runs: List[dict], first: List[dict]) -> str:
+  ratios = [ratio for run in runs for ratio in run["fid_over_floor"]]
+  line = (f"{name}: {runs[0]['evaluations']} evaluations, FID over floor {np.mean(ratios):.3f} "
+          f"({min(ratios):.3f}-{max(ratios):.3f}), judge reads {np.mean([run['agreement'] for run in runs]):.4f}, "
+          f"{np.median([run['seconds'] for run in runs]):.1f} s")
+  if len(runs) < 2 or runs is first:
+    return line
+  for figure in ("fid_over_floor", "agreement"):
+    means = ([float(np.mean(run[figure])) for run in way] for way in (runs, first))
+    found = claims.paired(*means)
+    line += f"\n  {figure}, less that of the first: {found['mean']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})"
+  return line
+
+
+def main() -> None:
+  arguments = _parse()
+  measure.pin_threads(arguments.threads)
+  ways = [(name, its_flags.strip()) for name, _, its_flags in (way.partition(":") for way in arguments.way)]
+  rows = {name: {"flags": its_flags, "runs": []} for name, its_flags in ways}
+  for run_dir in arguments.run_dir:
+    run = _Run(run_dir, arguments)
+    for name, its_flags in ways:
+      rows[name]["runs"].append(run.drawn(its_flags, arguments.num_images, arguments.seeds))
+      measure.write_json(arguments.out, {"settings": vars(arguments), **measure.circumstances(arguments.threads),
+                                         "ways": rows})
+  for name, _ in ways:
+    print(_told(name, rows[name]["runs"], rows[ways[0][0]]["runs"]), flush=True)
 
 
 if __name__ == "__main__":

@@ -87,8 +87,8 @@ RUN_FLAGS = ["dataset", "init_from", "train_images", "seed", "num_replicas", "au
              "num_samples", "pass_samples", "pass_steps"]
 
 # What a drawing can be asked to do otherwise than the run.
-DRAWING_FLAGS = ("num_steps", "temperature", "step_size", "burn_in_fraction", "drawing", "sweep_every", "sigma_min",
-                 "sigma_max", "rho", "predictor", "corrector_steps", "guidance", "guidance_from",
+DRAWING_FLAGS = ("sampler", "num_steps", "temperature", "step_size", "burn_in_fraction", "drawing", "sweep_every",
+                 "sigma_min", "sigma_max", "rho", "predictor", "corrector_steps", "guidance", "guidance_from",
                  "guidance_to", "correction")
 
 

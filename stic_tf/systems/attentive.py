@@ -31,7 +31,7 @@ class AttentiveSTIC(stic.STIC):
                                     self.config.walk.gram_weight)
 
   def drawer(self, config):
-    in_strokes = self.kernel_is_exact and config.strokes.drawing != "whole"
+    in_strokes = self.is_exact(config) and config.strokes.drawing != "whole"
     drawer = Strokes(self, config) if in_strokes else stic.WholeImages(self, config)
     drawer.most_classes = sparse_weights.MOST_CLASSES
     return drawer

@@ -108,11 +108,14 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
     self.chains: Optional[fakes_lib.Chains] = None
     self.pool: Optional[fakes_lib.FakePool] = None
     self.num_passes = config.training.num_passes
-    # Whether its chains have an accept test, whose acceptance h can follow.
-    self.kernel_is_exact = registries.KERNELS.load(config.sampler.sampler)(None, self.preconditioner.size).exact
+    self.kernel_is_exact = self.is_exact(config)
     self._classifier = None
     # Its logs are those of all replicas; Keras would add up one for each worker.
     self.distribute_reduction_method = "first"
+
+  def is_exact(self, config: config_lib.RunConfig) -> bool:
+    """Whether chains of these settings have an accept test, whose acceptance h can follow."""
+    return registries.KERNELS.load(config.sampler.sampler)(None, self.preconditioner.size).exact
 
   # --- in which systems differ ---
 

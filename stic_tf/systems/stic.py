@@ -259,7 +259,7 @@ class WholeImages(drawer.Drawer):
   """
 
   def __init__(self, system: STIC, config: config_lib.RunConfig):
-    self.system, self.config, self.walks = system, config, system.kernel_is_exact
+    self.system, self.config, self.walks = system, config, system.is_exact(config)
     self.target = system.targets["average"]
 
   def network_evaluations(self, num_steps):

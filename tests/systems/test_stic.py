@@ -327,6 +327,16 @@ def test_a_drawing_starts_at_the_step_size_that_training_arrived_at(two_passes):
   assert system.classifier.with_settings(step_size=0.25).step_size == 0.25
 
 
+def test_a_run_with_the_accept_test_is_drawn_from_without_it(two_passes):
+  adjusted = two_passes[0].classifier.with_settings(num_steps=20, burn_in_fraction=0.0, step_size=0.5)
+  bare = adjusted.with_settings(sampler="unadjusted")
+  assert adjusted.walks and not bare.walks
+  labels, seeds = np.arange(8) % 3, np.stack([np.arange(8), np.zeros(8, np.int64)], 1)
+  one, other = (classifier.draw(labels, seeds) for classifier in (adjusted, bare))
+  assert one.acceptance_rate.min() < 1.0  # something was refused: the two are not the same chain
+  assert (one.images != other.images).any()
+
+
 def test_the_bound_is_the_largest_of_the_pass_and_the_others_are_means(resumed):
   rows = []
 
