@@ -4,6 +4,9 @@ from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
 
+# What a traced drawing tells of each of its noise levels: σ, the corrector's acceptance and its h.
+LEVEL_FIGURES = ("noise_level", "acceptance", "step_size")
+
 
 class Request(NamedTuple):
   """B drawings that are asked for.

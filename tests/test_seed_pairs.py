@@ -58,6 +58,7 @@ def _beside_real(classifier, _):
 
 def _traced(classifier, _):
   evaluate.mixing(classifier, _SEED)
+  evaluate.corrections(classifier, _SEED)
 
 
 def _chains(classifier, _):

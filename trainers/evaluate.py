@@ -10,6 +10,7 @@ from typing import Callable, Optional
 import numpy as np
 
 from stic_tf import config as config_lib
+from stic_tf import drawing
 from stic_tf import drawing_classifier as drawing_lib
 from stic_tf import grid
 from stic_tf import loading
@@ -175,20 +176,31 @@ def write_watched_drawing(folder: run_folder_lib.RunFolder, classifier: drawing_
 def mixing(classifier: drawing_lib.DrawingClassifier, seed: int) -> dict:
   """`effective_draws_per_step`: independent draws that a step past burn-in is worth, by the chains' log density.
 
-  A step is an evaluation of the network. None where the chains are too short to say. Of what draws down noise levels
-  and moves at each of them it is instead `corrector`: a mean `noise_level`, `acceptance` and `step_size` a level.
+  A step is an evaluation of the network. None where the chains are too short to say. Nothing where it does not walk.
   """
-  if classifier.corrects:
-    labels = np.resize(classes_shown(classifier.num_classes), _TRACED)
-    levels = classifier.trace_levels(labels, seed_pairs.of_use(seed_pairs.TRACED, seed, _TRACED)).mean(2)
-    return {"corrector": [dict(zip(("noise_level", "acceptance", "step_size"), map(float, level))) for level in levels]}
   if not classifier.walks:
     return {}
   if classifier.config.sampler.num_steps < _LEAST_TRACED:
     return {"effective_draws_per_step": None}
-  labels = np.resize(classes_shown(classifier.num_classes), _TRACED)
-  trace = classifier.trace(labels, seed_pairs.of_use(seed_pairs.TRACED, seed, _TRACED))
+  trace = classifier.trace(*_traced(classifier, seed))
   return {"effective_draws_per_step": sampler_health.independent_draws_a_step(trace)}
+
+
+def corrections(classifier: drawing_lib.DrawingClassifier, seed: int) -> dict:
+  """`corrector`: of each noise level at which it moves by a chain, the means of `drawing.LEVEL_FIGURES`.
+
+  Nothing where it does not.
+  """
+  if not classifier.corrects:
+    return {}
+  levels = classifier.trace_levels(*_traced(classifier, seed)).mean(2)
+  return {"corrector": [dict(zip(drawing.LEVEL_FIGURES, map(float, level))) for level in levels]}
+
+
+def _traced(classifier, seed):
+  """(labels, seeds) of the drawings that are traced."""
+  labels = np.resize(classes_shown(classifier.num_classes), _TRACED)
+  return labels, seed_pairs.of_use(seed_pairs.TRACED, seed, _TRACED)
 
 
 def beside_real(classifier: drawing_lib.DrawingClassifier, images: np.ndarray, labels: np.ndarray,
@@ -227,6 +239,7 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
       **evaluator.judge("test").final_figures(drawings.images, labels, evaluator.learnt, scores),
       **evaluator.judge("test").path_figures(paths, *ends),
       **evaluator.out_of_distribution(classifier), **mixing(classifier, evaluator.seed),
+      **corrections(classifier, evaluator.seed),
       "step_size": classifier.step_size, "noise_level": classifier.noise_level,
       "drawing": "strokes" if classifier.tile_grid else "whole",
       "network_evaluations_per_image": classifier.network_evaluations(), "seconds_training": seconds_training,

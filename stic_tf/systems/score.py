@@ -265,7 +265,7 @@ class Annealing(drawer.Drawer):
                                request.step_size, recording.batch_first(end.frames))
 
   def trace_levels(self, request, num_steps):
-    return self._run(request, recording.Trace(num_steps, ("noise_level", "acceptance", "step_size"))).frames
+    return self._run(request, recording.Trace(num_steps, drawing_lib.LEVEL_FIGURES)).frames
 
   def _render(self, request: drawing_lib.Request):
     """(a level, or the end) -> images uint8 [B, H, W, C]: one denoising step."""

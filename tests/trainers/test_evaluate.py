@@ -83,10 +83,11 @@ def test_a_trace_ends_where_the_drawing_does_and_says_how_chains_mix(name):
 def test_what_does_not_walk_or_hardly_has_no_figure():
   score = untrained_classifiers.score()
   for classifier in (score.with_settings(corrector_steps=0), untrained_classifiers.small(sampler="unadjusted")):
-    assert evaluate.mixing(classifier, 0) == {}
+    assert evaluate.mixing(classifier, 0) == evaluate.corrections(classifier, 0) == {}
     with pytest.raises(ConfigError, match="traced"):
       classifier.trace([1])
-  levels = evaluate.mixing(score, 0)["corrector"]
+  assert evaluate.mixing(score, 0) == {}
+  levels = evaluate.corrections(score, 0)["corrector"]
   assert len(levels) == score.config.sampler.num_steps
   assert levels[0]["noise_level"] == pytest.approx(score.config.score.sigma_max, rel=1e-4)
   assert levels[0]["step_size"] == pytest.approx(score.step_size) and all(0 < one["acceptance"] < 1 for one in levels)
