@@ -91,6 +91,11 @@ _PRECONDITIONER = tuple(
 _METROPOLIS = tuple(
     Claim(f"Trained and drawn with the accept test against without: {name}", figure, "adjusted", "unadjusted", sign)
     for name, figure, sign in (("accuracy", "test_accuracy", 1), ("FID", "fid", -1)))
+_OBJECTIVE = tuple(
+    Claim(f"JEM by log Σ exp f, its own objective, against STIC's of each class, learning rate {rate}: {name}", figure,
+          f"sum_{rate}", f"class_{rate}", sign)
+    for rate in ("1e-4", "3e-4")
+    for name, figure, sign in (("accuracy", "test_accuracy", 1), ("calibration error", "ece", -1), ("FID", "fid", -1)))
 _INTERPOLATION = tuple(
     Claim(f"Soft fakes help interpolation: {text}", figure, "soft", "hard", sign) for text, figure, sign in (
         ("drawings between two classes are one of the two", "path_pair", 1),
@@ -161,6 +166,11 @@ EXPERIMENTS = {
         Claim(f"{what}, instead of what its paper has", "validation_accuracy", arm, _JEM_PAPER, 1)
         for arm, (what, _) in _JEM_GRID.items() if arm != _JEM_PAPER))
        for name, more in (("", []), ("_few", ["--train_images=100"]))},
+    "E5_objective": Experiment([_flagfile("digits"), *_SHORT, "--train_images=100", *_JEM, "--chains=300"], {
+        f"{name}_{rate}": (f"{what}, learning rate {rate}", [*more, f"--learning_rate={rate}"])
+        for rate in ("1e-4", "3e-4") for name, what, more in (
+            ("class", "JEM's SGLD in each class's density", []),
+            ("sum", "in log Σ exp f, drawn by class", ["--model=log_sum_exp"]))}, _OBJECTIVE),
     # Whole flagfiles. The head's loss reaches nothing but the head.
     "E9": Experiment([], {
         "none": ("Score-STIC without fakes", [_flagfile("digits_score"), "--fakes_from=none"]),

@@ -57,6 +57,10 @@ class STIC(base.System):
     return energies.ClassEnergy(lambda images: build.logits_and_features(network, images), self.class_grams,
                                 self.config.walk.gram_weight)
 
+  def energy_of_logits(self, logits, class_weights):
+    """What real images are to have more of than fakes: [B, K], [B, K] -> [B]."""
+    return energies.weighted_logit(logits, class_weights)
+
   def make_preconditioner(self):
     return preconditioners.build(self.config.sampler.preconditioner, self.image_shape)
 
@@ -212,8 +216,8 @@ class STIC(base.System):
         logs["loss_noisy"] = losses.soft_cross_entropy(streams["generative_labels"], logits["generative"])
         loss += walk.noisy_weight * logs["loss_noisy"]
       if training.fakes:
-        real = energies.weighted_logit(logits["generative"], streams["generative_labels"])
-        fake = energies.weighted_logit(logits["fake"], streams["fake_weights"])
+        real = self.energy_of_logits(logits["generative"], streams["generative_labels"])
+        fake = self.energy_of_logits(logits["fake"], streams["fake_weights"])
         generative = losses.BY_NAME[walk.loss](real, fake, walk.energy_decay)
         if not self.moves_chains:  # there is nothing drawn before the second pass
           generative = tf.where(self.passes_done > 0, generative, 0.0)

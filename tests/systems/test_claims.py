@@ -13,6 +13,7 @@ from scipy import stats
 from benchmarks import claims
 from stic_tf import registries
 from stic_tf.config import ConfigError
+from stic_tf.networks import build
 from tests.systems import command
 from tests.systems import tiny
 
@@ -180,6 +181,21 @@ def test_frozen_fakes_are_those_of_the_first_pass(own_systems):
   tiny.run_pass(system)
   np.testing.assert_array_equal(system.chains.images.numpy(), drawn)
   assert len(system.pool) == 12 and not system.pool.passes.numpy().any()
+
+
+def test_jems_own_objective_is_of_all_classes_and_its_drawings_are_of_one(own_systems):
+  system = tiny.build_system("stic", model="log_sum_exp")
+  images = tf.constant(np.random.default_rng(0).uniform(-1, 1, (4, *system.image_shape)), tf.float32)
+  hard, other = np.eye(tiny.NUM_CLASSES, dtype=np.float32)[[0, 1]][:, np.newaxis].repeat(4, 1)
+  logits = build.logits_and_features(system.network, images)[0]
+  sums = tf.reduce_logsumexp(logits, 1)
+  for weights in (hard, other):
+    np.testing.assert_allclose(system.targets["network"].energy(images, weights)[0], sums, rtol=1e-5)
+    np.testing.assert_array_equal(system.energy_of_logits(logits, weights), sums)
+  one, two = (system.targets["average"].energy(images, weights)[0] for weights in (hard, other))
+  assert np.abs(one - two).max() > 0
+  logs = tiny.run_pass(system)
+  assert {"loss_generative", "acceptance_rate"} <= set(logs) and np.isfinite(list(logs.values())).all()
 
 
 def test_canvas_fakes_are_draws_of_the_canvas_whatever_the_network(own_systems):
