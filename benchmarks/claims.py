@@ -40,10 +40,11 @@ _DECIDED = float(stats.norm.ppf(0.975) + stats.norm.ppf(0.8))
 
 def register_systems() -> None:
   """Makes the systems that only this benchmark has known by name."""
-  stic = registries.SYSTEMS["stic"]
-  for name in ("canvas_fakes", "frozen_fakes", "log_sum_exp"):
-    target = f"benchmarks.claims_systems:{name.title().replace('_', '')}"
-    registries.SYSTEMS[name] = dataclasses.replace(stic, target=target)
+  for base, names in (("stic", ("canvas_fakes", "frozen_fakes", "log_sum_exp")),
+                      ("score", ("negatives", "class_of_fakes", "frozen_body"))):
+    for name in names:
+      target = f"benchmarks.claims_systems:{name.title().replace('_', '')}"
+      registries.SYSTEMS[name] = dataclasses.replace(registries.SYSTEMS[base], target=target)
 
 
 def paired(one: Sequence[float], other: Sequence[float]) -> dict:

@@ -108,6 +108,18 @@ _SCORE = (
     *(Claim(f"Score-STIC against STIC, as the flagfiles stand and not at equal images: {name}", figure, "none", "stic",
             sign) for name, figure, sign in (("accuracy", "test_accuracy", 1), ("log loss", "nll", -1), *_DRAWN)))
 
+_LESSONS = {
+    "none": ("Score-STIC without fakes", ["--fakes_from=none"]),
+    "negatives": ("fakes are negatives of the energies where there is little noise",
+                  ["--model=negatives", "--fakes_from=previous_pass"]),
+    "class_of_fakes": ("fakes are class K + 1", ["--model=class_of_fakes", "--fakes_from=previous_pass"])}
+_FROZEN = {"frozen_body": ("as none, and one more pass in which the head alone learns, of the last drawings",
+                           ["--model=frozen_body", "--fakes_from=previous_pass", "--num_passes=7"])}
+_OF_LESSONS = tuple(
+    Claim(f"Score-STIC, {arm.replace('_', ' ')} against no fakes: {name}", figure, arm, "none", sign)
+    for arm in ("negatives", "class_of_fakes")
+    for name, figure, sign in (("accuracy", "test_accuracy", 1), ("calibration error", "ece", -1), *_DRAWN))
+
 
 def _of(arms: Iterable[str], claims: Sequence[Claim]) -> List[Claim]:
   """Those of claims that an experiment of fewer arms can judge."""
@@ -171,6 +183,12 @@ EXPERIMENTS = {
         for rate in ("1e-4", "3e-4") for name, what, more in (
             ("class", "JEM's SGLD in each class's density", []),
             ("sum", "in log Σ exp f, drawn by class", ["--model=log_sum_exp"]))}, _OBJECTIVE),
+    # The head of "frozen_body" corrects drawings as solvers.py is told to.
+    "E9_designs": Experiment([_flagfile("digits_score"), "--num_passes=6", "--updates_per_pass=100", "--pass_samples=0"],
+                             {**_LESSONS, **_FROZEN}, _OF_LESSONS),
+    "E9_few": Experiment([_flagfile("digits_score"), "--num_passes=4", "--updates_per_pass=200", "--train_images=100",
+                          "--cross_entropy_weight=0.4", "--mixup_weight=1.2", "--pass_samples=0", "--num_samples=200"],
+                         _LESSONS, _OF_LESSONS),
     # Whole flagfiles. The head's loss reaches nothing but the head.
     "E9": Experiment([], {
         "none": ("Score-STIC without fakes", [_flagfile("digits_score"), "--fakes_from=none"]),

@@ -1,10 +1,12 @@
-"""Systems that only an experiment needs: STIC by other fakes, or by JEM's own objective."""
+"""Systems that only an experiment needs: STIC by other fakes or JEM's own objective, Score-STIC by other lessons."""
 
 import tensorflow as tf
 
 from stic_tf.networks import build
+from stic_tf.systems import score
 from stic_tf.systems import stic
 from stic_tf.targets import energies
+from stic_tf.training import losses
 
 
 class FrozenFakes(stic.STIC):
@@ -51,3 +53,55 @@ class LogSumExp(stic.STIC):
       return tf.zeros_like(logits) + tf.reduce_logsumexp(logits, axis=1, keepdims=True), features
 
     return energies.ClassEnergy(same_for_all)
+
+
+class _OfFakes(score.ScoreSTIC):
+  """Score-STIC whose energies themselves learn from fakes.
+
+  They are told by E = (f - log of the Gaussian) σ / σ_d, which is of one size at all levels and 0 before training.
+  """
+
+  def _learnt(self, images, levels, class_energies):
+    return (class_energies - self.network.in_common(images, levels)[:, tf.newaxis]) * (
+        levels / self.network.data_scale)[:, tf.newaxis]
+
+
+class Negatives(_OfFakes):
+  """Fakes are negatives of an energy where there is little noise: logistic loss of E_w at σ up to .3, weight .05."""
+
+  kind = "negatives"
+
+  def loss_of_fakes(self, real, fake):
+    loss = 0.0
+    for sign, (images, levels, weights, class_energies) in ((-1.0, real), (1.0, fake)):
+      energy = energies.weighted_logit(self._learnt(images, levels, class_energies), weights)
+      loss += tf.reduce_mean(tf.where(levels <= 0.3, tf.nn.softplus(sign * energy), 0.0))
+    return 0.05 * loss
+
+
+class ClassOfFakes(_OfFakes):
+  """Fakes are class K + 1, whose E is 0: cross-entropy of all K + 1 at every level, weight .05."""
+
+  kind = "class_of_fakes"
+
+  def loss_of_fakes(self, real, fake):
+    loss = 0.0
+    for is_fake, (images, levels, weights, class_energies) in ((0.0, real), (1.0, fake)):
+      logits = tf.pad(self._learnt(images, levels, class_energies), [[0, 0], [0, 1]])
+      labels = tf.concat([(1.0 - is_fake) * weights, tf.fill([tf.shape(weights)[0], 1], is_fake)], axis=1)
+      loss += losses.soft_cross_entropy(labels, logits)
+    return 0.05 * loss
+
+
+class FrozenBody(score.ScoreSTIC):
+  """In its last pass the real/fake head alone learns, of drawings of the network that stands still then."""
+
+  kind = "frozen_body"
+
+  def apply_gradients(self, gradients, variables):
+    head = {variable.ref() for variable in self.network.evidence_variables}
+    body = [variable for variable in variables if variable.ref() not in head]
+    before = [tf.identity(variable) for variable in body]
+    super().apply_gradients(gradients, variables)
+    for variable, value in zip(body, before):
+      variable.assign(tf.where(self.passes_done < self.num_passes - 1, variable, value))

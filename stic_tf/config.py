@@ -216,7 +216,8 @@ class ScoreConfig:
 
   Noise levels σ are standard deviations in [-1, 1] pixel units; training draws ln σ ~ N(noise_mean, noise_std²) and
   keeps it within [sigma_min, sigma_max], so that is the range the network knows. The mixup stream, which only
-  classifies, has levels about `mixup_noise_mean`. Guidance holds at levels from `guidance_from` to `guidance_to`.
+  classifies, has levels about `mixup_noise_mean`. Guidance holds at levels from `guidance_from` to `guidance_to`, the
+  correction likewise.
   """
 
   sigma_min: float = 0.02
@@ -228,6 +229,8 @@ class ScoreConfig:
   guidance_from: float = 0.0
   guidance_to: float = 1e6
   correction: float = 0.0
+  correction_from: float = 0.0
+  correction_to: float = 1e6
   noise_mean: float = -1.2
   noise_std: float = 1.2
   cross_entropy_weight: float = 0.005
@@ -248,20 +251,26 @@ class ScoreConfig:
     require(self.predictor != "none" or self.corrector_steps > 0, "corrector_steps", self.corrector_steps,
             "must be at least 1 with --predictor=none")
     _at_least("guidance", self.guidance, -1)
-    _at_least("guidance_from", self.guidance_from, 0)
-    require(self.guidance_from < self.guidance_to, "guidance_to", self.guidance_to,
-            f"must be above --guidance_from={self.guidance_from:g}")
-    for name in ("guidance_from", "guidance_to"):
-      require(not self.guidance or getattr(self, name) == getattr(ScoreConfig, name)
-              or self.sigma_min <= getattr(self, name) <= self.sigma_max, name, getattr(self, name),
-              f"must lie within the noise levels [{self.sigma_min:g}, {self.sigma_max:g}]")
     _at_least("correction", self.correction, 0)
+    for weight in ("guidance", "correction"):
+      self._check_interval(weight)
     require(math.isfinite(self.noise_mean), "noise_mean", self.noise_mean, "must be a finite number")
     _positive("noise_std", self.noise_std)
     _at_least("cross_entropy_weight", self.cross_entropy_weight, 0)
     _at_least("mixup_weight", self.mixup_weight, 0)
     require(math.isfinite(self.mixup_noise_mean), "mixup_noise_mean", self.mixup_noise_mean, "must be a finite number")
     _positive("clip_norm", self.clip_norm)
+
+  def _check_interval(self, weight: str) -> None:
+    """Of the levels at which a weight holds."""
+    first, last = (f"{weight}_{end}" for end in ("from", "to"))
+    _at_least(first, getattr(self, first), 0)
+    require(getattr(self, first) < getattr(self, last), last, getattr(self, last),
+            f"must be above --{first}={getattr(self, first):g}")
+    for name in (first, last):
+      require(not getattr(self, weight) or getattr(self, name) == getattr(ScoreConfig, name)
+              or self.sigma_min <= getattr(self, name) <= self.sigma_max, name, getattr(self, name),
+              f"must lie within the noise levels [{self.sigma_min:g}, {self.sigma_max:g}]")
 
 
 @dataclasses.dataclass(frozen=True)

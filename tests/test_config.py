@@ -44,6 +44,7 @@ SMALL = (8, 8, 1)
     (config_lib.NetworkConfig, "blocks", "1,,2", "one for each resolution"),
     (config_lib.NetworkConfig, "attention_side", -1, "at least 0"),
     (config_lib.ScoreConfig, "guidance_to", 0.0, "above guidance_from"),
+    (config_lib.ScoreConfig, "correction_to", 0.0, "above correction_from"),
     (config_lib.ScoreConfig, "mixup_weight", -1.0, "at least 0"),
     (config_lib.ScoreConfig, "mixup_noise_mean", math.inf, "finite"),
     (config_lib.ScoreConfig, "sigma_min", 0.0, "above 0"),
@@ -191,9 +192,10 @@ def test_neither_the_package_nor_its_configuration_imports_tensorflow():
   subprocess.run([sys.executable, "-c", code], check=True, cwd=pathlib.Path(__file__).parents[1])
 
 
-@pytest.mark.parametrize("interval, flag", [({"guidance_from": 0.01}, "guidance_from"), ({"guidance_to": 30.0},
-                                                                                         "guidance_to")])
-def test_an_interval_of_guidance_outside_the_levels_is_refused(interval, flag):
-  config_lib.ScoreConfig(**interval)  # without guidance nothing reads it
+@pytest.mark.parametrize("weight", ["guidance", "correction"])
+@pytest.mark.parametrize("end, level", [("from", 0.01), ("to", 30.0)])
+def test_an_interval_outside_the_levels_is_refused(weight, end, level):
+  flag = f"{weight}_{end}"
+  config_lib.ScoreConfig(**{flag: level})  # without its weight nothing reads it
   with pytest.raises(config_lib.ConfigError, match=rf"^{flag}=.*: must lie within the noise levels \[0.02, 20\]$"):
-    config_lib.ScoreConfig(guidance=1.0, **interval)
+    config_lib.ScoreConfig(**{weight: 1.0, flag: level})

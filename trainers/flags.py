@@ -73,6 +73,8 @@ _HELP = {
     "guidance_from": "score: the least noise level at which guidance holds.",
     "guidance_to": "score: the largest.",
     "correction": "score: weight of the real/fake head's log density ratio in drawing; 0 for none.",
+    "correction_from": "score: the least noise level at which the correction holds.",
+    "correction_to": "score: the largest.",
     "noise_mean": "score: mean of the logarithm of the training noise levels.",
     "noise_std": "score: its standard deviation.",
     "cross_entropy_weight": "score: weight of the cross-entropy of the denoised images beside the denoising loss.",
@@ -89,7 +91,7 @@ RUN_FLAGS = ["dataset", "init_from", "train_images", "seed", "num_replicas", "au
 # What a drawing can be asked to do otherwise than the run.
 DRAWING_FLAGS = ("sampler", "num_steps", "temperature", "step_size", "burn_in_fraction", "drawing", "sweep_every",
                  "sigma_min", "sigma_max", "rho", "predictor", "corrector_steps", "guidance", "guidance_from",
-                 "guidance_to", "correction")
+                 "guidance_to", "correction", "correction_from", "correction_to")
 
 
 def _define() -> None:

@@ -155,12 +155,16 @@ class ScoreSTIC(base.System):
       loss = (logs["loss_denoising"] + self.config.score.cross_entropy_weight * logs["loss_classification"]
               + self.config.score.mixup_weight * logs["loss_mixup"]) * self.replica_share
       if self._learns_evidence:
-        _, fake_evidence = self.network.level_energies(streams["fake_images"], streams["fake_levels"])
+        fake_energies, fake_evidence = self.network.level_energies(streams["fake_images"], streams["fake_levels"])
         generative = losses.logistic(energies.weighted_logit(evidence, labels),
                                      energies.weighted_logit(fake_evidence, streams["fake_weights"]), 0.0)
         # There are no fakes before the second pass.
         logs["loss_generative"] = tf.where(self.passes_done > 0, generative, 0.0)
         head_loss = _HEADS_SHARE * self.config.training.fake_weight * logs["loss_generative"] * self.replica_share
+        of_fakes = self.loss_of_fakes((noisy, levels, labels, class_energies), (
+            streams["fake_images"], streams["fake_levels"], streams["fake_weights"], fake_energies))
+        if of_fakes is not None:
+          loss += tf.where(self.passes_done > 0, of_fakes, 0.0) * self.replica_share
     # The head is a reading of features that denoise: let into them, its loss costs more FID than its ratio gains.
     head = self.network.evidence_variables
     apart = {variable.ref() for variable in head}
@@ -171,6 +175,13 @@ class ScoreSTIC(base.System):
     learnt = class_energies - self.network.in_common(noisy, levels)[:, tf.newaxis]
     logs[base.LARGEST] = tf.reduce_max(tf.abs(learnt) * (levels / self.network.data_scale)[:, tf.newaxis])
     return logs
+
+  def loss_of_fakes(self, real, fake):
+    """What fakes teach the energies themselves: nothing, None.
+
+    Args:
+      real, fake: (noisy images [B, H, W, C], σ [B], class weights [B, K], class energies [B, K]).
+    """
 
   # --- the answer ---
 
@@ -234,21 +245,28 @@ class Annealing(drawer.Drawer):
 
     γ is --guidance: 0 draws from the density of the class, more from its more typical part (Dhariwal & Nichol 2021),
     and -1 from the class-free density; [B] instead of the drawer's own where given. It is 0 at noise levels outside
-    --guidance_from and --guidance_to (Kynkäänniemi et al. 2024). c is --correction, r the real/fake logits.
+    --guidance_from and --guidance_to (Kynkäänniemi et al. 2024). c is --correction, within an interval likewise, and r
+    the real/fake logits (Kim et al. 2023).
     """
-    score, correction = self.config.score, self.config.score.correction
+    score = self.config.score
     guidance = self.guidance if guidance is None else guidance
     is_guided = isinstance(guidance, tf.Tensor) or bool(guidance)
     class_energies, evidence = self.system.average.level_energies(images, noise_level)
-    if is_guided and (score.guidance_from > score.sigma_min or score.guidance_to < score.sigma_max):
-      within = tf.logical_and(noise_level >= score.guidance_from, noise_level <= score.guidance_to)
-      guidance = tf.where(within, guidance, 0.0)
+    if is_guided:
+      guidance = self._within(score.guidance_from, score.guidance_to, noise_level, guidance)
     total = (1.0 + guidance) * energies.weighted_logit(class_energies, class_weights)
     if is_guided:
       total -= guidance * tf.reduce_logsumexp(class_energies, axis=1)
-    if correction:
+    if score.correction:
+      correction = self._within(score.correction_from, score.correction_to, noise_level, score.correction)
       total += correction * energies.weighted_logit(evidence, class_weights)
     return total
+
+  def _within(self, first: float, last: float, noise_level, weight):
+    """`weight` at noise levels [B] from `first` to `last`, 0 at others; itself where these are all of them."""
+    if first <= self.config.score.sigma_min and last >= self.config.score.sigma_max:
+      return weight
+    return tf.where(tf.logical_and(noise_level >= first, noise_level <= last), weight, 0.0)
 
   def draw(self, request):
     """From the blank canvas N(μ, M_σmax), or on from images, and rendered by one denoising step.

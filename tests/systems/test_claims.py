@@ -212,3 +212,30 @@ def test_canvas_fakes_are_draws_of_the_canvas_whatever_the_network(own_systems):
   assert np.abs(fakes[0][0] - fakes[0][1]).max() > 0.1
   tiny.run_pass(system)
   assert not len(system.pool)
+
+
+@pytest.mark.parametrize("model", ["negatives", "class_of_fakes"])
+def test_energies_learn_from_fakes_once_there_are_some(own_systems, model):
+  settings = dict(tiny.KINDS["score"], fakes_from="previous_pass", updates_per_pass=2)
+  plain, other = (tiny.build_system("score", model=kind, **settings) for kind in ("score", model))
+
+  def same():
+    return all((one.numpy() == two.numpy()).all() for one, two in zip(plain.network.variables, other.network.variables))
+
+  for system in (plain, other):
+    tiny.run_pass(system)
+  assert same()  # in the first pass there are none
+  logs = [tiny.run_pass(system) for system in (plain, other)]
+  assert not same() and all(np.isfinite(list(one.values())).all() for one in logs)
+
+
+def test_in_the_last_pass_of_a_frozen_body_the_head_alone_learns(own_systems):
+  system = tiny.build_system("score", model="frozen_body", fakes_from="previous_pass", num_passes=2)
+  head = {variable.ref() for variable in system.network.evidence_variables}
+  variables = system.network.trainable_variables
+  for body_moves in (True, False):
+    before = [variable.numpy() for variable in variables]
+    tiny.run_pass(system)
+    moved = {variable.ref(): (variable.numpy() != value).any() for variable, value in zip(variables, before)}
+    assert any(moved[ref] for ref in moved if ref not in head) == body_moves
+  assert all(moved[ref] for ref in head)

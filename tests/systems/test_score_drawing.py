@@ -153,13 +153,14 @@ def test_guidance_and_correction_add_to_the_energy():
     np.testing.assert_allclose(energy, own + guidance * (own - anyone) + correction * ratio, rtol=1e-4, atol=1e-4)
 
 
-def test_guidance_holds_within_its_noise_levels():
+@pytest.mark.parametrize("weight", ["guidance", "correction"])
+def test_guidance_and_correction_hold_within_their_noise_levels(weight):
   """Each image at its own level: outside the interval the energy is the class's own."""
   levels = np.array([0.25, 0.5, 1.0, 3.0, 8.0] * 8, np.float32)
   images, weights = tf.constant(CLASSES.sample(40, 3).reshape(-1, *SHAPE), tf.float32), tf.one_hot(np.arange(40) % 2, 2)
-  settings = dataclasses.replace(COARSE, guidance=1.5, guidance_from=0.5, guidance_to=3.0)
+  settings = dataclasses.replace(COARSE, **{weight: 1.5, f"{weight}_from": 0.5, f"{weight}_to": 3.0})
   energy = _drawer(settings).energy(images, tf.constant(levels), weights).numpy()
-  own, everywhere = (_drawer(dataclasses.replace(COARSE, guidance=value)).energy(
+  own, everywhere = (_drawer(dataclasses.replace(COARSE, **{weight: value})).energy(
       images, tf.constant(levels), weights).numpy() for value in (0.0, 1.5))
   within = (levels >= 0.5) & (levels <= 3.0)
   np.testing.assert_allclose(energy, np.where(within, everywhere, own), rtol=1e-5, atol=1e-4)
