@@ -2,6 +2,8 @@
 
 from typing import Dict, Iterable, List, NamedTuple, Sequence
 
+from benchmarks.verdicts import Claim
+
 # Of seeds 100 and 101, 100 labels: by --loss=contrastive fakes cost accuracy on validation images, at weight 1 and .1;
 # by --loss=logistic they did not, and validation did not tell these weights apart.
 _DESIGN = ["--noisy_weight=1", "--loss=logistic", "--fake_weight=0.1"]
@@ -36,16 +38,6 @@ _RIVALS = {
     "JEM_slow": ("the same at the learning rate of its paper", _JEM_GRID[_JEM_STEADY][1])}
 _SHORT = ["--num_passes=6", "--updates_per_pass=100", "--chains=300", "--num_samples=200", "--pass_samples=20",
           "--pass_steps=1"]
-
-
-class Claim(NamedTuple):
-  """That a figure of arm `better` is above (sign 1) or below (-1) that of `than`."""
-
-  text: str
-  figure: str
-  better: str
-  than: str
-  sign: int
 
 
 _RECURRENCE = (
@@ -150,7 +142,7 @@ EXPERIMENTS = {
     # With seeds of its own (10 to 14), to confirm what E1_few found.
     "E1_rivals": Experiment([_flagfile("digits"), *_SHORT, "--train_images=100"], _RIVALS,
                             [*_of(_RIVALS, _RECURRENCE), *_EQUAL, *_AGAINST_RIVALS]),
-    # One question, with as many seeds as the differences of those before say it takes (30 to 59).
+    # One question, with as many seeds as the differences of those before say it takes (30 to 49).
     "E1_recurrence": Experiment([_flagfile("digits"), *_SHORT, "--train_images=100"],
                                 {name: _ARMS[name] for name in ("B", "E")}, _of(("B", "E"), _RECURRENCE)),
     # Noise and learning rate are held, so that passes differ by their fakes alone. Without --past_fraction, "ten" would
@@ -169,7 +161,7 @@ EXPERIMENTS = {
     # Drawings of these with and without the accept test, at several h: solvers.py.
     "E4": Experiment([_flagfile("digits"), *_SHORT, "--fakes_from=current", *_DESIGN], {
         "adjusted": ("trained with the accept test", ["--sampler=grmala"]),
-        "unadjusted": ("trained without it", ["--sampler=unadjusted"])}, _METROPOLIS),
+        "unadjusted": ("trained without it, at the h it begins with", ["--sampler=unadjusted"])}, _METROPOLIS),
     "E7": Experiment([_flagfile("digits"), *_SHORT, "--fakes_from=current", *_DESIGN], {
         "hard": ("fakes of one class each", ["--soft_fraction=0"]),
         "soft": ("a quarter of the fakes of two classes", ["--soft_fraction=0.25"])}, _INTERPOLATION),
@@ -184,8 +176,8 @@ EXPERIMENTS = {
             ("class", "JEM's SGLD in each class's density", []),
             ("sum", "in log Σ exp f, drawn by class", ["--model=log_sum_exp"]))}, _OBJECTIVE),
     # The head of "frozen_body" corrects drawings as solvers.py is told to.
-    "E9_designs": Experiment([_flagfile("digits_score"), "--num_passes=6", "--updates_per_pass=100", "--pass_samples=0"],
-                             {**_LESSONS, **_FROZEN}, _OF_LESSONS),
+    "E9_designs": Experiment([_flagfile("digits_score"), "--num_passes=6", "--updates_per_pass=100",
+                              "--pass_samples=0"], {**_LESSONS, **_FROZEN}, _OF_LESSONS),
     "E9_few": Experiment([_flagfile("digits_score"), "--num_passes=4", "--updates_per_pass=200", "--train_images=100",
                           "--cross_entropy_weight=0.4", "--mixup_weight=1.2", "--pass_samples=0", "--num_samples=200"],
                          _LESSONS, _OF_LESSONS),

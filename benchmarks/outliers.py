@@ -7,7 +7,8 @@ Scores, higher for what is like the training images: `density`, the class-free l
 Gaussian of the training images with a shrunk covariance (scikit-learn's LedoitWolf): what no network has to learn.
 Outsiders: the test images with shuffled pixels, spliced with another class, inverted, grey areas, noise, and images of
 --others, resized. A figure is the area under the ROC curve with its 95 % interval over images, and of density less each
-baseline the paired one (bootstrap). It is of one training.
+baseline the paired one (bootstrap). It is of one training; of several runs of one design and --page, density less each
+baseline has its paired interval over runs.
 """
 
 import argparse
@@ -22,7 +23,10 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 from sklearn import covariance  # noqa: E402
 
+from benchmarks import claims_page  # noqa: E402
 from benchmarks import measure  # noqa: E402
+from benchmarks import training_runs  # noqa: E402
+from benchmarks import verdicts  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
 from stic_tf import zoo  # noqa: E402
@@ -33,7 +37,10 @@ from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
 from stic_tf.metrics import intervals  # noqa: E402
 from stic_tf.metrics import out_of_distribution  # noqa: E402
 
-BASELINES = ("logits", "confidence", "gaussian")
+_WHAT = {"density": "the class-free log density", "logits": "log Σ exp f of the answer's logits",
+         "confidence": "the probability of the class answered",
+         "gaussian": "a Gaussian of the training images with a shrunk covariance"}
+BASELINES = tuple(name for name in _WHAT if name != "density")
 _FITTED = 10000  # images
 
 
@@ -109,12 +116,23 @@ def measured(run_dir: str, arguments) -> dict:
   classifier, settings = loading.load(run_dir), folder.json("settings.json")
   require(settings is not None, "run_dir", run_dir, "has no settings.json that can be read")
   dataset = dataset_lib.load(settings["dataset"], arguments.data_dir)
+  learnt = dataset.learnt(settings.get("train_images", 0), settings["seed"])
   images, labels = dataset.arrays("test", limit=min(dataset.sizes["test"], arguments.images))
   others = {name: dataset_lib.load(name, arguments.data_dir).arrays("test", limit=arguments.images)[0]
             for name in arguments.others if name != settings["dataset"]}
-  scores = Scores(classifier, dataset.arrays("train", limit=min(dataset.sizes["train"], _FITTED))[0])
+  scores = Scores(classifier, learnt.arrays("train", limit=min(learnt.sizes["train"], _FITTED))[0])
   inside = scores(images)
   return {name: compare(inside, scores(other)) for name, other in outsiders(images, labels, others).items()}
+
+
+def tabled(report: dict) -> tuple:
+  """(arms, claims) of what `measured` says of several runs: scores, and of each kind density against each baseline."""
+  runs = list(report.values())
+  arms = {score: {f"AUROC, {kind}": [run[kind]["areas"][score]["auroc"] for run in runs] for kind in runs[0]}
+          for score in ("density", *BASELINES)}
+  asked = [verdicts.Claim(f"Densities tell others better than {_WHAT[baseline]}", figure, "density", baseline, 1)
+           for baseline in BASELINES for figure in arms["density"]]
+  return arms, verdicts.judged(asked, arms)
 
 
 def _parse():
@@ -125,7 +143,11 @@ def _parse():
   parser.add_argument("--images", type=int, default=1000, help="test images, and outsiders of each kind, at most")
   parser.add_argument("--threads", type=int, default=2)
   parser.add_argument("--out", required=True, help="FILE.json")
+  claims_page.add_flags(parser)
   arguments = parser.parse_args()
+  claims_page.check(arguments)
+  if arguments.page:
+    arguments.commit, arguments.run_seeds = training_runs.same_but_for_seeds(arguments.run_dirs)
   require(arguments.images >= 20, "images", arguments.images, "must be at least 20")
   arguments.others = [name for name in arguments.others.split(",") if name]
   for name in arguments.others:
@@ -148,6 +170,10 @@ def main() -> None:
       cells = [f"{name} {one['auroc']:.3f} ({one['interval'][0]:.3f} – {one['interval'][1]:.3f})"
                for name, one in found["areas"].items()]
       print(f"  {kind}: " + ", ".join(cells))
+  if arguments.page:
+    arms, claims = tabled(report)
+    print(*map(verdicts.told, claims), sep="\n")
+    claims_page.add_of_runs(arguments, _WHAT, arms, claims)
 
 
 if __name__ == "__main__":

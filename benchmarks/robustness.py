@@ -23,8 +23,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from benchmarks import claims  # noqa: E402
+from benchmarks import claims_page  # noqa: E402
 from benchmarks import measure  # noqa: E402
+from benchmarks import verdicts  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
 from stic_tf import zoo  # noqa: E402
@@ -115,33 +116,37 @@ def attack_run(run_dir: str, arguments) -> dict:
   return result
 
 
-def compared(found: dict, against: str) -> dict:
-  """{arm: {attack: {ε: paired difference to the arm `against`}}} of runs …/ARM/seedN, over the seeds of both.
+def compared(found: dict, against: str) -> tuple:
+  """(arms, claims, seeds) as verdicts.judged has them: that each arm of runs …/ARM/seedN withstands more than another.
 
+  Args:
+    found: {run folder: what `attack_run` gives}.
+    against: that other arm.
   Raises:
-    ConfigError: no such arm, or fewer than two seeds that another arm has too.
+    ConfigError: no such arm, two runs of one arm and seed, or fewer than two seeds that all arms have.
   """
-  arms = {}
+  runs = {}
   for run_dir, result in found.items():
     path = pathlib.PurePath(run_dir)
-    arms.setdefault(path.parent.name, {})[path.name] = result
-  require(against in arms, "against", against, "must be of " + ", ".join(arms))
-  differences = {}
-  for arm, runs in arms.items():
-    seeds = sorted(set(runs) & set(arms[against]))
-    if arm != against:
-      differences[arm] = {
-          name: {epsilon: claims.paired(*([of[seed][name]["accuracy"][epsilon][0] for seed in seeds]
-                                          for of in (runs, arms[against]))) for epsilon in result["accuracy"]}
-          for name, result in next(iter(runs.values())).items()}
-  return differences
+    require(path.name not in runs.setdefault(path.parent.name, {}), "run_dir", run_dir, "is a second one of its name")
+    runs[path.parent.name][path.name] = {
+        f"accuracy, {attack}, ε {epsilon}": row[0] for attack, one in result.items()
+        for epsilon, row in one["accuracy"].items()}
+  require(against in runs, "against", against, "must be of " + ", ".join(runs))
+  seeds = sorted(set.intersection(*map(set, runs.values())), key=lambda name: (len(name), name))
+  figures = next(iter(next(iter(runs.values())).values()))
+  arms = {arm: {figure: [of[seed][figure] for seed in seeds] for figure in figures} for arm, of in runs.items()}
+  asked = [verdicts.Claim(f"{arm} withstands more than {against}", figure, arm, against, 1)
+           for arm in arms if arm != against for figure in figures]
+  return arms, verdicts.judged(asked, arms), seeds
 
 
-def require_one_commit(run_dirs) -> None:
-  """Raises ConfigError where arms that are to be compared are of several commits."""
+def commit_of(run_dirs) -> str:
+  """The commit of runs that are to be compared. Raises ConfigError where they are of several."""
   commits = {str((run_folder.RunFolder(zoo.find(run_dir)).json("summary.json") or {}).get("git_commit"))
              for run_dir in run_dirs}
   require(len(commits) == 1, "against", ", ".join(sorted(commits)), "are the runs' commits; they must be of one")
+  return commits.pop()
 
 
 def _parse():
@@ -156,9 +161,12 @@ def _parse():
   parser.add_argument("--threads", type=int, default=2)
   parser.add_argument("--out", required=True, help="FILE.json")
   parser.add_argument("--against", default=None, help="an arm, where runs are …/ARM/seedN")
+  claims_page.add_flags(parser)
   arguments = parser.parse_args()
   for name in ("images", "black_box", "steps", "black_box_steps"):
     require(getattr(arguments, name) >= 1, name, getattr(arguments, name), "must be at least 1")
+  claims_page.check(arguments)
+  require(not arguments.page or arguments.against, "page", arguments.page, "needs --against")
   return arguments
 
 
@@ -166,20 +174,18 @@ def main() -> None:
   try:
     arguments = _parse()
     if arguments.against:
-      require_one_commit(arguments.run_dirs)
+      arguments.commit = commit_of(arguments.run_dirs)
     measure.pin_threads(arguments.threads)
     report = {"runs": {}, **measure.circumstances(arguments.threads), "settings": vars(arguments)}
     for run_dir in arguments.run_dirs:
       report["runs"][run_dir] = attack_run(run_dir, arguments)
       measure.write_json(arguments.out, report)
     if arguments.against:
-      report["differences"] = compared(report["runs"], arguments.against)
-      for arm, of_arm in report["differences"].items():
-        for name, by_epsilon in of_arm.items():
-          print(f"{arm} − {arguments.against}, {name}:", {
-              epsilon: f"{one['mean']:+.3f} ({one['low']:+.3f} to {one['high']:+.3f})"
-              for epsilon, one in by_epsilon.items()})
+      arms, report["claims"], arguments.run_seeds = compared(report["runs"], arguments.against)
+      print(*map(verdicts.told, report["claims"]), sep="\n")
       measure.write_json(arguments.out, report)
+      if arguments.page:
+        claims_page.add_of_runs(arguments, dict(zip(arms, arms)), arms, report["claims"])
   except ConfigError as problem:
     sys.exit(f"error: {problem.as_flags}")
   except ImportError as problem:

@@ -25,21 +25,27 @@ import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
 from benchmarks import claims  # noqa: E402
+from benchmarks import claims_page  # noqa: E402
 from benchmarks import measure  # noqa: E402
+from benchmarks import training_runs  # noqa: E402
+from benchmarks import verdicts  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
 from stic_tf import seed_pairs  # noqa: E402
 from stic_tf import zoo  # noqa: E402
+from stic_tf.config import ConfigError  # noqa: E402
+from stic_tf.config import require  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
 from trainers import evaluate  # noqa: E402
 from trainers import flags as trainer_flags  # noqa: E402
 
 _SEED = 1 << 41  # apart from those of evaluation
+_COMPARED = {"fid_over_floor": ("FID over its floor", -1), "agreement": ("the judge reads the class asked for", 1)}
 
 
 def _parse():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--run_dir", action="append", required=True, help="one or several")
+  parser.add_argument("--run_dir", action="append", required=True, dest="run_dirs", help="one or several")
   parser.add_argument("--way", action="append", required=True, help='"NAME: FLAGS"; several')
   parser.add_argument("--data_dir", default=None)
   parser.add_argument("--cache_dir", default="~/.cache/stic_tf")
@@ -48,7 +54,18 @@ def _parse():
   parser.add_argument("--seeds", type=int, default=3)
   parser.add_argument("--threads", type=int, default=2)
   parser.add_argument("--out", required=True, help="FILE.json")
-  return parser.parse_args()
+  claims_page.add_flags(parser)
+  arguments = parser.parse_args()
+  claims_page.check(arguments)
+  ways = [way.partition(":")[::2] for way in arguments.way]
+  arguments.ways = {name.strip(): its_flags.strip() for name, its_flags in ways}
+  require(len(arguments.ways) == len(ways) and all(arguments.ways), "way", ", ".join(arguments.way),
+          'must be "NAME: FLAGS", each of its own name')
+  for name in ("num_images", "seeds"):
+    require(getattr(arguments, name) >= 1, name, getattr(arguments, name), "must be at least 1")
+  if len(arguments.run_dirs) > 1:
+    arguments.commit, arguments.run_seeds = training_runs.same_but_for_seeds(arguments.run_dirs)
+  return arguments
 
 
 def _settings(its_flags, settings) -> dict:
@@ -87,33 +104,49 @@ class _Run:
     return figures
 
 
-def _told(name: str, runs: List[dict], first: List[dict]) -> str:
+def judged(rows: dict) -> tuple:
+  """(arms, claims) of ways and what their runs gave: of each way against the first, means over a run's drawings."""
+  arms = {name: {figure: [float(np.mean(run[figure])) for run in row["runs"]] for figure in _COMPARED}
+          for name, row in rows.items()}
+  first, *others = arms
+  asked = [verdicts.Claim(f"{way} against {first}: {what}", figure, way, first, sign)
+           for way in others for figure, (what, sign) in _COMPARED.items()]
+  return arms, verdicts.judged(asked, arms)
+
+
+def _told(name: str, runs: List[dict]) -> str:
   ratios = [ratio for run in runs for ratio in run["fid_over_floor"]]
-  line = (f"{name}: {runs[0]['evaluations']} evaluations, FID over floor {np.mean(ratios):.3f} "
+  return (f"{name}: {runs[0]['evaluations']} evaluations, FID over floor {np.mean(ratios):.3f} "
           f"({min(ratios):.3f}-{max(ratios):.3f}), judge reads {np.mean([run['agreement'] for run in runs]):.4f}, "
           f"{np.median([run['seconds'] for run in runs]):.1f} s")
-  if len(runs) < 2 or runs is first:
-    return line
-  for figure in ("fid_over_floor", "agreement"):
-    means = ([float(np.mean(run[figure])) for run in way] for way in (runs, first))
-    found = claims.paired(*means)
-    line += f"\n  {figure}, less that of the first: {found['mean']:+.4f} ({found['low']:+.4f} to {found['high']:+.4f})"
-  return line
 
 
 def main() -> None:
-  arguments = _parse()
+  try:
+    _compare(_parse())
+  except ConfigError as problem:
+    sys.exit(f"error: {problem.as_flags}")
+
+
+def _compare(arguments) -> None:
   measure.pin_threads(arguments.threads)
-  ways = [(name, its_flags.strip()) for name, _, its_flags in (way.partition(":") for way in arguments.way)]
-  rows = {name: {"flags": its_flags, "runs": []} for name, its_flags in ways}
-  for run_dir in arguments.run_dir:
+  claims.register_systems()
+  rows = {name: {"flags": its_flags, "runs": []} for name, its_flags in arguments.ways.items()}
+  report = {"settings": vars(arguments), **measure.circumstances(arguments.threads), "ways": rows}
+  for run_dir in arguments.run_dirs:
     run = _Run(run_dir, arguments)
-    for name, its_flags in ways:
+    for name, its_flags in arguments.ways.items():
       rows[name]["runs"].append(run.drawn(its_flags, arguments.num_images, arguments.seeds))
-      measure.write_json(arguments.out, {"settings": vars(arguments), **measure.circumstances(arguments.threads),
-                                         "ways": rows})
-  for name, _ in ways:
-    print(_told(name, rows[name]["runs"], rows[ways[0][0]]["runs"]), flush=True)
+      measure.write_json(arguments.out, report)
+  for name, row in rows.items():
+    print(_told(name, row["runs"]), flush=True)
+  if len(arguments.run_dirs) > 1 and len(rows) > 1:
+    arms, report["claims"] = judged(rows)
+    print(*map(verdicts.told, report["claims"]), sep="\n")
+    measure.write_json(arguments.out, report)
+    if arguments.page:
+      what = {name: f"`{its_flags}`" for name, its_flags in arguments.ways.items()}
+      claims_page.add_of_runs(arguments, what, arms, report["claims"])
 
 
 if __name__ == "__main__":

@@ -24,15 +24,16 @@ import json
 import os
 import pathlib
 import sys
-import types
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np  # noqa: E402
 
-from benchmarks import claims  # noqa: E402
+from benchmarks import claims_page  # noqa: E402
 from benchmarks import measure  # noqa: E402
+from benchmarks import training_runs  # noqa: E402
+from benchmarks import verdicts  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
@@ -46,7 +47,11 @@ from stic_tf.metrics.classification import classification_accuracy_score  # noqa
 
 ARMS = ("real", "real_long", "drawings", "both")
 LABELS = ("asked", "answered")
-_CLAIMS = (("drawings", "real"), ("drawings", "real_long"), ("both", "real"), ("both", "real_long"))
+_WHAT = {"real": "the run's real training images, as the judge is taught",
+         "real_long": "the same, as many updates as of drawings", "drawings": "drawings and nothing else",
+         "both": "drawings and real images"}
+_CLAIMS = tuple(verdicts.Claim(f"{_WHAT[better]} teach more than {_WHAT[than]}", "accuracy", better, than, 1)
+                for better in ("drawings", "both") for than in ("real", "real_long"))
 _SEED = 1 << 42  # apart from those of evaluation
 
 
@@ -117,25 +122,18 @@ def _parse():
   parser.add_argument("--classifiers", type=int, default=3, help="trainings a run and arm")
   parser.add_argument("--threads", type=int, default=2)
   parser.add_argument("--out", required=True, help="FILE.json")
+  claims_page.add_flags(parser)
   arguments = parser.parse_args()
   require(len(set(arguments.run_dirs)) == len(arguments.run_dirs), "run_dir", ",".join(arguments.run_dirs),
           "must be different runs")
+  claims_page.check(arguments)
   asked = arguments.arms.split(",")
   require(asked == [arm for arm in ARMS if arm in asked], "arms", arguments.arms,
           f"must be some of {','.join(ARMS)}, in this order")
   arguments.arms, arguments.settings = asked, dict(map(_setting, arguments.settings))
   require(arguments.drawings >= 100, "drawings", arguments.drawings, "must be at least 100")
   require(arguments.classifiers >= 1, "classifiers", arguments.classifiers, "must be at least 1")
-  own = [_json(run, "settings.json") for run in arguments.run_dirs]
-  kinds = [{name: value for name, value in settings.items() if name != "seed"} for settings in own]
-  require(all(kind and kind == kinds[0] for kind in kinds), "run_dir", ",".join(arguments.run_dirs),
-          "must be finished runs of the same settings but for their seeds")
-  require(len({settings["seed"] for settings in own}) == len(own), "run_dir", ",".join(arguments.run_dirs),
-          "must be runs of different seeds")
-  summaries = [_json(run, "summary.json") for run in arguments.run_dirs]
-  require(len({summary.get("git_commit") for summary in summaries} - {None}) == 1 and all(summaries), "run_dir",
-          ",".join(arguments.run_dirs), "must be finished runs of one commit")
-  arguments.commit = summaries[0]["git_commit"]
+  arguments.commit, arguments.run_seeds = training_runs.same_but_for_seeds(arguments.run_dirs)
   return arguments
 
 
@@ -160,18 +158,18 @@ def _compare(arguments) -> None:
     if run_dir not in runs:
       runs[run_dir] = teach(run_dir, arguments)
     done = [runs[name] for name in arguments.run_dirs if name in runs]
-    means = {arm: [float(np.mean(one["accuracy"][arm])) for one in done] for arm in arguments.arms}
-    found = [types.SimpleNamespace(better=better, than=than, difference=claims.paired(means[better], means[than]))
-             for better, than in _CLAIMS if len(done) > 1 and {better, than} <= set(means)]
-    measure.write_json(arguments.out, {
-        "asked": asked, "runs": runs, "means": means,
-        "claims": [{**vars(one), "verdict": claims.verdict(one.difference, 1)} for one in found],
-        **measure.circumstances(arguments.threads)})
-  for arm in means:
-    print(f"{arm}: {np.mean(means[arm]):.4f} ({min(means[arm]):.4f} – {max(means[arm]):.4f})")
+    arms = {arm: {"accuracy": [float(np.mean(one["accuracy"][arm])) for one in done]} for arm in arguments.arms}
+    found = verdicts.judged([claim for claim in _CLAIMS if {claim.better, claim.than} <= set(arms)],
+                            arms) if len(done) > 1 else []
+    measure.write_json(arguments.out, {"asked": asked, "runs": runs, "claims": found, "means": {
+        arm: figures["accuracy"] for arm, figures in arms.items()}, **measure.circumstances(arguments.threads)})
+  for arm, figures in arms.items():
+    values = figures["accuracy"]
+    print(f"{arm}: {np.mean(values):.4f} ({min(values):.4f} – {max(values):.4f})")
   for one in found:
-    print(f"{one.better} − {one.than}: {one.difference['mean']:+.4f} ({one.difference['low']:+.4f} to "
-          f"{one.difference['high']:+.4f}), {claims.verdict(one.difference, 1)}")
+    print(verdicts.told(one))
+  if arguments.page:
+    claims_page.add_of_runs(arguments, _WHAT, arms, found)
 
 
 if __name__ == "__main__":

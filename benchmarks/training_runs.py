@@ -6,9 +6,11 @@ import re
 import subprocess
 import sys
 from concurrent import futures
-from typing import Callable, Iterable, List, Sequence, TypeVar
+from typing import Callable, Iterable, List, Sequence, Tuple, TypeVar
 
 from stic_tf import atomic_file
+from stic_tf import run_folder
+from stic_tf import zoo
 from stic_tf.config import require
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -80,6 +82,25 @@ def side_by_side(function: Callable[[_Task], _Result], tasks: Iterable[_Task], j
     except BaseException:
       pool.shutdown(wait=False, cancel_futures=True)
       raise
+
+
+def same_but_for_seeds(run_dirs: Sequence[str]) -> Tuple[str, List[int]]:
+  """(their commit, their seeds) of finished runs of one design.
+
+  Raises:
+    ConfigError: they are not finished, of other settings or commits, or of one seed.
+  """
+  text = ",".join(run_dirs)
+  own, summaries = ([run_folder.RunFolder(zoo.find(run)).json(name) or {} for run in run_dirs]
+                    for name in ("settings.json", "summary.json"))
+  kinds = [{name: value for name, value in settings.items() if name != "seed"} for settings in own]
+  require(all(kind and kind == kinds[0] for kind in kinds), "run_dir", text,
+          "must be finished runs of the same settings but for their seeds")
+  seeds = [settings["seed"] for settings in own]
+  require(len(set(seeds)) == len(seeds), "run_dir", text, "must be runs of different seeds")
+  commits = {summary.get("git_commit") for summary in summaries}
+  require(len(commits) == 1 and None not in commits, "run_dir", text, "must be finished runs of one commit")
+  return str(commits.pop()), seeds
 
 
 def is_there(folder: pathlib.Path) -> bool:

@@ -11,6 +11,8 @@ import tensorflow as tf
 from scipy import stats
 
 from benchmarks import claims
+from benchmarks import claims_page
+from benchmarks import verdicts
 from stic_tf import registries
 from stic_tf.config import ConfigError
 from stic_tf.networks import build
@@ -32,23 +34,23 @@ def test_an_interval_is_that_of_the_paired_test():
   rng = np.random.default_rng(0)
   common = rng.normal(size=6)  # of a seed, in both arms
   one, other = common + 0.3 + 0.1 * rng.normal(size=6), common + 0.1 * rng.normal(size=6)
-  found, expected = claims.paired(one, other), stats.ttest_rel(one, other).confidence_interval(0.95)
+  found, expected = verdicts.paired(one, other), stats.ttest_rel(one, other).confidence_interval(0.95)
   assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
-  assert claims.verdict(found, 1) == "holds" and claims.verdict(found, -1).startswith("does not hold")
+  assert verdicts.verdict(found, 1) == "holds" and verdicts.verdict(found, -1).startswith("does not hold")
   assert found["high"] - found["low"] < 0.5 < 2 * common.std()  # unpaired it would not be seen
 
 
 def test_a_difference_of_rounding_alone_is_none():
-  found = claims.paired([0.3, 0.1, 0.2], [0.1, 0.2, 0.3])
-  assert claims.verdict({**found, "mean": 1e-17}, 1) == claims.verdict(found, 1) == "undecided: no difference seen"
+  found = verdicts.paired([0.3, 0.1, 0.2], [0.1, 0.2, 0.3])
+  assert verdicts.verdict({**found, "mean": 1e-17}, 1) == verdicts.verdict(found, 1) == "undecided: no difference seen"
 
 
 def test_intervals_cover_what_is_true_and_verdicts_are_wrong_as_often_as_they_say():
   """Of 2000 experiments without effect 5 % find one: within 4 standard errors, .0305 to .0695."""
   rng = np.random.default_rng(1)
-  verdicts = [claims.verdict(claims.paired(*rng.normal(size=(2, 5))), 1) for _ in range(2000)]
-  assert abs(np.mean([not one.startswith("undecided") for one in verdicts]) - 0.05) < 0.0195
-  seen = [claims.verdict(claims.paired(2.0 + rng.normal(size=5), rng.normal(size=5)), 1) for _ in range(200)]
+  said = [verdicts.verdict(verdicts.paired(*rng.normal(size=(2, 5))), 1) for _ in range(2000)]
+  assert abs(np.mean([not one.startswith("undecided") for one in said]) - 0.05) < 0.0195
+  seen = [verdicts.verdict(verdicts.paired(2.0 + rng.normal(size=5), rng.normal(size=5)), 1) for _ in range(200)]
   assert np.mean([one == "holds" for one in seen]) > 0.5  # power against an effect of 1.4 deviations of a difference
 
 
@@ -60,7 +62,7 @@ def test_the_page_says_what_the_runs_say(tmp_path):
   assert verdicts["Noise on labelled images helps accuracy"] == "holds"
   assert verdicts["Current chains help accuracy, against drawings of the pass before"].startswith("does not hold")
   assert "undecided" in verdicts["Self-analysis on the pass before lowers the calibration error, against noise alone"]
-  text = claims.page({"E1_few": report})
+  text = claims_page.text_of({"E1_few": report})
   assert "| Noise on labelled images helps accuracy | B − A | test_accuracy | +0.0200" in text and "Commit abc" in text
 
 
@@ -81,7 +83,7 @@ def test_of_an_arm_with_a_run_that_gave_up_nothing_is_claimed(tmp_path):
   verdicts = {(claim["better"], claim["than"]): claim["verdict"] for claim in report["claims"]}
   assert verdicts["F", "B"] == verdicts["F", "E"] == "none: 1 runs diverged for good"
   assert verdicts["E", "B"].startswith("undecided")
-  text = claims.page({"E1_few": report})
+  text = claims_page.text_of({"E1_few": report})
   assert " (0.8100 – 0.8140), 1 gave up |" in text and "| 2 |" in text
 
 
@@ -124,7 +126,7 @@ def test_other_experiments_of_a_page_stay_as_they_were_written(tmp_path, monkeyp
   _runs(tmp_path, lambda arm, seed: 0.8 + 0.001 * seed)
   out = tmp_path / "claims.md"
   older = claims.judge("E1_few", range(5), str(tmp_path), ["B", "F"])
-  older.update(flags=["--flagfile=as_it_was"], commit="older", versions={"tensorflow": "2"})
+  older.update(command="trainers/main.py --flagfile=as_it_was", commit="older", versions={"tensorflow": "2"})
   (tmp_path / "claims.json").write_text(json.dumps({"experiments": {"E0": older, "E1_few": older}}))
   monkeypatch.setattr(claims, "train", lambda *args: None)
   monkeypatch.setattr("sys.argv", ["claims.py", f"--runs={tmp_path}", "--experiments=E1_few", f"--out={out}"])
@@ -239,3 +241,13 @@ def test_in_the_last_pass_of_a_frozen_body_the_head_alone_learns(own_systems):
     moved = {variable.ref(): (variable.numpy() != value).any() for variable, value in zip(variables, before)}
     assert any(moved[ref] for ref in moved if ref not in head) == body_moves
   assert all(moved[ref] for ref in head)
+
+
+def test_of_a_run_without_a_figure_nothing_is_claimed_of_it_alone(tmp_path):
+  _runs(tmp_path, lambda arm, seed: 0.8 + 0.01 * (arm == "F") + 0.001 * seed)
+  path = tmp_path / "E1_few" / "E" / "seed3" / "summary.json"
+  path.write_text(path.read_text().replace('"fid": 2.0', '"fid": null'))
+  report = claims.judge("E1_few", range(5), str(tmp_path), ["B", "E"])
+  said = {claim["figure"]: claim["verdict"] for claim in report["claims"]}
+  assert said["fid"] == "none: 1 runs have no such figure" and said["ece"].startswith("undecided")
+  assert " 2.0000 (2.0000 – 2.0000), 1 without |" in claims_page.text_of({"E1_few": report})

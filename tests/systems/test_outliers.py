@@ -74,7 +74,9 @@ def test_a_run_is_measured(tmp_path, monkeypatch, capsys):
   images, labels = _images()
   dataset = types.SimpleNamespace(sizes={"test": 60, "train": 60}, arrays=lambda split, limit: (images[:limit],
                                                                                                 labels[:limit]))
-  (tmp_path / "settings.json").write_text(json.dumps({"dataset": "mnist"}))
+  asked = []
+  dataset.learnt = lambda count, seed: asked.append((count, seed)) or dataset
+  (tmp_path / "settings.json").write_text(json.dumps({"dataset": "mnist", "seed": 4, "train_images": 30}))
   monkeypatch.setattr(outliers.loading, "load", lambda run_dir: _Classifier())
   monkeypatch.setattr(outliers.dataset_lib, "load", lambda name, data_dir: dataset)
   out = tmp_path / "out.json"
@@ -83,6 +85,7 @@ def test_a_run_is_measured(tmp_path, monkeypatch, capsys):
   kinds = json.loads(out.read_text())["runs"][str(tmp_path)]
   assert set(kinds) == {"shuffled", "spliced", "inverted", "grey", "noise", "digits"}
   assert set(kinds["noise"]["areas"]) == {"density", *outliers.BASELINES}
+  assert asked == [(30, 4)]  # the Gaussian knows no more images than the run
   assert "inverted: density" in capsys.readouterr().out
 
 
@@ -92,3 +95,13 @@ def test_a_run_is_measured(tmp_path, monkeypatch, capsys):
 def test_bad_input_is_one_line(flags, said, tmp_path, monkeypatch):
   line = command.refusal(monkeypatch, outliers, "--run_dir=no_such", f"--out={tmp_path / 'out.json'}", *flags)
   assert line.startswith("error: ") and said in line and "\n" not in line
+
+
+def test_densities_are_compared_over_runs():
+  def run(lead):
+    areas = {name: {"auroc": 0.7 + lead * (name == "density")} for name in ("density", *outliers.BASELINES)}
+    return {"spliced": {"areas": areas}}
+
+  arms, claims = outliers.tabled({"one": run(0.1), "two": run(0.12)})
+  assert arms["density"] == {"AUROC, spliced": pytest.approx([0.8, 0.82])} and len(claims) == 3
+  assert all(claim["difference"]["mean"] == pytest.approx(0.11) for claim in claims)

@@ -69,12 +69,15 @@ def test_arms_are_compared_by_seed():
 
   found = {f"runs/{arm}/seed{seed}": run(0.5 + 0.1 * seed + lead) for arm, lead in (("A", 0.0), ("F", 0.05))
            for seed in range(3)}
-  difference = robustness.compared(found, "A")["F"]["PGD"]["0.1"]
-  assert difference["mean"] == pytest.approx(0.05) and difference["high"] - difference["low"] < 1e-9
+  arms, (claim,), seeds = robustness.compared(found, "A")
+  assert claim["difference"]["mean"] == pytest.approx(0.05) and claim["verdict"] == "holds"
+  assert arms["A"] == {"accuracy, PGD, ε 0.1": pytest.approx([0.5, 0.6, 0.7])} and seeds == ["seed0", "seed1", "seed2"]
   with pytest.raises(ConfigError, match="against=B: must be of A, F"):
     robustness.compared(found, "B")
   with pytest.raises(ConfigError, match="at least 2"):
     robustness.compared({name: found[name] for name in ("runs/A/seed0", "runs/F/seed0")}, "A")
+  with pytest.raises(ConfigError, match="run_dir=other/A/seed0: is a second one of its name"):
+    robustness.compared({**found, "other/A/seed0": run(0.5)}, "A")
 
 
 def test_arms_of_several_commits_are_not_compared(tmp_path, monkeypatch):
@@ -82,7 +85,7 @@ def test_arms_of_several_commits_are_not_compared(tmp_path, monkeypatch):
   for folder, commit in zip(folders, ("abc", "def")):
     folder.mkdir(parents=True)
     (folder / "summary.json").write_text(json.dumps({"git_commit": commit}))
-  robustness.require_one_commit(map(str, folders[:1]))
+  assert robustness.commit_of(map(str, folders[:1])) == "abc"
   monkeypatch.setattr(robustness, "attack_run", lambda *args: pytest.fail("attacked"))
   line = command.refusal(monkeypatch, robustness, *(f"--run_dir={folder}" for folder in folders), "--against=A",
                          f"--out={tmp_path / 'out.json'}")
