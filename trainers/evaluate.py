@@ -22,6 +22,7 @@ from stic_tf import zoo
 from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.metrics import calibration
 from stic_tf.metrics import features
+from stic_tf.metrics import intervals
 from stic_tf.metrics import out_of_distribution
 from stic_tf.metrics import report
 from stic_tf.metrics import sampler_health
@@ -35,6 +36,9 @@ _MAX_CLASSES_SHOWN = 20
 _LOOKED_AT = 100  # drawings of a pass whose drawings are not judged
 _TRACED, _LEAST_TRACED = 32, 20  # chains, and steps of each
 FRAMES = 48  # of an animation
+_REAL_CAS_SEED = 0
+_OF_ANSWERS = {"ece": calibration.expected_calibration_error, "nll": calibration.negative_log_likelihood,
+               "brier": calibration.brier_score}
 
 
 class Evaluator:
@@ -70,8 +74,9 @@ class Evaluator:
     self._network = features.InceptionNetwork(values.inception_weights) if values.inception_weights else None
     if not self._network:
       features.require_classes(self.num_classes, values.dataset)
+    self._cache_dir, self._learnable = os.path.expanduser(values.cache_dir), train
     self._train_network = lambda: features.train_judge(
-        *train, self.num_classes, cache_dir=os.path.expanduser(values.cache_dir), dataset_name=values.dataset)
+        *train, self.num_classes, cache_dir=self._cache_dir, dataset_name=values.dataset)
     self._judges, self._train = {}, tuple(array[:_LARGEST_REAL_SAMPLE] for array in train)
 
   def judge(self, split: str) -> report.DrawingJudge:
@@ -82,13 +87,32 @@ class Evaluator:
     return self._judges[split]
 
   def accuracy(self, classifier: drawing_lib.DrawingClassifier, split: str) -> dict:
-    """`<split>_accuracy`, and log loss, Brier score and expected calibration error, on "test" or "validation"."""
+    """`<split>_accuracy`, and log loss, Brier score and expected calibration error, on "test" or "validation".
+
+    On "test" `intervals` of the last three as well.
+    """
     images, labels = self.real[split]
     probabilities = classifier.classify(images)
-    return {f"{split}_accuracy": float(np.mean(probabilities.argmax(1) == labels)),
-            "ece": calibration.expected_calibration_error(probabilities, labels),
-            "nll": calibration.negative_log_likelihood(probabilities, labels),
-            "brier": calibration.brier_score(probabilities, labels)}
+    result = {f"{split}_accuracy": float(np.mean(probabilities.argmax(1) == labels)),
+              **{name: figure(probabilities, labels) for name, figure in _OF_ANSWERS.items()}}
+    if split == "test":
+      answers = np.column_stack([probabilities, labels])
+      result["intervals"] = {name: intervals.resampled(_of_rows(figure), answers)
+                             for name, figure in _OF_ANSWERS.items()}
+    return result
+
+  def real_cas(self, count: int) -> Optional[float]:
+    """What CAS would be of as many real training images, or of all: a fixed choice, learnt once and cached.
+
+    None of one class.
+    """
+    if self.num_classes < 2:
+      return None
+    images, labels = self._learnable
+    chosen = np.random.default_rng(_REAL_CAS_SEED).permutation(len(labels))[:count]
+    network = features.train_judge(images[chosen], labels[chosen], self.num_classes, cache_dir=self._cache_dir)
+    images, labels = self.real["test"]
+    return float(np.mean(network(images).probabilities.argmax(1) == labels))
 
   def out_of_distribution(self, classifier: drawing_lib.DrawingClassifier) -> dict:
     """How well the class-free log density tells test images from what no class has made: areas under ROC curves."""
@@ -124,6 +148,11 @@ class Evaluator:
     result["drawing_steps"] = num_steps or classifier.config.sampler.num_steps
     result["drawings"], result["labels"] = drawings, labels
     return result
+
+
+def _of_rows(figure: Callable) -> Callable:
+  """A figure of (probabilities, labels) as one of rows that have both."""
+  return lambda rows: figure(rows[:, :-1], rows[:, -1].astype(int))
 
 
 def validation_images(dataset: dataset_lib.Dataset):
@@ -224,7 +253,7 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
   """
   evaluator.judge("test")  # before anything is drawn: it may have to be trained
   scores = evaluator.score(classifier, values.num_samples, on_batch=on_batch)
-  drawings, labels = scores.pop("drawings"), scores.pop("labels")
+  drawings, labels, of_answers = (scores.pop(name) for name in ("drawings", "labels", "intervals"))
   grid.write_png(folder.file("samples", "final.png"), class_grid(drawings, classifier.num_classes))
   paths, *ends = interpolations(classifier, evaluator.seed)
   grid.write_png(folder.file("interpolation.png"), grid.make_grid(paths.reshape(-1, *paths.shape[2:]), paths.shape[1]))
@@ -232,11 +261,13 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
     write_watched_drawing(folder, classifier, evaluator.seed)
   if evaluator.memorisation:
     grid.write_png(folder.file("memorised.png"), beside_real(classifier, *evaluator.real["test"], evaluator.seed))
+  final = evaluator.judge("test").final_figures(drawings.images, labels, evaluator.learnt, scores)
   summary = {
       "model": values.model, "dataset": values.dataset, "seed": values.seed, "drawing_seed": evaluator.seed,
       "memorisation": evaluator.memorisation,
       "validation_accuracy": evaluator.accuracy(classifier, "validation")["validation_accuracy"], **scores,
-      **evaluator.judge("test").final_figures(drawings.images, labels, evaluator.learnt, scores),
+      "cas_real": evaluator.real_cas(values.num_samples),
+      **final, "intervals": {**final["intervals"], **of_answers},
       **evaluator.judge("test").path_figures(paths, *ends),
       **evaluator.out_of_distribution(classifier), **mixing(classifier, evaluator.seed),
       **corrections(classifier, evaluator.seed),
@@ -250,8 +281,10 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
 
 def describe(summary: dict) -> str:
   """The summary in two lines, the floor beside the FID; a third where it is memorisation that was measured."""
+  real = summary["cas_real"]
   warning = "\nmemorisation: the test images are the training images, so nothing here speaks of generalisation"
-  return (f"test accuracy {summary['test_accuracy']:.4f}, ECE {summary['ece']:.4f}, CAS {summary['cas']:.4f}\n"
+  return (f"test accuracy {summary['test_accuracy']:.4f}, ECE {summary['ece']:.4f}, CAS {summary['cas']:.4f}"
+          f"{'' if real is None else f' (of as many real images {real:.4f})'}\n"
           f"FID {summary['fid']:.2f} (floor {summary['fid_floor']:.2f}: real train against real test), "
           f"KID {summary['kid']:.4f}, inception score {summary['inception_score']:.2f}, "
           f"acceptance {summary['acceptance_rate']:.3f}, {summary['num_samples']} fresh unfiltered drawings, "

@@ -18,7 +18,7 @@ SUMMARY_KEYS = {
     "acceptance_rate", "step_size", "network_evaluations_per_image", "seconds_training",
     "images_per_second_sampling", "num_samples", "judge", "versions", "git_commit", "nll", "brier", "precision",
     "recall", "second_judge_accuracy", "second_judge_agreement", "nearest_train", "nearest_train_least", "intervals",
-    "drawing_seed", "path_pair", "path_both", "path_order", "path_entropy", "effective_draws_per_step"}
+    "cas_real", "drawing_seed", "path_pair", "path_both", "path_order", "path_entropy", "effective_draws_per_step"}
 
 
 def test_the_files_of_a_run(trained_run):
@@ -51,7 +51,8 @@ def test_the_summary(trained_run):
   assert summary["network_evaluations_per_image"] == 6 + 1
   assert summary["judge"].startswith("judge-digits-")
   assert {"tensorflow", "keras", "numpy"} <= set(summary["versions"])
-  for name in ("test_accuracy", "cas", "judge_agreement", "fid"):
+  assert 0.5 < summary["cas_real"] <= 1
+  for name in ("test_accuracy", "cas", "judge_agreement", "fid", "ece", "nll", "brier"):
     low, high = summary["intervals"][name]
     assert low <= summary[name] <= high
   last = tiny_run.metrics(trained_run)[-1]
