@@ -105,8 +105,9 @@ _LESSONS = {
     "negatives": ("fakes are negatives of the energies where there is little noise",
                   ["--model=negatives", "--fakes_from=previous_pass"]),
     "class_of_fakes": ("fakes are class K + 1", ["--model=class_of_fakes", "--fakes_from=previous_pass"])}
-_FROZEN = {"frozen_body": ("as none, and one more pass in which the head alone learns, of the last drawings",
-                           ["--model=frozen_body", "--fakes_from=previous_pass", "--num_passes=7"])}
+_FROZEN = {"frozen_body": ("in the last of seven passes the head alone learns, of drawings of what stands still",
+                           ["--model=frozen_body", "--fakes_from=previous_pass", "--past_fraction=0",
+                            "--num_passes=7"])}
 _OF_LESSONS = tuple(
     Claim(f"Score-STIC, {arm.replace('_', ' ')} against no fakes: {name}", figure, arm, "none", sign)
     for arm in ("negatives", "class_of_fakes")

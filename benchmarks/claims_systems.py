@@ -55,18 +55,7 @@ class LogSumExp(stic.STIC):
     return energies.ClassEnergy(same_for_all)
 
 
-class _OfFakes(score.ScoreSTIC):
-  """Score-STIC whose energies themselves learn from fakes.
-
-  They are told by E = (f - log of the Gaussian) σ / σ_d, which is of one size at all levels and 0 before training.
-  """
-
-  def _learnt(self, images, levels, class_energies):
-    return (class_energies - self.network.in_common(images, levels)[:, tf.newaxis]) * (
-        levels / self.network.data_scale)[:, tf.newaxis]
-
-
-class Negatives(_OfFakes):
+class Negatives(score.ScoreSTIC):
   """Fakes are negatives of an energy where there is little noise: logistic loss of E_w at σ up to .3, weight .05."""
 
   kind = "negatives"
@@ -74,12 +63,12 @@ class Negatives(_OfFakes):
   def loss_of_fakes(self, real, fake):
     loss = 0.0
     for sign, (images, levels, weights, class_energies) in ((-1.0, real), (1.0, fake)):
-      energy = energies.weighted_logit(self._learnt(images, levels, class_energies), weights)
+      energy = energies.weighted_logit(self.learnt(images, levels, class_energies), weights)
       loss += tf.reduce_mean(tf.where(levels <= 0.3, tf.nn.softplus(sign * energy), 0.0))
     return 0.05 * loss
 
 
-class ClassOfFakes(_OfFakes):
+class ClassOfFakes(score.ScoreSTIC):
   """Fakes are class K + 1, whose E is 0: cross-entropy of all K + 1 at every level, weight .05."""
 
   kind = "class_of_fakes"
@@ -87,16 +76,21 @@ class ClassOfFakes(_OfFakes):
   def loss_of_fakes(self, real, fake):
     loss = 0.0
     for is_fake, (images, levels, weights, class_energies) in ((0.0, real), (1.0, fake)):
-      logits = tf.pad(self._learnt(images, levels, class_energies), [[0, 0], [0, 1]])
+      logits = tf.pad(self.learnt(images, levels, class_energies), [[0, 0], [0, 1]])
       labels = tf.concat([(1.0 - is_fake) * weights, tf.fill([tf.shape(weights)[0], 1], is_fake)], axis=1)
       loss += losses.soft_cross_entropy(labels, logits)
     return 0.05 * loss
 
 
 class FrozenBody(score.ScoreSTIC):
-  """In its last pass the real/fake head alone learns, of drawings of the network that stands still then."""
+  """In its last pass the real/fake head alone learns, of drawings of the averaged network, which stands still then."""
 
   kind = "frozen_body"
+
+  def on_pass(self, number):
+    super().on_pass(number)
+    if number == self.num_passes - 1 and not self.pass_updates:
+      self.network.set_weights(self.average.get_weights())
 
   def apply_gradients(self, gradients, variables):
     head = {variable.ref() for variable in self.network.evidence_variables}

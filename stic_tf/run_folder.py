@@ -36,6 +36,8 @@ class RunFolder:
         made_with = json.load(file)
     except ValueError as problem:
       raise config_lib.ConfigError(f"--run_dir={self.path}: its settings.json is damaged") from problem
+    # A setting that came later has its default in what was begun before.
+    made_with = {**config_lib.RunConfig().flat(), **made_with}
     differing = [f"--{name} was {made_with.get(name)}, now {value}" for name, value in settings.items()
                  if made_with.get(name) != value]
     if differing:

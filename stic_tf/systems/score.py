@@ -172,9 +172,13 @@ class ScoreSTIC(base.System):
     gradients = tape.gradient(loss, body, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     gradients += (tape.gradient(head_loss, head) if self._learns_evidence else [tf.zeros_like(value) for value in head])
     self.apply_gradients(gradients, body + head)
-    learnt = class_energies - self.network.in_common(noisy, levels)[:, tf.newaxis]
-    logs[base.LARGEST] = tf.reduce_max(tf.abs(learnt) * (levels / self.network.data_scale)[:, tf.newaxis])
+    logs[base.LARGEST] = tf.reduce_max(tf.abs(self.learnt(noisy, levels, class_energies)))
     return logs
+
+  def learnt(self, images, levels, class_energies):
+    """(f - log density of the Gaussian) σ / σ_d: of one size at all levels, small before training. [B, K]."""
+    return (class_energies - self.network.in_common(images, levels)[:, tf.newaxis]) * (
+        levels / self.network.data_scale)[:, tf.newaxis]
 
   def loss_of_fakes(self, real, fake):
     """What fakes teach the energies themselves: nothing, None.
