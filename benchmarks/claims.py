@@ -11,7 +11,6 @@ with a run that diverged for good nothing is claimed. What --out holds of other 
 """
 
 import argparse
-import dataclasses
 import json
 import math
 import os
@@ -27,20 +26,10 @@ from benchmarks import training_runs  # noqa: E402
 from benchmarks import verdicts  # noqa: E402
 from benchmarks.claims_experiments import EXPERIMENTS  # noqa: E402
 from stic_tf import provenance  # noqa: E402
-from stic_tf import registries  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
 
 _PLACES = ("--cache_dir", "--data_dir")  # where files lie, which changes no figure
-
-
-def register_systems() -> None:
-  """Makes the systems that only this benchmark has known by name."""
-  for base, names in (("stic", ("canvas_fakes", "frozen_fakes", "log_sum_exp")),
-                      ("score", ("negatives", "class_of_fakes", "frozen_body"))):
-    for name in names:
-      target = f"benchmarks.claims_systems:{name.title().replace('_', '')}"
-      registries.SYSTEMS[name] = dataclasses.replace(registries.SYSTEMS[base], target=target)
 
 
 def _folder(runs: str, experiment: str, arm: str, seed: int) -> pathlib.Path:
@@ -97,9 +86,7 @@ def judge(experiment: str, seeds: Sequence[int], runs: str, arms: Sequence[str] 
   found = {arm: [_run(runs, experiment, arm, seed) for seed in seeds] for arm in arms}
   ended = [one for of_arm in found.values() for one in of_arm if one]
   require(bool(ended), "runs", runs, f"all runs of {experiment} gave up")
-  commits = sorted({str(one.get("git_commit")) for one in ended})
-  require(len(commits) == 1 and not commits[0].endswith("-dirty"), "runs", runs,
-          f"holds runs of several commits for {experiment}, or of no clean one: {', '.join(commits)}")
+  commit = training_runs.one_commit((one.get("git_commit") for one in ended), "runs", f"{runs}/{experiment}")
   timed = all("seconds_training" in one for one in ended)
   figures = [*sorted({claim.figure for claim in asked}), *["seconds_training"] * timed, "rollbacks"]
   for figure in figures:
@@ -111,7 +98,7 @@ def judge(experiment: str, seeds: Sequence[int], runs: str, arms: Sequence[str] 
   script = "benchmarks/claims.py --child" if any("--model=" in " ".join(own.arms[arm][1]) for arm in arms) else (
       "trainers/main.py")
   more = [flag for flag in flags if not flag.startswith(_PLACES)]
-  return {"command": " ".join([script, *own.flags, "[flags of the arm]", *more]), "commit": commits[0],
+  return {"command": " ".join([script, *own.flags, "[flags of the arm]", *more]), "commit": commit,
           "seeds": list(seeds), "versions": provenance.versions(), "what": {arm: own.arms[arm] for arm in arms},
           "claims": verdicts.judged(asked, values), "arms": values}
 
@@ -145,7 +132,7 @@ def _parse(argv: List[str]):
   for flag in arguments.flags:
     require(flag.split("=")[0].lstrip("-") not in ("seed", "run_dir"), "flag", flag, "is not for all runs alike")
   require(arguments.jobs >= 1, "jobs", arguments.jobs, "must be at least 1")
-  claims_page.check_name(arguments.out)
+  claims_page.check_name(arguments.out, "out")
   arguments.commit = str(provenance.git_commit())
   return arguments
 
@@ -157,9 +144,8 @@ def main() -> None:
     training_runs.side_by_side(lambda run: train(*run, arguments), [
         (name, arm, seed) for name in names for seed in arguments.seeds
         for arm in arguments.arms or EXPERIMENTS[name].arms], arguments.jobs)
-    for name in names:
-      text = claims_page.add(arguments.out, {
-          name: judge(name, arguments.seeds, arguments.runs, arguments.arms, arguments.flags)})
+    text = claims_page.add(arguments.out, {
+        name: judge(name, arguments.seeds, arguments.runs, arguments.arms, arguments.flags) for name in names})
   except ConfigError as problem:
     sys.exit(f"error: {problem.as_flags}")
   except RuntimeError as problem:
@@ -169,7 +155,8 @@ def main() -> None:
 
 def child() -> None:
   """trainers/main.py with the systems of this benchmark."""
-  register_systems()
+  from benchmarks import claims_systems  # it imports TensorFlow
+  claims_systems.register_systems()
   import runpy
   sys.argv = [training_runs.MAIN, *sys.argv[2:]]
   runpy.run_path(sys.argv[0], run_name="__main__")

@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks import verdicts
 from stic_tf import atomic_file
+from stic_tf import provenance
 from stic_tf.config import ConfigError
 from stic_tf.config import require
 
@@ -24,7 +25,8 @@ def text_of(report: Dict[str, dict]) -> str:
            "some seeds is for others to confirm.", ""]
   for experiment, result in report.items():
     lines += [f"## {experiment}", "", f"    {result['command']}", "",
-              f"Commit {result['commit']}, seeds {', '.join(map(str, result['seeds']))}.", "",
+              f"Commit {result['commit']}, seeds {', '.join(map(str, result['seeds']))}"
+              f"{', measured at ' + result['measured_at'] if 'measured_at' in result else ''}.", "",
               "| claim | arms | figure | difference (95 %) | verdict |", "|---|---|---|---|---|"]
     for claim in result["claims"]:
       values = claim["difference"]
@@ -46,12 +48,14 @@ def _cell(figure: str, values: verdicts.Figures) -> str:
   ended = [value for value in values if value not in (None, verdicts.GAVE_UP)]
   lost = "".join(f", {count} {why}" for kind, why in ((verdicts.GAVE_UP, "gave up"), (None, "without"))
                  if (count := list(values).count(kind)))
-  if figure == "rollbacks" or not ended:
+  if figure == "rollbacks":
     return f"{sum(ended)}{lost}"
+  if not ended:
+    return f"–{lost}"
   return f"{np.mean(ended):.4f} ({min(ended):.4f} – {max(ended):.4f}){lost}"
 
 
-def held(out: pathlib.Path) -> Dict[str, dict]:
+def held(out: pathlib.Path, flag: str = "out") -> Dict[str, dict]:
   """What is in the JSON beside a page, by name; nothing where there is none.
 
   Raises:
@@ -64,14 +68,14 @@ def held(out: pathlib.Path) -> Dict[str, dict]:
     found = json.loads(beside.read_text("utf-8"))["experiments"]
     text_of(found)
   except (ValueError, KeyError, TypeError, AttributeError) as problem:
-    raise ConfigError(f"--out={out}: {beside} is not what this command writes ({problem!r})") from problem
+    raise ConfigError(f"--{flag}={out}: {beside} is not what this command writes ({problem!r})") from problem
   return found
 
 
-def check_name(out: str) -> None:
-  """Raises ConfigError unless `out` is a page, or none yet."""
-  require(out.endswith(".md"), "out", out, "must be a file that ends in .md")
-  held(pathlib.Path(out))
+def check_name(out: str, flag: str) -> None:
+  """Raises ConfigError, by the name of its flag, unless `out` is a page, or none yet."""
+  require(out.endswith(".md"), flag, out, "must be a file that ends in .md")
+  held(pathlib.Path(out), flag)
 
 
 def add_flags(parser) -> None:
@@ -86,15 +90,16 @@ def check(arguments) -> None:
   require(not arguments.page or len(arguments.run_dirs) > 1, "page", arguments.page,
           "takes differences over several runs, --run_dir=… --run_dir=…")
   if arguments.page:
-    check_name(arguments.page)
+    check_name(arguments.page, "page")
 
 
 def add_of_runs(arguments, what: Dict[str, str], arms: dict, claims: List[dict]) -> None:
-  """Adds the table of a benchmark whose `arguments` have commit, run_seeds, page and name."""
+  """Adds the table of a benchmark whose `arguments` have commit, run_seeds, page and name; it says when it measured."""
   own = [argument for argument in sys.argv[1:] if not argument.startswith(_PLACES)]
   command = shlex.join([f"benchmarks/{pathlib.Path(sys.argv[0]).name}", *own])
   add(arguments.page, {arguments.name: {
       "command": command, "commit": arguments.commit, "seeds": arguments.run_seeds, "claims": claims, "arms": arms,
+      "measured_at": provenance.git_commit(), "versions": provenance.versions(),
       "what": {arm: (what[arm], ()) for arm in arms}}})
 
 

@@ -1,12 +1,24 @@
 """Systems that only an experiment needs: STIC by other fakes or JEM's own objective, Score-STIC by other lessons."""
 
+import dataclasses
+
 import tensorflow as tf
 
+from stic_tf import registries
 from stic_tf.networks import build
 from stic_tf.systems import score
 from stic_tf.systems import stic
 from stic_tf.targets import energies
 from stic_tf.training import losses
+
+
+def register_systems() -> None:
+  """Makes the systems that only experiments have known by name."""
+  for base, names in (("stic", ("canvas_fakes", "frozen_fakes", "log_sum_exp")),
+                      ("score", ("negatives", "class_of_fakes", "frozen_body"))):
+    for name in names:
+      target = f"{__name__}:{name.title().replace('_', '')}"
+      registries.SYSTEMS[name] = dataclasses.replace(registries.SYSTEMS[base], target=target)
 
 
 class FrozenFakes(stic.STIC):

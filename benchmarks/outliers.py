@@ -27,6 +27,7 @@ from benchmarks import claims_page  # noqa: E402
 from benchmarks import measure  # noqa: E402
 from benchmarks import training_runs  # noqa: E402
 from benchmarks import verdicts  # noqa: E402
+from benchmarks.claims_systems import register_systems  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
 from stic_tf import zoo  # noqa: E402
@@ -158,6 +159,7 @@ def _parse():
 def main() -> None:
   try:
     arguments = _parse()
+    register_systems()
     measure.pin_threads(arguments.threads)
     report = {run_dir: measured(run_dir, arguments) for run_dir in arguments.run_dirs}
   except ConfigError as problem:

@@ -25,7 +25,9 @@ import tensorflow as tf  # noqa: E402
 
 from benchmarks import claims_page  # noqa: E402
 from benchmarks import measure  # noqa: E402
+from benchmarks import training_runs  # noqa: E402
 from benchmarks import verdicts  # noqa: E402
+from benchmarks.claims_systems import register_systems  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
 from stic_tf import zoo  # noqa: E402
@@ -120,33 +122,54 @@ def compared(found: dict, against: str) -> tuple:
   """(arms, claims, seeds) as verdicts.judged has them: that each arm of runs …/ARM/seedN withstands more than another.
 
   Args:
-    found: {run folder: what `attack_run` gives}.
+    found: {run folder: what `attack_run` gives}, as `check_arms` wants them.
     against: that other arm.
-  Raises:
-    ConfigError: no such arm, two runs of one arm and seed, or fewer than two seeds that all arms have.
   """
-  runs = {}
-  for run_dir, result in found.items():
+  runs = arms_of(found)
+  seeds = sorted(runs[against])
+
+  def share(run_dir, attack, epsilon):
+    return found[run_dir][attack]["accuracy"][epsilon][0]
+
+  asked = [(attack, epsilon) for attack, one in next(iter(found.values())).items() for epsilon in one["accuracy"]]
+  arms = {arm: {f"accuracy, {attack}, ε {epsilon}": [share(own[seed], attack, epsilon) for seed in seeds]
+                for attack, epsilon in asked} for arm, own in runs.items()}
+  claims = [verdicts.Claim(
+      f"{arm} is more accurate than {against}" + (", attacked" if float(epsilon) else ", not attacked"),
+      f"accuracy, {attack}, ε {epsilon}", arm, against, 1)
+            for arm in arms if arm != against for attack, epsilon in asked]
+  return arms, verdicts.judged(claims, arms), seeds
+
+
+def arms_of(run_dirs) -> dict:
+  """{arm: {N: run folder}} of folders …/ARM/seedN.
+
+  Raises:
+    ConfigError: others, or two of one arm and seed.
+  """
+  arms = {}
+  for run_dir in run_dirs:
     path = pathlib.PurePath(run_dir)
-    require(path.name not in runs.setdefault(path.parent.name, {}), "run_dir", run_dir, "is a second one of its name")
-    runs[path.parent.name][path.name] = {
-        f"accuracy, {attack}, ε {epsilon}": row[0] for attack, one in result.items()
-        for epsilon, row in one["accuracy"].items()}
-  require(against in runs, "against", against, "must be of " + ", ".join(runs))
-  seeds = sorted(set.intersection(*map(set, runs.values())), key=lambda name: (len(name), name))
-  figures = next(iter(next(iter(runs.values())).values()))
-  arms = {arm: {figure: [of[seed][figure] for seed in seeds] for figure in figures} for arm, of in runs.items()}
-  asked = [verdicts.Claim(f"{arm} withstands more than {against}", figure, arm, against, 1)
-           for arm in arms if arm != against for figure in figures]
-  return arms, verdicts.judged(asked, arms), seeds
+    number = path.name[len("seed"):]
+    require(path.name.startswith("seed") and number.isdecimal(), "run_dir", run_dir, "must end in ARM/seedN")
+    own = arms.setdefault(path.parent.name, {})
+    require(int(number) not in own, "run_dir", run_dir, "is a second one of its arm and seed")
+    own[int(number)] = run_dir
+  return arms
 
 
-def commit_of(run_dirs) -> str:
-  """The commit of runs that are to be compared. Raises ConfigError where they are of several."""
-  commits = {str((run_folder.RunFolder(zoo.find(run_dir)).json("summary.json") or {}).get("git_commit"))
-             for run_dir in run_dirs}
-  require(len(commits) == 1, "against", ", ".join(sorted(commits)), "are the runs' commits; they must be of one")
-  return commits.pop()
+def check_arms(run_dirs, against: str) -> str:
+  """The commit of arms that are to be compared with one of them.
+
+  Raises:
+    ConfigError: it is none of them, they have other seeds than it or only one, or they are of several commits.
+  """
+  arms = arms_of(run_dirs)
+  require(against in arms and len(arms) > 1, "against", against, "must be of several arms, of " + ", ".join(arms))
+  require(all(set(own) == set(arms[against]) for own in arms.values()) and len(arms[against]) > 1, "run_dir",
+          ",".join(run_dirs), "must be of the same seeds in every arm, two or more")
+  summaries = [run_folder.RunFolder(zoo.find(run_dir)).json("summary.json") or {} for run_dir in run_dirs]
+  return training_runs.one_commit((summary.get("git_commit") for summary in summaries), "run_dir", ",".join(run_dirs))
 
 
 def _parse():
@@ -173,8 +196,9 @@ def _parse():
 def main() -> None:
   try:
     arguments = _parse()
+    register_systems()
     if arguments.against:
-      arguments.commit = commit_of(arguments.run_dirs)
+      arguments.commit = check_arms(arguments.run_dirs, arguments.against)
     measure.pin_threads(arguments.threads)
     report = {"runs": {}, **measure.circumstances(arguments.threads), "settings": vars(arguments)}
     for run_dir in arguments.run_dirs:
@@ -185,7 +209,7 @@ def main() -> None:
       print(*map(verdicts.told, report["claims"]), sep="\n")
       measure.write_json(arguments.out, report)
       if arguments.page:
-        claims_page.add_of_runs(arguments, dict(zip(arms, arms)), arms, report["claims"])
+        claims_page.add_of_runs(arguments, {arm: "runs of that name" for arm in arms}, arms, report["claims"])
   except ConfigError as problem:
     sys.exit(f"error: {problem.as_flags}")
   except ImportError as problem:

@@ -24,11 +24,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402
 
-from benchmarks import claims  # noqa: E402
 from benchmarks import claims_page  # noqa: E402
 from benchmarks import measure  # noqa: E402
 from benchmarks import training_runs  # noqa: E402
 from benchmarks import verdicts  # noqa: E402
+from benchmarks.claims_systems import register_systems  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
 from stic_tf import seed_pairs  # noqa: E402
@@ -61,6 +61,9 @@ def _parse():
   arguments.ways = {name.strip(): its_flags.strip() for name, its_flags in ways}
   require(len(arguments.ways) == len(ways) and all(arguments.ways), "way", ", ".join(arguments.way),
           'must be "NAME: FLAGS", each of its own name')
+  require(not arguments.page or len(ways) > 1, "page", arguments.page, "takes two ways or more")
+  for its_flags in arguments.ways.values():
+    _given(its_flags)
   for name in ("num_images", "seeds"):
     require(getattr(arguments, name) >= 1, name, getattr(arguments, name), "must be at least 1")
   if len(arguments.run_dirs) > 1:
@@ -68,10 +71,17 @@ def _parse():
   return arguments
 
 
-def _settings(its_flags, settings) -> dict:
+def _given(its_flags: str):
+  """The flag values of a way. Raises ConfigError unless all of them are of a drawing."""
   values = copy.deepcopy(flags.FLAGS)
-  values(["solvers.py", *its_flags])
-  return trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS)
+  try:
+    rest = values(["solvers.py", *its_flags.split()])[1:]
+  except flags.Error as problem:
+    raise ConfigError(f"--way={its_flags}: {problem}") from problem
+  others = rest + [name for name in values if values[name].present and not flags.FLAGS[name].present
+                   and name not in trainer_flags.DRAWING_FLAGS]
+  require(not others, "way", its_flags, f"has {', '.join(others)}, which is no flag of a drawing")
+  return values
 
 
 class _Run:
@@ -89,13 +99,14 @@ class _Run:
   def drawn(self, its_flags: str, count: int, seeds: int) -> dict:
     """Figures of `count` drawings a seed: lists, a number a seed."""
     labels = np.arange(count) % self.num_classes
-    drawing = self.classifier.with_settings(**_settings(its_flags.split(), self._settings))
+    drawing = self.classifier.with_settings(**trainer_flags.overrides(
+        _given(its_flags), self._settings, trainer_flags.DRAWING_FLAGS))
     figures = {"evaluations": drawing.network_evaluations(), "fid_over_floor": [], "agreement": [], "acceptance": [],
                "seconds": []}
     drawing.draw(labels[:16], 0)
     for seed in range(seeds):
       began = time.perf_counter()
-      drawn = drawing.draw(labels, seed_pairs.of(_SEED + seed, len(labels)))
+      drawn = drawing.draw(labels, seed_pairs.of(_SEED + seeds * self._settings["seed"] + seed, len(labels)))
       figures["seconds"].append(time.perf_counter() - began)
       scores = self.judge.score(drawn.images, labels, with_cas=False)
       figures["fid_over_floor"].append(scores["fid"] / scores["fid_floor"])
@@ -130,7 +141,7 @@ def main() -> None:
 
 def _compare(arguments) -> None:
   measure.pin_threads(arguments.threads)
-  claims.register_systems()
+  register_systems()
   rows = {name: {"flags": its_flags, "runs": []} for name, its_flags in arguments.ways.items()}
   report = {"settings": vars(arguments), **measure.circumstances(arguments.threads), "ways": rows}
   for run_dir in arguments.run_dirs:

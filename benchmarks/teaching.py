@@ -34,6 +34,7 @@ from benchmarks import claims_page  # noqa: E402
 from benchmarks import measure  # noqa: E402
 from benchmarks import training_runs  # noqa: E402
 from benchmarks import verdicts  # noqa: E402
+from benchmarks.claims_systems import register_systems  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
 from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
@@ -48,9 +49,10 @@ from stic_tf.metrics.classification import classification_accuracy_score  # noqa
 ARMS = ("real", "real_long", "drawings", "both")
 LABELS = ("asked", "answered")
 _WHAT = {"real": "the run's real training images, as the judge is taught",
-         "real_long": "the same, as many updates as of drawings", "drawings": "drawings and nothing else",
-         "both": "drawings and real images"}
-_CLAIMS = tuple(verdicts.Claim(f"{_WHAT[better]} teach more than {_WHAT[than]}", "accuracy", better, than, 1)
+         "real_long": "the run's real training images, by as many updates as the drawings",
+         "drawings": "drawings and nothing else", "both": "drawings beside the real images"}
+_CLAIMS = tuple(verdicts.Claim(f"A classifier learns more of {_WHAT[better]} than of {_WHAT[than]}", "accuracy",
+                               better, than, 1)
                 for better in ("drawings", "both") for than in ("real", "real_long"))
 _SEED = 1 << 42  # apart from those of evaluation
 
@@ -139,6 +141,7 @@ def _parse():
 
 def main() -> None:
   try:
+    register_systems()
     _compare(_parse())
   except ConfigError as problem:
     sys.exit(f"error: {problem.as_flags}")

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from concurrent import futures
-from typing import Callable, Iterable, List, Sequence, Tuple, TypeVar
+from typing import Callable, Iterable, List, Optional, Sequence, Tuple, TypeVar
 
 from stic_tf import atomic_file
 from stic_tf import run_folder
@@ -98,9 +98,15 @@ def same_but_for_seeds(run_dirs: Sequence[str]) -> Tuple[str, List[int]]:
           "must be finished runs of the same settings but for their seeds")
   seeds = [settings["seed"] for settings in own]
   require(len(set(seeds)) == len(seeds), "run_dir", text, "must be runs of different seeds")
-  commits = {summary.get("git_commit") for summary in summaries}
-  require(len(commits) == 1 and None not in commits, "run_dir", text, "must be finished runs of one commit")
-  return str(commits.pop()), seeds
+  return one_commit((summary.get("git_commit") for summary in summaries), "run_dir", text), seeds
+
+
+def one_commit(commits: Iterable[Optional[str]], flag: str, value: str) -> str:
+  """The commit of all runs. Raises ConfigError where they are of several, of a changed checkout, or not finished."""
+  found = sorted(set(map(str, commits)))
+  require(len(found) == 1 and found[0] not in ("None", "unknown") and not found[0].endswith("-dirty"), flag, value,
+          f"holds runs of several commits, or of no clean one: {', '.join(found)}")
+  return found[0]
 
 
 def is_there(folder: pathlib.Path) -> bool:

@@ -74,7 +74,7 @@ class Evaluator:
     self._network = features.InceptionNetwork(values.inception_weights) if values.inception_weights else None
     if not self._network:
       features.require_classes(self.num_classes, values.dataset)
-    self._cache_dir, self._learnable = os.path.expanduser(values.cache_dir), train
+    self._cache_dir, self._train_split = os.path.expanduser(values.cache_dir), train
     self._train_network = lambda: features.train_judge(
         *train, self.num_classes, cache_dir=self._cache_dir, dataset_name=values.dataset)
     self._judges, self._train = {}, tuple(array[:_LARGEST_REAL_SAMPLE] for array in train)
@@ -97,19 +97,24 @@ class Evaluator:
               **{name: figure(probabilities, labels) for name, figure in _OF_ANSWERS.items()}}
     if split == "test":
       answers = np.column_stack([probabilities, labels])
-      result["intervals"] = {name: intervals.resampled(_of_rows(figure), answers)
+      result["intervals"] = {name: [max(end, 0.0) for end in intervals.resampled(_of_rows(figure), answers)]
                              for name, figure in _OF_ANSWERS.items()}
     return result
 
   def real_cas(self, count: int) -> Optional[float]:
-    """What CAS would be of as many real training images, or of all: a fixed choice, learnt once and cached.
+    """What CAS would be of as many real training images, or of all: learnt once and cached. None of one class.
 
-    None of one class.
+    A fixed choice of the whole split, whatever the run has learnt from, with as many of each class, as drawings have.
     """
     if self.num_classes < 2:
       return None
-    images, labels = self._learnable
-    chosen = np.random.default_rng(_REAL_CAS_SEED).permutation(len(labels))[:count]
+    images, labels = self._train_split
+    order = np.random.default_rng(_REAL_CAS_SEED).permutation(len(labels))
+    turns = np.zeros(len(labels), int)
+    for label in range(self.num_classes):
+      own = labels[order] == label
+      turns[own] = np.arange(own.sum())
+    chosen = order[np.argsort(turns, kind="stable")][:count]
     network = features.train_judge(images[chosen], labels[chosen], self.num_classes, cache_dir=self._cache_dir)
     images, labels = self.real["test"]
     return float(np.mean(network(images).probabilities.argmax(1) == labels))

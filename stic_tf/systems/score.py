@@ -56,8 +56,7 @@ class ScoreSTIC(base.System):
   def __init__(self, network, num_classes, *args, **kwargs):
     super().__init__(network, num_classes, *args, **kwargs)
     score = self.config.score
-    config_lib.require(not score.correction or self.average.has_evidence, "correction", score.correction,
-                       "must be 0 with a network without real/fake logits")
+    self.drawer(self.config)  # refuses what does not go with the network
     levels = np.clip(_ANSWER_LEVELS, score.sigma_min, score.sigma_max)
     self.average.answer_levels.assign(levels)
     self._answer_with(np.full(len(levels), 1.0 / len(levels)))
@@ -233,6 +232,8 @@ class Annealing(drawer.Drawer):
     for name in ("sigma_min", "sigma_max"):
       config_lib.require(trained.sigma_min <= getattr(score, name) <= trained.sigma_max, name, getattr(score, name),
                          f"must lie in the trained range [{trained.sigma_min:g}, {trained.sigma_max:g}]")
+    config_lib.require(not score.correction or system.average.has_evidence, "correction", score.correction,
+                       "must be 0 with a network without real/fake logits")
     self.system, self.config = system, config
     self.guidance = score.guidance
     least = min(2.0 * score.sigma_min, score.sigma_max)

@@ -12,6 +12,7 @@ from scipy import stats
 
 from benchmarks import claims
 from benchmarks import claims_page
+from benchmarks import claims_systems
 from benchmarks import verdicts
 from stic_tf import registries
 from stic_tf.config import ConfigError
@@ -149,7 +150,7 @@ def test_runs_of_several_commits_are_not_mixed(tmp_path):
   _runs(tmp_path, lambda arm, seed: 0.8)
   path = tmp_path / "E1_few" / "E" / "seed3" / "summary.json"
   path.write_text(path.read_text().replace("abc", "def"))
-  with pytest.raises(ConfigError, match="several commits for E1_few, or of no clean one: abc, def"):
+  with pytest.raises(ConfigError, match="E1_few: holds runs of several commits, or of no clean one: abc, def"):
     claims.judge("E1_few", range(5), str(tmp_path))
 
 
@@ -169,7 +170,7 @@ def test_bad_input_is_one_line(flags, said, monkeypatch):
 @pytest.fixture
 def own_systems():
   before = dict(registries.SYSTEMS)
-  claims.register_systems()
+  claims_systems.register_systems()
   yield
   registries.SYSTEMS.clear()
   registries.SYSTEMS.update(before)

@@ -22,7 +22,8 @@ def _images(count=60, seed=0):
 
 @pytest.fixture(autouse=True)
 def threads(monkeypatch):
-  """This process has run TensorFlow already."""
+  """This process has run TensorFlow already, and is to know no further systems."""
+  monkeypatch.setattr(outliers, "register_systems", lambda: None)
   monkeypatch.setattr(outliers.measure, "pin_threads", lambda threads: None)
 
 

@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from benchmarks import claims_page
 from benchmarks import robustness
-from stic_tf.config import ConfigError
 from tests.systems import command
 
 _SHAPE = (3, 3, 1)
 _NORMAL = np.random.default_rng(0).normal(size=9).astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def no_further_systems(monkeypatch):
+  monkeypatch.setattr(robustness, "register_systems", lambda: None)
 
 
 def _plane(images):
@@ -71,22 +76,43 @@ def test_arms_are_compared_by_seed():
            for seed in range(3)}
   arms, (claim,), seeds = robustness.compared(found, "A")
   assert claim["difference"]["mean"] == pytest.approx(0.05) and claim["verdict"] == "holds"
-  assert arms["A"] == {"accuracy, PGD, ε 0.1": pytest.approx([0.5, 0.6, 0.7])} and seeds == ["seed0", "seed1", "seed2"]
-  with pytest.raises(ConfigError, match="against=B: must be of A, F"):
-    robustness.compared(found, "B")
-  with pytest.raises(ConfigError, match="at least 2"):
-    robustness.compared({name: found[name] for name in ("runs/A/seed0", "runs/F/seed0")}, "A")
-  with pytest.raises(ConfigError, match="run_dir=other/A/seed0: is a second one of its name"):
-    robustness.compared({**found, "other/A/seed0": run(0.5)}, "A")
+  assert arms["A"] == {"accuracy, PGD, ε 0.1": pytest.approx([0.5, 0.6, 0.7])} and seeds == [0, 1, 2]
 
 
-def test_arms_of_several_commits_are_not_compared(tmp_path, monkeypatch):
-  folders = [tmp_path / arm / "seed0" for arm in ("A", "B")]
-  for folder, commit in zip(folders, ("abc", "def")):
-    folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps({"git_commit": commit}))
-  assert robustness.commit_of(map(str, folders[:1])) == "abc"
+def _folders(tmp_path, *names, commits=("abc",)):
+  for place, name in enumerate(names):
+    (tmp_path / name).mkdir(parents=True, exist_ok=True)
+    (tmp_path / name / "summary.json").write_text(json.dumps({"git_commit": commits[place % len(commits)]}))
+  return [str(tmp_path / name) for name in names]
+
+
+ARMS = "A/seed0", "A/seed1", "B/seed0", "B/seed1"
+
+
+@pytest.mark.parametrize("names, commits, against, said", [
+    (ARMS, ("abc", "def"), "A", "holds runs of several commits, or of no clean one: abc, def"),
+    (ARMS, ("abc-dirty",), "A", "or of no clean one: abc-dirty"),
+    (ARMS, ("abc",), "C", "against=C: must be of several"),
+    (ARMS[:2], ("abc",), "A", "against=A: must be of several"), (ARMS[:3], ("abc",), "A", "of the same seeds"),
+    ((ARMS[0], ARMS[2]), ("abc",), "A", "two or more"), (ARMS + ("else/A/seed0",), ("abc",), "A", "is a second one"),
+    (ARMS + ("A/other",), ("abc",), "A", "must end in ARM/seedN")])
+def test_arms_that_cannot_be_compared_are_refused_before_they_are_attacked(tmp_path, names, commits, against, said,
+                                                                          monkeypatch):
+  folders = _folders(tmp_path, *names, commits=commits)
   monkeypatch.setattr(robustness, "attack_run", lambda *args: pytest.fail("attacked"))
-  line = command.refusal(monkeypatch, robustness, *(f"--run_dir={folder}" for folder in folders), "--against=A",
-                         f"--out={tmp_path / 'out.json'}")
-  assert line.startswith("error: --against=abc, def: are the runs' commits") and "\n" not in line
+  line = command.refusal(monkeypatch, robustness, *(f"--run_dir={folder}" for folder in folders),
+                         f"--against={against}", f"--out={tmp_path / 'out.json'}")
+  assert line.startswith("error: --") and said in line and "\n" not in line
+
+
+def test_a_table_is_added_to_a_page(tmp_path, monkeypatch):
+  folders, page = _folders(tmp_path, *ARMS), tmp_path / "claims.md"
+  monkeypatch.setattr(robustness.measure, "pin_threads", lambda threads: None)
+  monkeypatch.setattr(robustness, "attack_run", lambda folder, _: {
+      "PGD": {"images": 10, "accuracy": {"0.1": [0.5 + 0.1 * int(folder[-1]) + 0.2 * ("B" in folder), 0.0, 1.0]}}})
+  monkeypatch.setattr("sys.argv", ["robustness.py", *(f"--run_dir={folder}" for folder in folders), "--against=A",
+                                   f"--out={tmp_path / 'out.json'}", f"--page={page}", "--name=E10"])
+  robustness.main()
+  table = claims_page.held(page)["E10"]
+  assert table["command"] == "benchmarks/robustness.py --against=A" and table["seeds"] == [0, 1]
+  assert [claim["verdict"] for claim in table["claims"]] == ["holds"]

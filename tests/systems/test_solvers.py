@@ -32,7 +32,7 @@ def _folders(tmp_path, *seeds):
 @pytest.fixture(autouse=True)
 def quiet(monkeypatch):
   monkeypatch.setattr(solvers.measure, "pin_threads", lambda threads: None)
-  monkeypatch.setattr(solvers.claims, "register_systems", lambda: None)
+  monkeypatch.setattr(solvers, "register_systems", lambda: None)
   monkeypatch.setattr(solvers, "_Run", _Run)
 
 
@@ -65,9 +65,13 @@ def test_one_run_has_figures_and_no_claims(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("seeds, flags, said", [
     ((0, 1), ["--way=a: --num_steps=8", "--way=a: --num_steps=9"], "each of its own name"),
     ((0, 1), ["--way=a:", "--seeds=0"], "--seeds=0: must be at least 1"),
+    ((0, 1), ["--way=a: --num_steps=much"], "--way=--num_steps=much: "), ((0, 1), ["--way=a: --no_such=1"], "no_such"),
+    ((0, 1), ["--way=a: num_steps=8"], "has num_steps=8, which is no flag of a drawing"),
+    ((0, 1), ["--way=a: --width=8"], "has width, which is no flag of a drawing"),
+    ((0, 1), ["--way=a:", "--page=claims.md", "--name=E6"], "takes two ways or more"),
     ((0, 1), ["--way=a:", "--page=claims.md"], "goes with --page"),
     ((0,), ["--way=a:", "--page=claims.md", "--name=E6"], "takes differences over several runs"),
-    ((0, 1), ["--way=a:", "--page=claims.txt", "--name=E6"], "must be a file that ends in .md")])
+    ((0, 1), ["--way=a:", "--page=claims.txt", "--name=E6"], "--page=claims.txt: must be a file that ends in .md")])
 def test_bad_input_is_one_line(tmp_path, seeds, flags, said, monkeypatch):
   line = command.refusal(monkeypatch, solvers, *_folders(tmp_path, *seeds), *flags, f"--out={tmp_path / 'out.json'}")
   assert line.startswith("error: ") and said in line and "\n" not in line

@@ -13,6 +13,11 @@ from stic_tf.metrics import judge_model
 from tests.systems import command
 
 
+@pytest.fixture(autouse=True)
+def no_further_systems(monkeypatch):
+  monkeypatch.setattr(teaching, "register_systems", lambda: None)
+
+
 def test_all_arms_but_the_first_have_the_same_updates():
   real = np.zeros((30, 8, 8, 1), np.uint8), np.arange(30) % 3
   drawings = np.full((200, 8, 8, 1), 255, np.uint8), np.arange(200) % 3
@@ -42,7 +47,8 @@ def _run(folder, name, **settings):
 @pytest.mark.parametrize("others, said", [
     ([{"seed": 0}], "must be runs of different seeds"),
     ([{"seed": 1, "width": 9}], "must be finished runs of the same settings"), ([None], "must be finished runs"),
-    ([{"seed": 1, "commit": "def"}], "of one commit"), ([{"seed": 1, "commit": ""}], "must be finished runs of one")])
+    ([{"seed": 1, "commit": "def"}], "holds runs of several commits, or of no clean one: abc, def"),
+    ([{"seed": 1, "commit": ""}], "or of no clean one: None, abc")])
 def test_bad_runs_are_one_line(tmp_path, others, said, monkeypatch):
   flags = [_run(tmp_path, "first", seed=0)]
   for number, other in enumerate(others):
