@@ -79,7 +79,7 @@ def _drawer(settings, preconditioner="identity", adjust=True, trained=COARSE, en
   """A drawer of a system whose network is the classes' closed form."""
   config = config_lib.RunConfig(
       model="score", score=settings, sampler=config_lib.SamplerConfig(sampler="grmala" if adjust else "unadjusted"))
-  system = types.SimpleNamespace(average=types.SimpleNamespace(level_energies=energies),
+  system = types.SimpleNamespace(average=types.SimpleNamespace(level_energies=energies, has_evidence=True),
                                  preconditioner=_preconditioner(preconditioner),
                                  config=dataclasses.replace(config, score=trained))
   return score_lib.Annealing(system, config)
