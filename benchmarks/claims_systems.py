@@ -5,6 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from stic_tf import registries
+from stic_tf.config import require
 from stic_tf.networks import build
 from stic_tf.systems import score
 from stic_tf.systems import stic
@@ -52,6 +53,12 @@ class LogSumExp(stic.STIC):
   """
 
   kind = "log_sum_exp"
+
+  @classmethod
+  def check(cls, config, num_classes):
+    super().check(config, num_classes)
+    for name in ("gram_weight", "denoising_weight"):
+      require(not getattr(config.walk, name), name, getattr(config.walk, name), "is not of this objective")
 
   def energy_of_logits(self, logits, class_weights):
     return tf.reduce_logsumexp(logits, axis=1)

@@ -64,6 +64,7 @@ def publish(values) -> str:
   settings, summary = run.json("settings.json"), run.json("summary.json")
   config_lib.require(bool(settings and summary), "run_dir", values.run_dir, "must hold a finished run")
   given = trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS)
+  config_lib.require("sampler" not in given, "sampler", values.sampler, "is not what the run was trained with")
   settings = {**settings, **given}
   parent = os.path.dirname(os.path.abspath(values.zoo_dir))
   os.makedirs(parent, exist_ok=True)

@@ -201,6 +201,12 @@ def test_jems_own_objective_is_of_all_classes_and_its_drawings_are_of_one(own_sy
   assert {"loss_generative", "acceptance_rate"} <= set(logs) and np.isfinite(list(logs.values())).all()
 
 
+@pytest.mark.parametrize("flag", ["gram_weight", "denoising_weight"])
+def test_jems_own_objective_has_no_part_of_stics(own_systems, flag):
+  with pytest.raises(ConfigError, match=f"{flag}=0.5: is not of this objective"):
+    tiny.build_system("stic", model="log_sum_exp", **{flag: 0.5})
+
+
 def test_canvas_fakes_are_draws_of_the_canvas_whatever_the_network(own_systems):
   fakes = []
   for seed in (0, 0):

@@ -110,6 +110,12 @@ def test_the_models_that_are_kept_are_whole():
     assert sum(path.stat().st_size for path in card.parent.rglob("*")) < publish.MOST_BYTES + 500_000
 
 
+def test_a_run_is_published_with_the_sampler_it_was_trained_with(trained_run, tmp_path, judge_cache):
+  with pytest.raises(stic_tf.ConfigError, match="sampler=unadjusted: is not what the run was trained with"):
+    _publish(trained_run, tmp_path / "other", judge_cache, "--sampler=unadjusted")
+  assert not (tmp_path / "other").exists()
+
+
 def test_it_is_not_trained_on(published, train):
   assert "is a model of the zoo, weights alone" in train(published).error()
 
