@@ -280,7 +280,7 @@ class Annealing(drawer.Drawer):
     noise to change the strokes, not enough to forget the image. Temperature is exact in the corrector; away from 1 the
     predictor is a heuristic.
     """
-    recorder = (recording.Recorder(self._render(request), request.num_frames, self.system.preconditioner.image_shape)
+    recorder = (recording.Recorder(self._render(request), request.num_frames, self.system.image_shape)
                 if request.num_frames else None)
     end = self._run(request, recorder)
     images = self._render(request)(end)
@@ -295,7 +295,7 @@ class Annealing(drawer.Drawer):
     def render(level):
       variance = tf.square(level.noise_level) * request.temperature
       return pixel_range.to_uint8(tf.reshape(gradient_lib.denoise(level.rows, level.score, variance[:, tf.newaxis]),
-                                             [-1, *self.system.preconditioner.image_shape]))
+                                             [-1, *self.system.image_shape]))
 
     return render
 
@@ -322,7 +322,7 @@ class Annealing(drawer.Drawer):
     corrector = predictor_corrector.Corrector(
         lambda factor: self._kernel(None, size, factor=mala.Factor(*factor)), preconditioner.color,
         score.corrector_steps, request.step_size,
-        self.config.sampler.target_acceptance if self._kernel(None, size).exact else None)
+        self.config.sampler.target_acceptance if self.system.is_exact(self.config) else None)
     return predictor_corrector.run(evaluate, rows, request.seeds, request.num_steps,
                                    schedule_lib.Schedule(score.sigma_min, sigma_max, score.rho), self._solver,
                                    corrector, recorder)
