@@ -29,10 +29,9 @@ def text_of(report: Dict[str, dict]) -> str:
               f"{', measured at ' + result['measured_at'] if 'measured_at' in result else ''}.", "",
               "| claim | arms | figure | difference (95 %) | verdict |", "|---|---|---|---|---|"]
     for claim in result["claims"]:
-      values = claim["difference"]
-      difference = values and f"{values['mean']:+.4f} ({values['low']:+.4f} to {values['high']:+.4f})"
+      difference = verdicts.text_of(claim["difference"])
       arms = f"{claim['better']} − {claim['than']}"
-      lines.append(f"| {claim['text']} | {arms} | {claim['figure']} | {difference or ''} | {claim['verdict']} |")
+      lines.append(f"| {claim['text']} | {arms} | {claim['figure']} | {difference} | {claim['verdict']} |")
     lines += ["", "| arm | what it is | " + " | ".join(next(iter(result["arms"].values()))) + " |",
               "|---|---|" + "---|" * len(next(iter(result["arms"].values())))]
     for arm, figures in result["arms"].items():

@@ -168,8 +168,7 @@ def check_arms(run_dirs, against: str) -> str:
   require(against in arms and len(arms) > 1, "against", against, "must be of several arms, of " + ", ".join(arms))
   require(all(set(own) == set(arms[against]) for own in arms.values()) and len(arms[against]) > 1, "run_dir",
           ",".join(run_dirs), "must be of the same seeds in every arm, two or more")
-  summaries = [run_folder.RunFolder(zoo.find(run_dir)).json("summary.json") or {} for run_dir in run_dirs]
-  return training_runs.one_commit((summary.get("git_commit") for summary in summaries), "run_dir", ",".join(run_dirs))
+  return training_runs.commit_of(run_dirs)
 
 
 def _parse():

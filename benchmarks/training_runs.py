@@ -91,14 +91,19 @@ def same_but_for_seeds(run_dirs: Sequence[str]) -> Tuple[str, List[int]]:
     ConfigError: they are not finished, of other settings or commits, or of one seed.
   """
   text = ",".join(run_dirs)
-  own, summaries = ([run_folder.RunFolder(zoo.find(run)).json(name) or {} for run in run_dirs]
-                    for name in ("settings.json", "summary.json"))
+  own = [run_folder.RunFolder(zoo.find(run)).json("settings.json") or {} for run in run_dirs]
   kinds = [{name: value for name, value in settings.items() if name != "seed"} for settings in own]
   require(all(kind and kind == kinds[0] for kind in kinds), "run_dir", text,
           "must be finished runs of the same settings but for their seeds")
   seeds = [settings["seed"] for settings in own]
   require(len(set(seeds)) == len(seeds), "run_dir", text, "must be runs of different seeds")
-  return one_commit((summary.get("git_commit") for summary in summaries), "run_dir", text), seeds
+  return commit_of(run_dirs), seeds
+
+
+def commit_of(run_dirs: Sequence[str]) -> str:
+  """The commit of finished runs. Raises ConfigError as `one_commit`, where they are not finished too."""
+  summaries = [run_folder.RunFolder(zoo.find(run)).json("summary.json") or {} for run in run_dirs]
+  return one_commit((summary.get("git_commit") for summary in summaries), "run_dir", ",".join(run_dirs))
 
 
 def one_commit(commits: Iterable[Optional[str]], flag: str, value: str) -> str:

@@ -73,12 +73,18 @@ def _said(pair: Sequence[Figures], sign: int):
   for kind, why in ((GAVE_UP, "diverged for good"), (None, "have no such figure")):
     if lost := values.count(kind):
       return None, f"none: {lost} runs {why}"
-  difference: Optional[dict] = paired(*pair)
+  difference = paired(*pair)
   return difference, verdict(difference, sign)
+
+
+def text_of(difference: Optional[dict]) -> str:
+  """What `paired` gives, as it is written; nothing of None."""
+  if difference is None:
+    return ""
+  return f"{difference['mean']:+.4f} ({difference['low']:+.4f} to {difference['high']:+.4f})"
 
 
 def told(row: dict) -> str:
   """A row of `judged` in one line."""
-  values = row["difference"]
-  said = f" {values['mean']:+.4f} ({values['low']:+.4f} to {values['high']:+.4f})," if values else ""
+  said = f" {text_of(row['difference'])}," if row["difference"] else ""
   return f"{row['better']} − {row['than']}, {row['figure']}:{said} {row['verdict']}"
