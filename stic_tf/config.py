@@ -200,7 +200,7 @@ class WalkConfig:
 
 @dataclasses.dataclass(frozen=True)
 class StrokesConfig:
-  """How an attentive classifier draws. Raises ConfigError on a value out of range."""
+  """How a classifier draws that attends over tiles. Raises ConfigError on a value out of range."""
 
   drawing: str = "auto"
   sweep_every: int = 2

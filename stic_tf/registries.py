@@ -80,5 +80,5 @@ SOLVERS = Registry(
 SYSTEMS = Registry(
     stic=Entry("stic_tf.systems.stic:STIC", ("walk",)),
     attentive=Entry("stic_tf.systems.attentive:AttentiveSTIC", ("walk", "strokes"), "attentive", "_attentive"),
-    score=Entry("stic_tf.systems.score:ScoreSTIC", ("score",), "energy", "_score",
+    score=Entry("stic_tf.systems.score:ScoreSTIC", ("score", "strokes"), "energy", "_score",
                 ("grmala", "unadjusted")))

@@ -99,7 +99,7 @@ def test_jems_steps_are_refused_a_reference_that_they_would_leap_over():
     ({"model": "score", "noise_start": 0.3}, "noise_start",
      "noise_start=0.3: is not read by model=score; model=stic and attentive read it"),
     ({"sigma_max": 3.0}, "sigma_max", "sigma_max=3.0: is not read by model=stic; model=score reads it"),
-    ({"drawing": "whole"}, "drawing", "drawing=whole: is not read by model=stic; model=attentive reads it"),
+    ({"drawing": "whole"}, "drawing", "drawing=whole: is not read by model=stic; model=attentive and score read it"),
     ({"depth": 16}, "depth", "depth=16: is not read by network=small; network=wide_resnet reads it"),
     ({"network": "wide_resnet", "width": 8}, "width",
      "width=8: is not read by network=wide_resnet; network=small and attentive and energy and unet read it"),

@@ -346,7 +346,7 @@ OWN_FILES = {module.replace(".", "/") + ".py" for module, _ in TARGETS}
 # settings, in the one place where settings are checked.
 PAIRS_OF_SETTINGS = {"stic_tf/config.py": {"jem_sgld", "grmala", "none"}}
 OUR_CLASSES = {name for _, name in TARGETS} | {
-    "System", "Kernel", "Solver", "Drawer", "EnergyPrecond", "Strokes", "WholeImages", "Annealing"}
+    "System", "Kernel", "Solver", "Drawer", "EnergyPrecond", "Strokes", "WholeImages", "Annealing", "AnnealedStrokes"}
 NAMES = {name for registry in PARTS for name in registry} | OUR_CLASSES
 
 

@@ -21,8 +21,9 @@ _HELP = {
     "blocks": "energy network, unet: residual blocks a resolution, or those of each resolution: 1,2,2.",
     "attention_side": "energy network, unet: the widest grid, in positions a side, that attends; 0 for none.",
     "tile_grid": "Tiles a side of an attentive model's canvas; must divide it.",
-    "drawing": "How a fresh drawing is made: whole (whole-image steps), strokes (tile by tile, where attention looks) "
-               "or auto: strokes for --model=attentive. Training always takes whole-image steps.",
+    "drawing": "How a fresh drawing is made: whole (whole-image steps), strokes (tile by tile, where attention looks), "
+               "or auto: strokes for --model=attentive. With --model=score strokes need --network=attentive, and are "
+               "--corrector_steps at each level. Training takes whole-image steps.",
     "sweep_every": "Every n-th stroke goes to the tiles in turn; 0 for none, 1 for all.",
     "gram_rank": "Random directions that the class statistics of the Gram term are kept on; 0 for whole matrices.",
     "sampler": "grmala; unadjusted and jem_sgld are there to compare with.",
@@ -68,7 +69,7 @@ _HELP = {
     "rho": "score: how the --num_steps levels lie between the two (EDM); larger puts more of them low.",
     "predictor": "score: what carries a drawing from level to level: heun (two evaluations a level), dpm_solver_pp "
                  "(one), or none, which leaves that to the corrector.",
-    "corrector_steps": "score: GRMALA steps at each level.",
+    "corrector_steps": "score: GRMALA steps at each level, or strokes.",
     "guidance": "score: weight of f_w - log sum exp f in drawing; 0 for none, -1 for the class-free density.",
     "guidance_from": "score: the least noise level at which guidance holds.",
     "guidance_to": "score: the largest.",

@@ -21,7 +21,7 @@ from stic_tf.mcmc import recording
 
 _GAIN = 1.0  # by which log h follows the acceptance of a level
 
-# rows [B, D], σ [B] -> (log density [B], score [B, D])
+# rows [B, D], σ [B] -> (log density [B], score [B, D], …), as the corrector's kernel takes it
 Evaluate = Callable[[tf.Tensor, tf.Tensor], tuple]
 
 
@@ -48,17 +48,13 @@ class Annealed(NamedTuple):
   """Where B images stand at the last level of their schedules.
 
   Attributes:
-    rows: float32 [B, D], not denoised, not clipped.
-    log_density: float32 [B], log π at that level.
-    score: float32 [B, D], its gradient.
+    state: of the corrector's kernel: position float32 [B, D], not denoised, not clipped, and log π at that level.
     noise_level: float32 [B], that level.
     acceptance_rate: float32 [B], of the corrector over all levels; 1 where it has no steps.
     frames: what the recorder kept, [n, B, …]; () where nothing is recorded.
   """
 
-  rows: tf.Tensor
-  log_density: tf.Tensor
-  score: tf.Tensor
+  state: Any
   noise_level: tf.Tensor
   acceptance_rate: tf.Tensor
   frames: Any = ()
@@ -68,14 +64,13 @@ class Level(NamedTuple):
   """Where samples stand at the end of a level, for a recorder.
 
   Attributes:
-    rows, score: float32 [B, D].
+    state: of the corrector's kernel.
     noise_level: float32 [B].
     acceptance: float32 [B], mean of the corrector's steps at this level; 0 where it has none.
     step_size: float32 [B], the h of this level.
   """
 
-  rows: tf.Tensor
-  score: tf.Tensor
+  state: Any
   noise_level: tf.Tensor
   acceptance: tf.Tensor
   step_size: tf.Tensor
@@ -94,7 +89,7 @@ def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Ten
   level.
 
   Args:
-    evaluate: log π(x, σ) and its gradient.
+    evaluate: log π(x, σ), its gradient, and what else the corrector's kernel reads of it.
     rows: float32 [B, D], samples at the first level.
     seeds: int64 [B, 2]; an image depends on its own pair, rows and settings alone.
     num_steps: noise levels, int32 [B]; an image that has done its own stays where it is.
@@ -112,14 +107,14 @@ def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Ten
   kinds = ["trial"] * stages + ["arrival"] + ["proposal"] * (corrections > 0)
   evaluations = stages + 1 + corrections
 
-  def body(number, rows, log_density, score, memory, accepted, at_level, step_size, frames):
+  def body(number, state, memory, accepted, at_level, step_size, frames):
+    rows, score = state.position, state.gradient
     place, phase = number // evaluations, number % evaluations
     kind = tf.minimum(phase, len(kinds) - 1)
     before, level = (schedule.level(tf.maximum(i, 0), num_steps)[:, tf.newaxis] for i in (place - 1, place))
-    state = kernel_lib.ChainState(rows, log_density, score)
     color = mala.Factor(*[lambda values: corrector.color(values, level[:, 0])] * 2)
     kernel = corrector.make(color)
-    zeros, nothing = tf.zeros_like(rows), tf.zeros_like(log_density)
+    zeros, nothing = tf.zeros_like(rows), tf.zeros_like(step_size)
 
     def inputs_of(noise, log_uniform):
       number_in_chain = place * corrections + phase - stages - 1
@@ -144,37 +139,37 @@ def run(evaluate: Evaluate, rows: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Ten
 
     def advance():
       new_rows, new_memory = solver.advance(memory, rows, score, evaluation[1], before, level)
-      return (new_rows, log_density, score, new_memory), nothing
+      return (state._replace(position=new_rows), new_memory), nothing
 
     def accept_or_reject():
       moved, info = kernel.finish(state, mala.Proposal(point, pulled), evaluation, inputs_of(noise, log_uniform))
       left = tf.nest.map_structure(lambda fresh, old: metropolis.choose(info.accepted, fresh, old),
                                    solver.init(rows), arrived)
-      return (*moved, left), info.acceptance_probability
+      return (moved, left), info.acceptance_probability
 
-    outcomes = {"trial": advance, "arrival": lambda: ((point, *evaluation, arrived), nothing),
+    outcomes = {"trial": advance, "arrival": lambda: ((kernel.at(point, evaluation, state), arrived), nothing),
                 "proposal": accept_or_reject}
     new, probability = tf.switch_case(kind, [outcomes[name] for name in kinds])
     running = place < num_steps
-    kept = tf.nest.map_structure(lambda new, old: metropolis.choose(running, new, old), new,
-                                 (rows, log_density, score, memory))
+    kept = tf.nest.map_structure(lambda new, old: metropolis.choose(running, new, old), new, (state, memory))
     at_level = tf.where(tf.equal(phase, 0), 0.0, at_level) + probability / max(corrections, 1)
     ends = tf.equal(phase, evaluations - 1)
     if recorder is not None:
-      state = Level(kept[0], kept[2], level[:, 0], at_level, step_size)
-      frames = recorder.update(frames, state, tf.where(ends, place + 1, 0), num_steps)
+      reached = Level(kept[0], level[:, 0], at_level, step_size)
+      frames = recorder.update(frames, reached, tf.where(ends, place + 1, 0), num_steps)
     if corrections and corrector.target_acceptance is not None:
       step_size = tf.where(ends, adaptation.between_chains(step_size, at_level, corrector.target_acceptance, _GAIN),
                            step_size)
     return (number + 1, *kept, accepted + tf.where(running, probability, 0.0), at_level, step_size, frames)
 
-  zeros, many, row_shape = tf.zeros([batch]), tf.TensorShape([None]), tf.TensorShape([None, size])
-  _, rows, log_density, score, _, accepted, _, _, frames = tf.while_loop(
+  zeros, many, state_shape = tf.zeros([batch]), tf.TensorShape([None]), corrector.make(None).state_shape()
+  begun = tf.nest.map_structure(lambda shape: tf.zeros([batch, *shape[1:]]), state_shape)._replace(position=rows)
+  _, state, _, accepted, _, _, frames = tf.while_loop(
       lambda number, *_: number < evaluations * tf.reduce_max(num_steps), body,
-      [tf.constant(stages), rows, zeros, tf.zeros_like(rows), solver.init(rows), zeros, zeros, corrector.step_size,
+      [tf.constant(stages), begun, solver.init(rows), zeros, zeros, corrector.step_size,
        () if recorder is None else recorder.begin(batch)],
-      shape_invariants=[tf.TensorShape([]), row_shape, many, row_shape, solver.state_shape(size), many, many, many,
+      shape_invariants=[tf.TensorShape([]), state_shape, solver.state_shape(size), many, many, many,
                         () if recorder is None else recorder.shape],
       parallel_iterations=1)
   rate = accepted / tf.cast(num_steps * corrections, tf.float32) if corrections else tf.ones([batch])
-  return Annealed(rows, log_density, score, schedule.level(num_steps - 1, num_steps), rate, frames)
+  return Annealed(state, schedule.level(num_steps - 1, num_steps), rate, frames)

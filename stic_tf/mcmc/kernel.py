@@ -74,9 +74,20 @@ class Kernel:
     """Where a chain begins on a blank canvas, in whitened coordinates: N(0, I) of int64 seeds [B, 2], [B, D]."""
     return random_lib.normals(seeds, random_lib.CANVAS_STREAM, self.size)
 
-  def init(self, position: tf.Tensor) -> ChainState:
+  def init(self, position: tf.Tensor) -> NamedTuple:
     """The state at float32 [B, D]; evaluates the target once."""
-    return ChainState(position, *self.evaluate(position))
+    return self.at(position, self.evaluate(position))
+
+  def at(self, position: tf.Tensor, evaluation: tuple, state=None) -> NamedTuple:
+    """The state at a position of which `evaluation` is known.
+
+    Args:
+      position: float32 [B, D].
+      evaluation: what `evaluate` says of it.
+      state: where a chain was before it was moved there by other means, whose counts go on; None for a new chain.
+    """
+    del state
+    return ChainState(position, *evaluation)
 
   def state_shape(self) -> NamedTuple:
     """Shapes of a state in a loop, whatever the number of chains.
@@ -87,7 +98,10 @@ class Kernel:
     return ChainState(rows, tf.TensorShape([None]), rows)
 
   def propose(self, state, inputs: StepInputs) -> NamedTuple:
-    """A proposal: a NamedTuple whose `position`, [B, D], is where the target is to be evaluated."""
+    """A proposal: a NamedTuple whose `position`, [B, D], is where the target is to be evaluated.
+
+    A loop that evaluates by itself takes kernels whose proposals are `mala.Proposal`s.
+    """
     raise NotImplementedError
 
   def finish(self, state, proposal, evaluation: tuple, inputs: StepInputs) -> tuple:

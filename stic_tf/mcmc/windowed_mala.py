@@ -43,16 +43,6 @@ class DrawingState(NamedTuple):
   strokes: tf.Tensor
 
 
-class Proposal(NamedTuple):
-  """A stroke: where to and Aᵀ∇log π [B, D], its tile int32 [B] and window [B, D], whether the tile was a choice."""
-
-  position: tf.Tensor
-  pulled: tf.Tensor
-  tile: tf.Tensor
-  window: tf.Tensor
-  chosen: tf.Tensor
-
-
 def tile_windows(image_shape: Sequence[int], tile_grid: int) -> np.ndarray:
   """Smooth windows of the tiles: 1 at a tile's centre, cos² to 0 at its neighbours' centres, level towards the border.
 
@@ -93,6 +83,11 @@ def log_choice_ratio(log_choice: tf.Tensor, proposed_log_choice: tf.Tensor, tile
   return tf.gather(proposed_log_choice - log_choice, tile, batch_dims=1)
 
 
+def tile_uniforms(seeds: tf.Tensor, num_steps: tf.Tensor) -> tf.Tensor:
+  """What tiles are chosen by: int64 seeds [B, 2], strokes of the longest chain -> float32 [num_steps, B]."""
+  return random_lib.uniforms(random_lib.image_keys(seeds, random_lib.TILE_STREAM), tf.range(num_steps))
+
+
 class WindowedMala(kernel_lib.Kernel):
   """MALA in one window at a time.
 
@@ -101,46 +96,44 @@ class WindowedMala(kernel_lib.Kernel):
     size: D.
     factor: L and Lᵀ.
     windows: float32 [M, D], as `tile_windows` gives them.
-    seeds: int64 [B, 2], of the choices of tiles.
-    num_steps: int32 scalar, at least the strokes of the longest chain.
+    uniforms: float32 [n, B], as `tile_uniforms` gives them.
     sweep_every: every n-th stroke goes to the tiles in turn; 0 for none, 1 for all.
   """
 
   def __init__(self, evaluate: kernel_lib.Evaluate, size: int, factor: mala.Factor, windows: tf.Tensor,
-               seeds: tf.Tensor, num_steps: tf.Tensor, sweep_every: int = 0):
+               uniforms: tf.Tensor, sweep_every: int = 0):
     super().__init__(evaluate, size)
-    self.factor, self.windows, self.sweep_every = factor, windows, sweep_every
-    self._uniforms = random_lib.uniforms(random_lib.image_keys(seeds, random_lib.TILE_STREAM), tf.range(num_steps))
+    self.factor, self.windows, self.sweep_every, self._uniforms = factor, windows, sweep_every, uniforms
 
-  def init(self, position):
-    return DrawingState(position, *self.evaluate(position),
-                        tf.zeros([tf.shape(position)[0], self.windows.shape[0]]))
+  def at(self, position, evaluation, state=None):
+    none = tf.zeros([tf.shape(position)[0], self.windows.shape[0]])
+    return DrawingState(position, *evaluation, none if state is None else state.strokes)
 
   def state_shape(self):
     rows, tiles = tf.TensorShape([None, self.size]), tf.TensorShape([None, self.windows.shape[0]])
     return DrawingState(rows, tf.TensorShape([None]), rows, tiles, tiles)
 
-  def propose(self, state, inputs):
+  def aim(self, state, inputs):
+    """The tiles int32 [B] of a stroke, and whether attention chose them, bool scalar."""
     tile = choose_tile(state.log_choice, self._uniforms[inputs.number])
-    chosen = tf.constant(True)
-    if self.sweep_every:
-      chosen = tf.not_equal(inputs.number % self.sweep_every, self.sweep_every - 1)
-      tile = tf.where(chosen, tile, inputs.number // self.sweep_every % self.windows.shape[0])
-    return self.stroke(state, inputs, tile, chosen)
+    if not self.sweep_every:
+      return tile, tf.constant(True)
+    chosen = tf.not_equal(inputs.number % self.sweep_every, self.sweep_every - 1)
+    return tf.where(chosen, tile, inputs.number // self.sweep_every % self.windows.shape[0]), chosen
 
-  def stroke(self, state, inputs, tile: tf.Tensor, chosen: tf.Tensor) -> Proposal:
-    """A proposal in the tiles int32 [B]; `chosen`, bool scalar, says whether attention chose them."""
+  def propose(self, state, inputs):
+    tile, _ = self.aim(state, inputs)
     window = tf.gather(self.windows, tile)
     pulled = self.factor.color_transpose(window * state.gradient)
     # In the coordinates of A the stroke is a plain Langevin step.
     move = langevin.move(pulled, inputs.noise, inputs.step_size)
-    return Proposal(state.position + window * self.factor.color(move), pulled, tile, window, chosen)
+    return mala.Proposal(state.position + window * self.factor.color(move), pulled)
 
   def finish(self, state, proposal, evaluation, inputs):
     log_density, gradient, log_choice = evaluation
-    tile = proposal.tile
-    choice = tf.where(proposal.chosen, log_choice_ratio(state.log_choice, log_choice, tile), 0.0)
-    pulled = self.factor.color_transpose(proposal.window * gradient)
+    tile, chosen = self.aim(state, inputs)
+    choice = tf.where(chosen, log_choice_ratio(state.log_choice, log_choice, tile), 0.0)
+    pulled = self.factor.color_transpose(tf.gather(self.windows, tile) * gradient)
     # A difference, as a sum of three may be regrouped (stic_tf/rounding.py).
     log_ratio = (log_density - (state.log_density - choice)
                  + langevin.log_proposal_ratio(inputs.noise, proposal.pulled, pulled, inputs.step_size))

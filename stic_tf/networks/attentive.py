@@ -93,11 +93,14 @@ class ClassQueries(layers.Layer):
     """Attention maps of all classes: keys [B, M, d] -> float32 [B, K, M], rows that sum to 1."""
     return _attend(tf.einsum("kd,bmd->bkm", self.queries, keys), keys.shape[-1])
 
+  def attention_of(self, keys: tf.Tensor, classes: tf.Tensor) -> tf.Tensor:
+    """Attention maps [B, n, M] of the classes int32 [B, n] of each image."""
+    return _attend(_products(tf.gather(self.queries, classes), keys), keys.shape[-1])
+
   def of_classes(self, keys: tf.Tensor, values: tf.Tensor, classes: tf.Tensor):
     """Logits [B, n] and attention maps [B, n, M] of the classes int32 [B, n] of each image."""
-    queries, readouts = tf.gather(self.queries, classes), tf.gather(self.readouts, classes)
-    attention = _attend(_products(queries, keys), keys.shape[-1])
-    evidence = _products(readouts, values)
+    attention = self.attention_of(keys, classes)
+    evidence = _products(tf.gather(self.readouts, classes), values)
     return tf.reduce_sum(attention * evidence, axis=2) + tf.gather(self.biases, classes), attention
 
 
@@ -162,19 +165,29 @@ def _with_queries(hidden, num_classes: int, seed: int):
   return ClassQueries(num_classes, seed + 310, name=QUERIES, dtype="float32")([keys, values])
 
 
+def attends(network: keras.Model) -> bool:
+  """Whether a network has class queries over a grid of tiles."""
+  return any(layer.name == QUERIES for layer in getattr(network, "layers", ()))
+
+
 def with_queries(network: keras.Model, num_classes: int, seed: int = 0) -> keras.Model:
   """`network` itself if it has class queries; else its features [B, T, T, C], its only output, with queries over them.
 
   Raises:
     ConfigError: the network has neither.
   """
-  if any(layer.name == QUERIES for layer in network.layers):
+  if attends(network):
     return network
   shape = getattr(network.output, "shape", None)
   config_lib.require(shape is not None and len(shape) == 4 and shape[1] == shape[2], "network", network.name,
                      "must end in a square grid of features [B, T, T, C], a position a tile, or in class queries")
   return keras.Model(network.inputs, [_with_queries(network.output, num_classes, seed), network.output],
                      name=network.name)
+
+
+def _mixed(attention: tf.Tensor, class_weights: sparse_weights.SparseWeights) -> tf.Tensor:
+  """a_w = Σ_k w_k a_k: [B, n, M] -> [B, M]."""
+  return tf.reduce_sum(attention * class_weights.weights[:, :, tf.newaxis], axis=1)
 
 
 class ClassReader:
@@ -186,6 +199,7 @@ class ClassReader:
 
   def __init__(self, network: keras.Model):
     tokens = network.get_layer("tokens")
+    self.tile_grid = tokens.input_shape[1]
     self._queries = network.get_layer(QUERIES)
     self._trunk = keras.Model(network.input, [*tokens.output, *network.outputs[1:]])
 
@@ -201,8 +215,12 @@ class ClassReader:
     """
     keys, values, *features = first_rows.call(self._trunk, images)
     logits, attention = self._queries.of_classes(keys, values, class_weights.classes)
-    return (tf.reduce_sum(logits * class_weights.weights, axis=1),
-            tf.reduce_sum(attention * class_weights.weights[:, :, tf.newaxis], axis=1), features)
+    return tf.reduce_sum(logits * class_weights.weights, axis=1), _mixed(attention, class_weights), features
+
+  def logits_and_attention(self, images, class_weights: sparse_weights.SparseWeights):
+    """All logits [B, K] of what the network takes, and where w looks [B, M]."""
+    keys, values, *_ = first_rows.call(self._trunk, images)
+    return self._queries([keys, values]), _mixed(self._queries.attention_of(keys, class_weights.classes), class_weights)
 
   def attention(self, images: tf.Tensor) -> tf.Tensor:
     """Attention maps of all classes: images [B, H, W, C] -> float32 [B, K, M]."""

@@ -15,6 +15,8 @@ import tensorflow as tf
 
 from stic_tf import first_rows
 from stic_tf import registries
+from stic_tf import sparse_weights
+from stic_tf.networks import attentive
 from stic_tf.networks import layers as shared
 
 # Noise levels that an answer can mix.
@@ -43,6 +45,7 @@ class EnergyPrecond(keras.Model):
     self._evidence = names.index("evidence") if "evidence" in names else None
     shares = self.knows_level and CLASSES in [layer.name for layer in trunk.layers]
     self._classes = keras.Model(trunk.inputs, trunk.get_layer(CLASSES).output) if shares else None
+    self._reader = attentive.ClassReader(trunk) if attentive.attends(trunk) else None
     if not self.knows_level:
       self.harmonics = shared.Harmonics(name="harmonics")
       self.gain = shared.Dense(2 * num_classes, kernel_initializer="zeros", name="gain")
@@ -55,6 +58,11 @@ class EnergyPrecond(keras.Model):
     self.answer_levels = self.add_weight("answer_levels", shape=(ANSWERS,), initializer="ones", trainable=False)
     self.answer_weights = self.add_weight("answer_weights", shape=(ANSWERS,), trainable=False,
                                           initializer=keras.initializers.Constant(1.0 / ANSWERS))
+
+  @property
+  def tile_grid(self) -> int:
+    """Tiles a side that its class queries attend over; 0 without queries."""
+    return self._reader.tile_grid if self._reader else 0
 
   @property
   def has_evidence(self) -> bool:
@@ -93,13 +101,23 @@ class EnergyPrecond(keras.Model):
     inputs = [scaled, conditioning] if self.knows_level else scaled
     outputs = self.trunk(inputs, training=True) if training else first_rows.call(self.trunk, inputs)
     outputs = [tf.cast(output, tf.float32) for output in tf.nest.flatten(outputs)]
-    energy = outputs[0]
+    energies = self._energies(outputs[0], images, noise_level, conditioning)
+    return [energies] + ([outputs[self._evidence]] if self.has_evidence else [])
+
+  def _energies(self, of_trunk, images, noise_level, conditioning):
+    """f of the trunk's energies g, [B, K] each."""
     if not self.knows_level:
       gain, shift = tf.split(self.gain(self.harmonics(conditioning)), 2, axis=1)
-      energy = energy * (1.0 + gain) + shift
+      of_trunk = of_trunk * (1.0 + gain) + shift
     in_common = self.in_common(images, noise_level)[:, tf.newaxis]
-    energies = in_common + (self.data_scale / noise_level)[:, tf.newaxis] * energy
-    return [energies] + ([outputs[self._evidence]] if self.has_evidence else [])
+    return in_common + (self.data_scale / noise_level)[:, tf.newaxis] * of_trunk
+
+  def energies_and_attention(self, images, noise_level, class_weights: sparse_weights.SparseWeights):
+    """(class energies [B, K], where w looks [B, M]) of images [B, H, W, C] at σ [B]; only where there are tiles."""
+    scaled, conditioning = self._of_trunk(images, noise_level)
+    logits, attention = self._reader.logits_and_attention([scaled, conditioning] if self.knows_level else scaled,
+                                                          class_weights)
+    return self._energies(logits, images, noise_level, conditioning), attention
 
   def level_energies(self, images, noise_level):
     """(class energies [B, K], real/fake logits [B, K] or None) of images [B, H, W, C] at σ [B]; nothing is random."""

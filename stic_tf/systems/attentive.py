@@ -43,8 +43,7 @@ class AttentiveSTIC(stic.STIC):
   @property
   def tile_grid(self) -> int:
     """Tiles a side."""
-    tokens = self.average.get_layer("tokens")
-    return tokens.input_shape[1]
+    return attentive_lib.ClassReader(self.average).tile_grid
 
 
 class Strokes(stic.WholeImages):
@@ -59,8 +58,8 @@ class Strokes(stic.WholeImages):
     windows = tf.constant(windowed_mala.tile_windows(target.image_shape, self.tile_grid))
     kernel = windowed_mala.WindowedMala(
         target.pixels(request.class_weights, request.temperature), preconditioner.size,
-        mala.Factor(preconditioner.color, preconditioner.color_transpose), windows, request.seeds,
-        tf.reduce_max(request.num_steps), self.config.strokes.sweep_every)
+        mala.Factor(preconditioner.color, preconditioner.color_transpose), windows,
+        windowed_mala.tile_uniforms(request.seeds, tf.reduce_max(request.num_steps)), self.config.strokes.sweep_every)
     noise_level = tf.convert_to_tensor(self.system.noise_level)
 
     def render(state):

@@ -12,18 +12,11 @@ import tensorflow as tf
 from scipy import special
 
 from stic_tf import config as config_lib
-from stic_tf import drawing as drawing_lib
-from stic_tf import registries
 from stic_tf.datasets import pixel_range
-from stic_tf.diffusion import predictor_corrector
-from stic_tf.diffusion import schedule as schedule_lib
-from stic_tf.mcmc import mala
-from stic_tf.mcmc import random as random_lib
-from stic_tf.mcmc import recording
 from stic_tf.networks import precond
 from stic_tf.preconditioners import build as preconditioners
+from stic_tf.systems import annealing
 from stic_tf.systems import base
-from stic_tf.systems import drawer
 from stic_tf.targets import energies
 from stic_tf.targets import gradient as gradient_lib
 from stic_tf.training import losses
@@ -34,7 +27,6 @@ _ANSWER_LEVELS = tuple(np.geomspace(0.02, 0.6, precond.ANSWERS))
 _ANSWERED_AT_ONCE = 256
 # Adam is blind to it, and so is the common clipping of gradients to the head's then.
 _HEADS_SHARE = 1e-3
-_REFINED_FROM = 0.5  # standard deviation, about that of the pixels themselves
 
 
 class ScoreSTIC(base.System):
@@ -86,7 +78,8 @@ class ScoreSTIC(base.System):
             else energies.weighted_logit(logits, class_weights))
 
   def drawer(self, config):
-    return Annealing(self, config)
+    in_strokes = config.strokes.drawing == "strokes"
+    return (annealing.AnnealedStrokes if in_strokes else annealing.Annealing)(self, config)
 
   def fake_drawer(self):
     # Without the correction that they are to teach.
@@ -214,115 +207,3 @@ class ScoreSTIC(base.System):
       rows = np.arange(start, start + _ANSWERED_AT_ONCE) % len(images)
       parts.append(self._answers(images[rows], tf.constant(level, tf.float32)).numpy())
     return np.concatenate(parts)[:len(images)]
-
-
-class Annealing(drawer.Drawer):
-  """Draws down a schedule of noise levels; a step is a level.
-
-  Args:
-    system: whose averaged network draws.
-    config: settings of the drawing.
-
-  Raises:
-    ConfigError: a schedule that leaves the noise levels at which the system was trained, or a correction without head.
-  """
-
-  def __init__(self, system: ScoreSTIC, config: config_lib.RunConfig):
-    trained, score = system.config.score, config.score
-    for name in ("sigma_min", "sigma_max"):
-      config_lib.require(trained.sigma_min <= getattr(score, name) <= trained.sigma_max, name, getattr(score, name),
-                         f"must lie in the trained range [{trained.sigma_min:g}, {trained.sigma_max:g}]")
-    config_lib.require(not score.correction or system.average.has_evidence, "correction", score.correction,
-                       "must be 0 with a network without real/fake logits")
-    self.system, self.config = system, config
-    self.guidance = score.guidance
-    least = min(2.0 * score.sigma_min, score.sigma_max)
-    self.canvas_noise = (least, min(score.sigma_max, max(_REFINED_FROM, least)), score.sigma_max)
-    self.has_accept_test = self.corrects = score.corrector_steps > 0
-    self._solver = registries.SOLVERS.load(score.predictor)()
-    self._kernel = registries.KERNELS.load(config.sampler.sampler)
-
-  def network_evaluations(self, num_steps):
-    return predictor_corrector.network_evaluations(num_steps, self._solver, self.config.score.corrector_steps)
-
-  def energy(self, images, noise_level, class_weights, guidance=None):
-    """f_w + γ (f_w - log Σ_k exp f_k) + c r_w: [B, H, W, C], σ [B], [B, K] -> [B].
-
-    γ is --guidance: 0 draws from the density of the class, more from its more typical part (Dhariwal & Nichol 2021),
-    and -1 from the class-free density; [B] instead of the drawer's own where given. It is 0 at noise levels outside
-    --guidance_from and --guidance_to (Kynkäänniemi et al. 2024). c is --correction, within an interval likewise, and r
-    the real/fake logits (Kim et al. 2023).
-    """
-    score = self.config.score
-    guidance = self.guidance if guidance is None else guidance
-    is_guided = isinstance(guidance, tf.Tensor) or bool(guidance)
-    class_energies, evidence = self.system.average.level_energies(images, noise_level)
-    if is_guided:
-      guidance = self._within(score.guidance_from, score.guidance_to, noise_level, guidance)
-    total = (1.0 + guidance) * energies.weighted_logit(class_energies, class_weights)
-    if is_guided:
-      total -= guidance * tf.reduce_logsumexp(class_energies, axis=1)
-    if score.correction:
-      correction = self._within(score.correction_from, score.correction_to, noise_level, score.correction)
-      total += correction * energies.weighted_logit(evidence, class_weights)
-    return total
-
-  def _within(self, first: float, last: float, noise_level, weight):
-    """`weight` at noise levels [B] from `first` to `last`, 0 at others; itself where these are all of them."""
-    if first <= self.config.score.sigma_min and last >= self.config.score.sigma_max:
-      return weight
-    return tf.where(tf.logical_and(noise_level >= first, noise_level <= last), weight, 0.0)
-
-  def draw(self, request):
-    """From the blank canvas N(μ, M_σmax), or on from images, and rendered by one denoising step.
-
-    A canvas of images is drawn on from where the schedule comes to `_REFINED_FROM` (SDEdit, Meng et al. 2022): enough
-    noise to change the strokes, not enough to forget the image. Temperature is exact in the corrector; away from 1 the
-    predictor is a heuristic.
-    """
-    recorder = (recording.Recorder(self._render(request), request.num_frames, self.system.image_shape)
-                if request.num_frames else None)
-    end = self._run(request, recorder)
-    images = self._render(request)(end)
-    return drawing_lib.Drawing(images, tf.reshape(end.rows, tf.shape(images)), end.log_density, end.acceptance_rate,
-                               request.step_size, recording.batch_first(end.frames))
-
-  def trace_levels(self, request, num_steps):
-    return self._run(request, recording.Trace(num_steps, drawing_lib.LEVEL_FIGURES)).frames
-
-  def _render(self, request: drawing_lib.Request):
-    """(a level, or the end) -> images uint8 [B, H, W, C]: one denoising step."""
-    def render(level):
-      variance = tf.square(level.noise_level) * request.temperature
-      return pixel_range.to_uint8(tf.reshape(gradient_lib.denoise(level.rows, level.score, variance[:, tf.newaxis]),
-                                             [-1, *self.system.image_shape]))
-
-    return render
-
-  def _run(self, request: drawing_lib.Request, recorder) -> predictor_corrector.Annealed:
-    score, preconditioner = self.config.score, self.system.preconditioner
-    size, shape = preconditioner.size, [-1, *preconditioner.image_shape]
-    sigma_max = score.sigma_max
-    if request.canvas is not None:
-      sigma_max = self.canvas_noise[1] if request.canvas_noise is None else request.canvas_noise
-
-    def evaluate(rows, level):
-      def energy_of(images):
-        return self.energy(images, level, request.class_weights, request.guidance) / request.temperature, ()
-
-      log_density, _, gradient = gradient_lib.energy_and_gradient(energy_of, tf.reshape(rows, shape))
-      return log_density, tf.reshape(gradient, [-1, size])
-
-    noise = random_lib.normals(request.seeds, random_lib.CANVAS_STREAM, size)
-    if request.canvas is None:
-      rows = preconditioner.mean + preconditioner.color(noise, tf.fill([tf.shape(noise)[0]], sigma_max))
-    else:
-      rows = (tf.reshape(pixel_range.from_uint8(request.canvas), [-1, size])
-              + tf.reshape(sigma_max, [-1, 1]) * noise)
-    corrector = predictor_corrector.Corrector(
-        lambda factor: self._kernel(None, size, factor=mala.Factor(*factor)), preconditioner.color,
-        score.corrector_steps, request.step_size,
-        self.config.sampler.target_acceptance if self.system.is_exact(self.config) else None)
-    return predictor_corrector.run(evaluate, rows, request.seeds, request.num_steps,
-                                   schedule_lib.Schedule(score.sigma_min, sigma_max, score.rho), self._solver,
-                                   corrector, recorder)

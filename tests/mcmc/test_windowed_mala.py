@@ -84,10 +84,9 @@ class Easel:
     return tf.matmul(rows, self._factor)
 
 
-def _kernel(easel, seeds, num_steps, sweep_every=0):
-  return windowed_mala.WindowedMala(easel.target, easel.windows.shape[1],
-                                    mala.Factor(easel.color, easel.color_transpose), easel.windows, seeds,
-                                    tf.convert_to_tensor(num_steps), sweep_every)
+def _kernel(easel, seeds, num_steps, sweep_every=0, kind=windowed_mala.WindowedMala):
+  return kind(easel.target, easel.windows.shape[1], mala.Factor(easel.color, easel.color_transpose), easel.windows,
+              windowed_mala.tile_uniforms(seeds, tf.convert_to_tensor(num_steps)), sweep_every)
 
 
 def gaussian_easel(density=GAUSSIAN):
@@ -172,12 +171,19 @@ def test_a_choice_ratio_for_a_tile_that_was_not_chosen_is_found(monkeypatch):
 def _one_stroke(tile, chosen=True, seed=0):
   rng, easel = np.random.default_rng(seed), gaussian_easel()
   position = tf.constant(GAUSSIAN.sample(len(tile), seed))
-  kernel = _kernel(easel, tf.zeros([len(tile), 2], tf.int64), 1)
+
+
+  class Aimed(windowed_mala.WindowedMala):
+
+    def aim(self, state, inputs):
+      return tf.constant(tile), tf.constant(chosen)
+
+  kernel = _kernel(easel, tf.zeros([len(tile), 2], tf.int64), 1, kind=Aimed)
   state = kernel.init(position)
   noise = rng.normal(size=position.shape).astype(np.float32)
   inputs = kernel_lib.StepInputs(tf.constant(0), tf.constant(noise), tf.fill([len(tile)], -1e9),
                                  tf.fill([len(tile)], 0.1))
-  proposal = kernel.stroke(state, inputs, tf.constant(tile), tf.constant(chosen))
+  proposal = kernel.propose(state, inputs)
   moved, info = kernel.finish(state, proposal, easel.target(proposal.position), inputs)
   return easel, state, moved, info, noise
 

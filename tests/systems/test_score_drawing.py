@@ -12,7 +12,7 @@ from stic_tf import drawing as drawing_lib
 from stic_tf.diffusion import schedule
 from stic_tf.preconditioners import build
 from stic_tf.preconditioners import statistics as statistics_lib
-from stic_tf.systems import score as score_lib
+from stic_tf.systems import annealing
 from tests import statistical
 
 SHAPE = (1, 2, 1)
@@ -83,7 +83,7 @@ def _drawer(settings, preconditioner="identity", adjust=True, trained=COARSE, en
                                  preconditioner=_preconditioner(preconditioner), image_shape=SHAPE,
                                  is_exact=lambda config: adjust and not h_held,
                                  config=dataclasses.replace(config, score=trained))
-  return score_lib.Annealing(system, config)
+  return annealing.Annealing(system, config)
 
 
 class End:

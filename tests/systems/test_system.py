@@ -192,7 +192,7 @@ def test_a_network_with_batch_statistics_is_refused():
     ("ScoreSTIC", {"noise_start": 0.3},
      "noise_start=0.3: is not read by model=score; model=stic and attentive read it"),
     ("STIC", {"sigma_max": 3.0}, "sigma_max=3.0: is not read by model=stic; model=score reads it"),
-    ("STIC", {"drawing": "strokes"}, "drawing=strokes: is not read by model=stic; model=attentive reads it"),
+    ("STIC", {"drawing": "strokes"}, "drawing=strokes: is not read by model=stic; model=attentive and score read it"),
     ("STIC", {"chain": 3}, "chain=3: is no setting; chains is"),
     ("STIC", {"pool_capacity": 2}, "pool_capacity=2: must be at least 3, a fake a class"),
     ("ScoreSTIC", {"correction": 1.0}, "correction=1.0: must be 0 with a network without real/fake logits"),
