@@ -1,14 +1,14 @@
 """What a training is worth after so many hours: accuracy and drawings at marks of one run, and rivals beside it.
 
-    python benchmarks/time_to_quality.py --arm=score:cifar10_score --arm=stic:cifar10 \\
-        --hours=0.5,1,2,4,8 --data_dir=… --runs=runs/time_to_quality --out=time_to_quality.json
+    python benchmarks/time_to_quality.py --arm=score:cifar10_score --arm="plain:cifar10: --fakes_from=none" \\
+        --updates_an_hour=score:10000 --hours=0.5,1,2,4,8 --data_dir=… --runs=runs/time_to_quality --out=quality.json
 
-An arm is a name and a flagfile of trainers/flagfiles. It trains until its last mark, by the run's own clock of
-training, or where it was paused or has other work beside it by --updates_an_hour, which it makes alone; at each mark
-its newest checkpoint is put aside, and all marks are measured when it has ended. What is there is neither trained nor
-measured again, so the command may be killed and given anew. A mark is the middle of one run: its learning rate has not
-fallen to the end, as it would have in a run of that length. The clock has the scoring of passes in it; of few passes
-that is little.
+An arm is a name, a flagfile of trainers/flagfiles, and further flags if any. It trains to its end or its last mark,
+which may come first, by the run's own clock of training, or where it was paused or has other work beside it by
+--updates_an_hour, which it makes alone; at each mark its newest checkpoint is put aside, and all marks that it came to
+are measured when it has ended, with its end as the last row. What is there is neither trained nor measured again, so
+the command may be killed and given anew. A mark is the middle of one run: its learning rate has not fallen to the end,
+as it would have in a run of that length. The clock has the scoring of passes in it; of few passes that is little.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import functools
 import json
 import os
 import pathlib
+import shlex
 import shutil
 import signal
 import subprocess
@@ -89,16 +90,16 @@ def put_aside(run_dir: pathlib.Path, hours: float, updates_an_hour: float = 0.0)
 
 def train(run_dir: pathlib.Path, flagfile: str, hours: List[float], its_flags: List[str],
           poll_seconds: float = _POLL_SECONDS, updates_an_hour: float = 0.0) -> None:
-  """Trains until the last mark has been put aside.
+  """Trains until the last mark has been put aside, or to the end where that comes first.
 
   Raises:
-    ConfigError: the training failed, or ended before its last mark.
+    ConfigError: the training failed.
   """
 
   def all_put_aside():
     return all([put_aside(run_dir, mark, updates_an_hour) for mark in hours])
 
-  if all_put_aside():
+  if all_put_aside() or (run_dir / "summary.json").exists():
     return
   run_dir.parent.mkdir(parents=True, exist_ok=True)
   command = [sys.executable, _MAIN, f"--flagfile={_ROOT / 'trainers' / 'flagfiles' / flagfile}.flags",
@@ -108,8 +109,8 @@ def train(run_dir: pathlib.Path, flagfile: str, hours: List[float], its_flags: L
     try:
       while not all_put_aside():
         if training.poll() is not None:
-          # It may have reached a mark with its last checkpoint.
-          require(all_put_aside(), "arm", flagfile, f"its training ended before the last mark, see {log.name}")
+          require(not training.returncode, "arm", flagfile, f"its training failed, see {log.name}")
+          all_put_aside()  # it may have reached a mark with its last checkpoint
           break
         time.sleep(poll_seconds)
     finally:
@@ -124,10 +125,20 @@ def measured(run_dir: pathlib.Path, hours: float, its_flags: List[str]) -> dict:
     ended = subprocess.run([sys.executable, _MAIN, "--mode=evaluate", f"--run_dir={folder}", *its_flags], cwd=_ROOT,
                            check=False)
     require(not ended.returncode, "runs", str(folder), "could not be measured, see above")
+  return {**_figures(folder), **json.loads((folder / "mark.json").read_text("utf-8"))}
+
+
+def _figures(folder: pathlib.Path) -> dict:
   summary = json.loads((folder / "summary.json").read_text("utf-8"))
-  mark = json.loads((folder / "mark.json").read_text("utf-8"))
-  return {**{name: summary.get(name) for name in (*_FIGURES, "fid_floor", "intervals", "num_samples", "git_commit")},
-          **mark}
+  return {name: summary.get(name) for name in (*_FIGURES, "fid_floor", "intervals", "num_samples", "git_commit")}
+
+
+def rows(run_dir: pathlib.Path, hours: List[float], its_flags: List[str], updates_an_hour: float = 0.0) -> List[dict]:
+  """The figures of all marks that a run has come to, and of its end."""
+  found = [measured(run_dir, mark, its_flags) for mark in hours if mark_folder(run_dir, mark).exists()]
+  if (run_dir / "summary.json").exists():
+    found.append({**_figures(run_dir), "seconds": newest(run_dir, updates_an_hour)[1]})
+  return found
 
 
 def table(found: Dict[str, List[dict]]) -> str:
@@ -146,9 +157,11 @@ def table(found: Dict[str, List[dict]]) -> str:
 
 def _parse():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--arm", action="append", required=True, dest="arms", help="NAME:FLAGFILE; several")
+  parser.add_argument("--arm", action="append", required=True, dest="arms",
+                      help='NAME:FLAGFILE, or "NAME:FLAGFILE: --flag=… …"; several')
   parser.add_argument("--hours", default="0.5,1,2,4,8", help="marks, in hours of training")
-  parser.add_argument("--updates_an_hour", type=float, default=0.0, help="let these be the clock; 0 for the run's own")
+  parser.add_argument("--updates_an_hour", action="append", default=[], metavar="NAME:NUMBER",
+                      help="let these be the clock of an arm; several")
   parser.add_argument("--runs", required=True, help="folder of the runs")
   parser.add_argument("--num_samples", type=int, default=10000, help="drawings a mark")
   parser.add_argument("--data_dir", default=None)
@@ -161,15 +174,27 @@ def _parse():
   except ValueError:
     arguments.hours = []
   require(bool(arguments.hours) and arguments.hours[0] > 0, "hours", arguments.hours, "must be numbers above 0")
-  require(arguments.updates_an_hour >= 0, "updates_an_hour", arguments.updates_an_hour, "must be at least 0")
-  pairs = [arm.partition(":")[::2] for arm in arguments.arms]
-  require(len({name for name, _ in pairs}) == len(pairs) and all(name.isidentifier() for name, _ in pairs), "arm",
+  parts = [(*arm.split(":", 2), "", "")[:3] for arm in arguments.arms]
+  require(len({name for name, *_ in parts}) == len(parts) and all(name.isidentifier() for name, *_ in parts), "arm",
           ",".join(arguments.arms), "must be NAME:FLAGFILE, each of its own name")
-  for name, flagfile in pairs:
+  for name, flagfile, _ in parts:
     path = _ROOT / "trainers" / "flagfiles" / f"{flagfile}.flags"
     require(bool(flagfile) and path.exists(), "arm", f"{name}:{flagfile}", "must be of trainers/flagfiles")
-  arguments.arms = dict(pairs)
+  arguments.arms = {name: (flagfile, shlex.split(flags)) for name, flagfile, flags in parts}
+  arguments.updates_an_hour = dict(map(_clock_of, arguments.updates_an_hour))
+  for name in arguments.updates_an_hour:
+    require(name in arguments.arms, "updates_an_hour", name, f"must be of {', '.join(arguments.arms)}")
   return arguments
+
+
+def _clock_of(text: str) -> Tuple[str, float]:
+  name, _, number = text.partition(":")
+  try:
+    updates = float(number)
+  except ValueError:
+    updates = 0.0
+  require(0 < updates < float("inf"), "updates_an_hour", text, "must be NAME:NUMBER, and that above 0")
+  return name, updates
 
 
 def main() -> None:
@@ -179,12 +204,12 @@ def main() -> None:
     arguments = _parse()
     shared = [f"--{name}={value}" for name in ("data_dir", "cache_dir") if (value := getattr(arguments, name))]
     found = {}
-    for arm, flagfile in arguments.arms.items():
-      run_dir = pathlib.Path(arguments.runs).absolute() / arm
-      train(run_dir, flagfile, arguments.hours, ["--checkpoint_minutes=3", *shared, *arguments.flags],
-            updates_an_hour=arguments.updates_an_hour)
-      found[arm] = [measured(run_dir, mark, [*shared, f"--num_samples={arguments.num_samples}"])
-                    for mark in arguments.hours]
+    for arm, (flagfile, its_flags) in arguments.arms.items():
+      run_dir, clock = pathlib.Path(arguments.runs).absolute() / arm, arguments.updates_an_hour.get(arm, 0.0)
+      drawn = [*shared, f"--num_samples={arguments.num_samples}"]
+      train(run_dir, flagfile, arguments.hours, ["--checkpoint_minutes=3", *drawn, *arguments.flags, *its_flags],
+            updates_an_hour=clock)
+      found[arm] = rows(run_dir, arguments.hours, drawn, clock)
       measure.write_json(arguments.out, {"arms": found, "settings": vars(arguments),
                                          **measure.circumstances(os.cpu_count())})
   except ConfigError as problem:

@@ -7,8 +7,8 @@ import numpy as np
 
 from stic_tf import config as config_lib
 from stic_tf import loading
-from stic_tf.networks import attentive as attentive_lib
 from stic_tf.networks import build
+from stic_tf.networks import class_queries
 from stic_tf.networks import convolutional
 from stic_tf.systems import attentive as attentive_system
 from stic_tf.systems import score as score_system
@@ -46,6 +46,10 @@ def score(steepness=100.0, **settings):
   trunk = build.build(config_lib.RunConfig.of({"model": "score", "width": 8, "blocks": 1}), shape, 10, 0, True)
   readout = trunk.get_layer("energy_local").kernel
   readout.assign(steepness * readout)  # it starts small
+  return _score(trunk, shape, **settings)
+
+
+def _score(trunk, shape, **settings):
   system = score_system.ScoreSTIC(trunk, 10, average=trunk, corrector_steps=2, guidance=0.5, num_steps=8, step_size=0.3,
                                   **settings)
   system.adapt(_images(shape))
@@ -58,6 +62,16 @@ def score(steepness=100.0, **settings):
 def score_cosine():
   """The same beside a Gaussian of waves, less steep: its long ones would leave the range."""
   return score(10.0, gaussian="cosine")
+
+
+def score_strokes():
+  """Strokes at every noise level on 8×8, guided, with Heun between the levels."""
+  shape = (8, 8, 1)
+  config = config_lib.RunConfig.of({"model": "score", "network": "attentive", "width": 16, "tile_grid": 4})
+  trunk = build.build(config, shape, 10, 0, True)
+  readouts = trunk.get_layer(class_queries.QUERIES).readouts
+  readouts.assign(5.0 * readouts)
+  return _score(trunk, shape, drawing="strokes")
 
 
 def attentive():
@@ -74,7 +88,7 @@ def _attentive(image_shape, preconditioner_name):
   config = config_lib.RunConfig.of({"model": "attentive", "width": 16, "num_steps": 60,
                                     "preconditioner": preconditioner_name})
   network = build.build(config, image_shape, 10, 0)
-  readouts = network.get_layer(attentive_lib.QUERIES).readouts
+  readouts = network.get_layer(class_queries.QUERIES).readouts
   readouts.assign(30.0 * readouts)  # logits times 30: the biases are still nought
   system = attentive_system.AttentiveSTIC(network, 10, config, average=network)
   system.adapt(_images(image_shape))
@@ -83,7 +97,8 @@ def _attentive(image_shape, preconditioner_name):
 
 
 CLASSIFIERS = {"small": small, "spectral": spectral, "middle": middle, "wide_resnet": wide_resnet, "score": score,
-               "score_cosine": score_cosine, "attentive": attentive, "attentive_spectral": attentive_spectral}
+               "score_cosine": score_cosine, "score_strokes": score_strokes, "attentive": attentive,
+               "attentive_spectral": attentive_spectral}
 
 
 def _images(image_shape):

@@ -65,4 +65,9 @@ class Checkpointer:
     for problem in problems:
       print(f"warning: {problem}; falling back to {path}", file=sys.stderr)
     system.load_state(arrays)
+    # Of one setting, --mixed_precision, a device makes what it can.
+    now, before = (each.get("precision") for each in (self.description, description))
+    if before and now != before:
+      print(f"warning: trained in {before} so far, {path} goes on in {now}, with other numbers than an unbroken run",
+            file=sys.stderr)
     return description["rows"], description["seconds"]

@@ -53,9 +53,7 @@ def run(values, config: config_lib.RunConfig) -> None:
     folder.check_settings(settings)
   config_lib.require(not config.training.jit or tf.config.list_physical_devices("GPU"), "jit", True,
                      "needs a GPU: compiled by XLA for a processor, chains take twenty times as long")
-  if config.training.mixed_precision and not replicas.computes_bfloat16():
-    print("warning: --mixed_precision: this device does not compute in bfloat16; training in float32", file=sys.stderr)
-    config = config.replace(mixed_precision=False)
+  config = precise(config)
   if cluster is None:
     strategy = replicas.make_strategy(1 if values.strategy == "one" else values.num_replicas)
   else:
@@ -86,6 +84,14 @@ def run(values, config: config_lib.RunConfig) -> None:
     print(f"run folder: {folder.path}")
 
 
+def precise(config: config_lib.RunConfig) -> config_lib.RunConfig:
+  """In float32 where the device has no bfloat16, and says so."""
+  if not config.training.mixed_precision or replicas.computes_bfloat16():
+    return config
+  print("warning: --mixed_precision: this device does not compute in bfloat16; training in float32", file=sys.stderr)
+  return config.replace(mixed_precision=False)
+
+
 def _begin_with(system: System, init_from: Optional[str]) -> float:
   """Gives a training the weights of --init_from; returns their seconds of training, to be counted with its own.
 
@@ -103,6 +109,10 @@ def _begin_with(system: System, init_from: Optional[str]) -> float:
     raise config_lib.ConfigError(f"--init_from={init_from}: is of another network ({problem})") from problem
   summary = run_folder_lib.RunFolder(zoo.find(init_from)).json("summary.json") or {}
   return float(description.get("seconds") or summary.get("seconds_training", 0.0))
+
+
+def _precision_of(config: config_lib.RunConfig) -> str:
+  return "bfloat16" if config.training.mixed_precision else "float32"
 
 
 def _cluster(values) -> Optional[cluster_lib.Cluster]:
@@ -146,7 +156,7 @@ class Training:
       self.system.compile(self.system.make_optimizer(), steps_per_execution=values.updates_per_call,
                           jit_compile=config.training.jit and self.system.jits_updates)
     description = {"config": trainer_flags.run_settings(values, config), "dataset": values.dataset,
-                   "image_shape": list(spec.image_shape), "class_names": names}
+                   "image_shape": list(spec.image_shape), "class_names": names, "precision": _precision_of(config)}
     self.checkpointer = checkpointing.Checkpointer(folder.checkpoints, description)
     if evaluator and not checkpoint.available(folder.checkpoints):
       _begin_with(self.system, values.init_from)  # what is wrong with it shows before anything is written

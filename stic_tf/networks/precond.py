@@ -16,7 +16,7 @@ import tensorflow as tf
 from stic_tf import first_rows
 from stic_tf import registries
 from stic_tf import sparse_weights
-from stic_tf.networks import attentive
+from stic_tf.networks import class_queries
 from stic_tf.networks import layers as shared
 
 # Noise levels that an answer can mix.
@@ -45,7 +45,7 @@ class EnergyPrecond(keras.Model):
     self._evidence = names.index("evidence") if "evidence" in names else None
     shares = self.knows_level and CLASSES in [layer.name for layer in trunk.layers]
     self._classes = keras.Model(trunk.inputs, trunk.get_layer(CLASSES).output) if shares else None
-    self._reader = attentive.ClassReader(trunk) if attentive.attends(trunk) else None
+    self._reader = class_queries.ClassReader(trunk) if class_queries.attends(trunk) else None
     if not self.knows_level:
       self.harmonics = shared.Harmonics(name="harmonics")
       self.gain = shared.Dense(2 * num_classes, kernel_initializer="zeros", name="gain")

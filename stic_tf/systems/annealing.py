@@ -22,6 +22,12 @@ from stic_tf.targets import gradient as gradient_lib
 _REFINED_FROM = 0.5  # standard deviation, about that of the pixels themselves
 
 
+def check(config: config_lib.RunConfig) -> None:
+  """Refuses, by a ConfigError, what needs no network to be refused."""
+  config_lib.require(config.strokes.drawing != "strokes" or config.score.corrector_steps > 0, "corrector_steps",
+                     config.score.corrector_steps, "must be at least 1, the strokes at a level, with --drawing=strokes")
+
+
 class Annealing(drawer.Drawer):
   """Draws down a schedule of noise levels; a step is a level.
 
@@ -161,18 +167,21 @@ class AnnealedStrokes(Annealing):
     system, config: as for Annealing.
 
   Raises:
-    ConfigError: as there, or a network without class queries, or no strokes at all.
+    ConfigError: as there, or a network without class queries over tiles of the canvas, or a correction.
   """
 
   def __init__(self, system, config):
     super().__init__(system, config)
+    check(config)
     config_lib.require(system.average.tile_grid > 0, "drawing", config.strokes.drawing,
                        "must be whole with a network that does not attend over tiles")
-    config_lib.require(self.corrects, "corrector_steps", config.score.corrector_steps,
-                       "must be at least 1, the strokes at a level, with --drawing=strokes")
-    self.tile_grid, self.most_classes = system.average.tile_grid, sparse_weights.MOST_CLASSES
+    config_lib.require(not config.score.correction, "correction", config.score.correction, "must be 0 with strokes")
+    self.tile_grid = system.average.tile_grid
+    config_lib.require(system.image_shape[0] % self.tile_grid == 0, "network", system.average.trunk.name,
+                       f"must attend over a grid that divides the canvas of {system.image_shape[0]} pixels")
 
   def target(self, request):
+    # Where the ten largest of a soft class look: any choice will do for exactness, as its probability is in the ratio.
     sparse = sparse_weights.of_dense(request.class_weights)
 
     def evaluate(rows, level):

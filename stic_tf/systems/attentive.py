@@ -7,7 +7,7 @@ from stic_tf import sparse_weights
 from stic_tf.datasets import pixel_range
 from stic_tf.mcmc import mala
 from stic_tf.mcmc import windowed_mala
-from stic_tf.networks import attentive as attentive_lib
+from stic_tf.networks import class_queries
 from stic_tf.systems import stic
 from stic_tf.targets import energies
 
@@ -24,10 +24,10 @@ class AttentiveSTIC(stic.STIC):
   kind = "attentive"
 
   def prepare(self, network):
-    return attentive_lib.with_queries(network, self.num_classes, self.seed)
+    return class_queries.with_queries(network, self.num_classes, self.seed)
 
   def energy(self, network):
-    return energies.AttentiveEnergy(attentive_lib.ClassReader(network).energy_and_attention, self.class_grams,
+    return energies.AttentiveEnergy(class_queries.ClassReader(network).energy_and_attention, self.class_grams,
                                     self.config.walk.gram_weight)
 
   def drawer(self, config):
@@ -43,7 +43,7 @@ class AttentiveSTIC(stic.STIC):
   @property
   def tile_grid(self) -> int:
     """Tiles a side."""
-    return attentive_lib.ClassReader(self.average).tile_grid
+    return class_queries.ClassReader(self.average).tile_grid
 
 
 class Strokes(stic.WholeImages):

@@ -54,6 +54,11 @@ class ScoreSTIC(base.System):
     self._answer_with(np.full(len(levels), 1.0 / len(levels)))
     self._answers = tf.function(self._answers_at, autograph=False)
 
+  @classmethod
+  def check(cls, config, num_classes):
+    super().check(config, num_classes)
+    annealing.check(config)
+
   def prepare(self, network):
     if isinstance(network, precond.EnergyPrecond):
       config_lib.require(network.gaussian_name == self.config.score.gaussian, "gaussian", self.config.score.gaussian,
@@ -78,12 +83,15 @@ class ScoreSTIC(base.System):
             else energies.weighted_logit(logits, class_weights))
 
   def drawer(self, config):
-    in_strokes = config.strokes.drawing == "strokes"
-    return (annealing.AnnealedStrokes if in_strokes else annealing.Annealing)(self, config)
+    if config.strokes.drawing == "strokes":
+      return annealing.AnnealedStrokes(self, config)
+    config_lib.require(self.average.tile_grid > 0 or config.strokes == config_lib.StrokesConfig(config.strokes.drawing),
+                       "sweep_every", config.strokes.sweep_every, "is of strokes, which need a network that attends")
+    return annealing.Annealing(self, config)
 
   def fake_drawer(self):
-    # Without the correction that they are to teach.
-    return self.drawer(self.config.replace(correction=0.0))
+    # Without the correction that they are to teach, in whole-image steps.
+    return self.drawer(self.config.replace(correction=0.0, drawing="whole"))
 
   # --- training ---
 

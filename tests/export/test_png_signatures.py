@@ -90,8 +90,9 @@ def test_warm_up_asks_each_of_them(score_module):
     assert all(len(value) == 1 for value in _call(score_module, name, **inputs).values())
 
 
-def test_strokes_are_those_of_the_live_drawing():
-  classifier, module = _module("attentive")
+@pytest.mark.parametrize("name", ["attentive", "score_strokes"])
+def test_strokes_are_those_of_the_live_drawing(name):
+  classifier, module = _module(name)
   rows = _rows()
   live = classifier.draw(rows["class_weights"].numpy(), rows["seed"].numpy(), num_steps=8)
   for name in ("synthesize_png", "draw_png"):

@@ -172,7 +172,6 @@ def _one_stroke(tile, chosen=True, seed=0):
   rng, easel = np.random.default_rng(seed), gaussian_easel()
   position = tf.constant(GAUSSIAN.sample(len(tile), seed))
 
-
   class Aimed(windowed_mala.WindowedMala):
 
     def aim(self, state, inputs):

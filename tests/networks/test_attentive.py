@@ -9,6 +9,7 @@ from stic_tf import config as config_lib
 from stic_tf import sparse_weights
 from stic_tf.networks import attentive
 from stic_tf.networks import build
+from stic_tf.networks import class_queries
 
 SHAPES = {"8x8, 4": ((8, 8, 1), 4, 10), "28x28, 4": ((28, 28, 1), 4, 10), "28x28, 7": ((28, 28, 1), 7, 10),
           "16x16, 2": ((16, 16, 3), 2, 1), "12x12, 12": ((12, 12, 1), 12, 3)}
@@ -42,7 +43,7 @@ def test_shapes(name):
   assert logits.shape == (3, num_classes) and logits.dtype == tf.float32
   assert features and all(layer.shape.rank == 4 for layer in features)
   assert features[-1].shape[1:3] == (tile_grid, tile_grid)
-  maps = attentive.ClassReader(network).attention(_images(shape)).numpy()
+  maps = class_queries.ClassReader(network).attention(_images(shape)).numpy()
   assert maps.shape == (3, num_classes, tile_grid ** 2)
   np.testing.assert_allclose(maps.sum(2), 1.0, atol=1e-5)
   assert maps.std(axis=2).min() > 0
@@ -51,7 +52,7 @@ def test_shapes(name):
 def test_no_tile_is_left_out_whatever_the_weights():
   network = _network()
   network.set_weights([30 * weight for weight in network.get_weights()])
-  maps = attentive.ClassReader(network).attention(_images((8, 8, 1))).numpy()
+  maps = class_queries.ClassReader(network).attention(_images((8, 8, 1))).numpy()
   ratios = maps.max(axis=2) / maps.min(axis=2)
   assert np.exp(2.9) < ratios.max() < np.exp(3.01)
 
@@ -85,7 +86,7 @@ def test_a_grid_that_does_not_divide_the_canvas_is_refused():
 
 def test_one_class_read_alone_is_as_among_all():
   network, images = _network(), _images((8, 8, 1), 10)
-  reader = attentive.ClassReader(network)
+  reader = class_queries.ClassReader(network)
   weights = tf.eye(10)
   with tf.GradientTape(persistent=True) as tape:
     tape.watch(images)
@@ -104,7 +105,7 @@ def test_a_soft_class_is_the_mixture_of_logits_and_of_maps():
   rng = np.random.default_rng(2)
   for row, count in enumerate((1, 2, 3, 7, 10)):
     weights[row, rng.choice(20, count, replace=False)] = rng.dirichlet(np.ones(count))
-  reader = attentive.ClassReader(network)
+  reader = class_queries.ClassReader(network)
   energy, where, _ = reader.energy_and_attention(images, sparse_weights.of_dense(tf.constant(weights)))
   np.testing.assert_allclose(energy, (_logits(network, images).numpy() * weights).sum(1), rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(where, np.einsum("bk,bkm->bm", weights, reader.attention(images)), atol=1e-5)
@@ -123,7 +124,7 @@ def test_of_more_classes_than_can_be_mixed_the_largest_are_kept():
 
 def _graph(num_classes):
   """The graph of one class's logit and its input gradient, with the class weights already sparse."""
-  reader = attentive.ClassReader(_network(num_classes=num_classes))
+  reader = class_queries.ClassReader(_network(num_classes=num_classes))
 
   @tf.function(autograph=False)
   def one_class(images, classes, weights):

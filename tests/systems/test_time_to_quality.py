@@ -57,8 +57,22 @@ def test_a_mark_that_is_long_past_is_refused(run):
 def test_a_training_that_fails_is_an_error_and_what_is_reached_is_not_trained_again(run, monkeypatch):
   time_to_quality.train(run, "no_such_flagfile", [0.01, 0.02], [])  # both are there: nothing is started
   monkeypatch.setattr(time_to_quality, "_MAIN", "no_such_file.py")
-  with pytest.raises(ConfigError, match="arm=digits: its training ended before the last mark"):
+  with pytest.raises(ConfigError, match="arm=digits: its training failed, see "):
     time_to_quality.train(run, "digits", [0.01, 1.0], [], poll_seconds=0.05)
+
+
+def test_an_end_before_the_last_mark_is_the_last_row(run, monkeypatch):
+  its_end = {"test_accuracy": 0.9, "fid": 2.0, "intervals": {}, "git_commit": "abc"}
+  script = run.parent / "ends.py"
+  script.write_text("import json, pathlib, sys\n"
+                    "folder = next(flag[10:] for flag in sys.argv if flag.startswith('--run_dir='))\n"
+                    f"pathlib.Path(folder, 'summary.json').write_text(json.dumps({its_end!r}))\n")
+  monkeypatch.setattr(time_to_quality, "_MAIN", str(script))
+  time_to_quality.train(run, "digits", [0.02, 1.0], [], poll_seconds=0.05)
+  mark, end = time_to_quality.rows(run, [0.02, 1.0], [])
+  assert mark["hours"] == 0.02 and mark["test_accuracy"] == 0.9 and end["fid"] == 2.0 and end["seconds"] == 90.0
+  script.unlink()
+  time_to_quality.train(run, "digits", [0.02, 1.0], [])  # finished: nothing is started
 
 
 def test_the_table_has_a_row_a_mark_with_intervals():
@@ -71,7 +85,9 @@ def test_the_table_has_a_row_a_mark_with_intervals():
     (["--arm=a"], "--arm=a:: must be of trainers/flagfiles"), (["--arm=a:none"], "--arm=a:none: must be of"),
     (["--arm=a:digits", "--arm=a:mnist"], "each of its own name"),
     (["--arm=a:digits", "--hours=soon"], "--hours=[]: must be numbers above 0"),
-    (["--arm=a:digits", "--updates_an_hour=-1"], "--updates_an_hour=-1.0: must be at least 0")])
+    (["--arm=a:digits", "--updates_an_hour=a:-1"], "--updates_an_hour=a:-1: must be NAME:NUMBER"),
+    (["--arm=a:digits", "--updates_an_hour=1000"], "--updates_an_hour=1000: must be NAME:NUMBER"),
+    (["--arm=a:digits: --width=8", "--updates_an_hour=b:10"], "--updates_an_hour=b: must be of a")])
 def test_bad_input_is_one_line(tmp_path, flags, said, monkeypatch):
   line = command.refusal(monkeypatch, time_to_quality, f"--runs={tmp_path / 'runs'}", f"--out={tmp_path / 'out.json'}",
                          *flags)

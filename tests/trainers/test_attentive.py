@@ -104,7 +104,7 @@ def test_too_many_classes_mixed(classifier, monkeypatch):
     (["--pool_capacity=9"], "--pool_capacity=9", "must be at least 10"),
     (["--drawing=tiles"], "--drawing=tiles", "must be one of auto, whole, strokes"),
     (["--model=stic", "--drawing=strokes"], "--drawing=strokes",
-     "is not read by --model=stic; --model=attentive reads it"),
+     "is not read by --model=stic; --model=attentive and score read it"),
     (["--sweep_every=-1"], "--sweep_every=-1", "at least 0"),
     (["--gram_rank=-1"], "--gram_rank=-1", "at least 0"),
 ])

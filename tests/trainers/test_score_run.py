@@ -90,9 +90,23 @@ def test_settings_that_do_not_go_with_the_model(train, tmp_path):
   assert "--gram_weight=1" in line and not (tmp_path / "run").exists()
 
 
-def test_strokes_are_not_of_the_score_model(score_run, main, tmp_path):
-  line = main("--mode=sample", f"--run_dir={score_run}", "--sweep_every=4", f"--out={tmp_path / 'x.png'}").error()
-  assert "--sweep_every=4: is not read by --model=score; --model=attentive reads it" in line
+@pytest.mark.parametrize("flag, says", [
+    ("--sweep_every=4", "is of strokes, which need a network that attends"),
+    ("--drawing=strokes", "must be whole with a network that does not attend over tiles")])
+def test_strokes_are_of_networks_that_attend(score_run, main, tmp_path, flag, says):
+  line = main("--mode=sample", f"--run_dir={score_run}", flag, "--corrector_steps=1",
+              f"--out={tmp_path / 'x.png'}").error()
+  assert f"{flag}: {says}" in line
+
+
+@pytest.mark.parametrize("flags, says", [
+    (["--network=attentive", "--tile_grid=3"], "--tile_grid=3: must divide the canvas of 8x8 pixels"),
+    (["--network=unet", "--blocks=1,2,3"], "--blocks=1,2,3: "),
+    (["--guidance=1", "--guidance_from=30", "--guidance_to=40"], "--guidance_from=30.0: must lie within the noise"),
+    (["--network=attentive", "--drawing=strokes"], "--corrector_steps=0: must be at least 1, the strokes at a level")])
+def test_what_does_not_fit_is_refused_in_one_line(train, tmp_path, flags, says):
+  line = train(tmp_path / "run", "--model=score", "--fakes_from=none", *flags).error()
+  assert says in line and not (tmp_path / "run").exists()
 
 
 def test_an_attentive_trunk_knows_the_noise_level(train, tmp_path):
