@@ -16,7 +16,7 @@ from stic_tf.training import losses
 def register_systems() -> None:
   """Makes the systems that only experiments have known by name."""
   for base, names in (("stic", ("canvas_fakes", "frozen_fakes", "log_sum_exp")),
-                      ("score", ("negatives", "class_of_fakes", "frozen_body"))):
+                      ("score", ("negatives", "class_of_fakes"))):
     for name in names:
       target = f"{__name__}:{name.title().replace('_', '')}"
       registries.SYSTEMS[name] = dataclasses.replace(registries.SYSTEMS[base], target=target)
@@ -99,22 +99,3 @@ class ClassOfFakes(score.ScoreSTIC):
       labels = tf.concat([(1.0 - is_fake) * weights, tf.fill([tf.shape(weights)[0], 1], is_fake)], axis=1)
       loss += losses.soft_cross_entropy(labels, logits)
     return 0.05 * loss
-
-
-class FrozenBody(score.ScoreSTIC):
-  """In its last pass the real/fake head alone learns, of drawings of the averaged network, which stands still then."""
-
-  kind = "frozen_body"
-
-  def on_pass(self, number):
-    super().on_pass(number)
-    if number == self.num_passes - 1 and not self.pass_updates:
-      self.network.set_weights(self.average.get_weights())
-
-  def apply_gradients(self, gradients, variables):
-    head = {variable.ref() for variable in self.network.evidence_variables}
-    body = [variable for variable in variables if variable.ref() not in head]
-    before = [tf.identity(variable) for variable in body]
-    super().apply_gradients(gradients, variables)
-    for variable, value in zip(body, before):
-      variable.assign(tf.where(self.passes_done < self.num_passes - 1, variable, value))

@@ -217,7 +217,7 @@ class ScoreConfig:
   Noise levels σ are standard deviations in [-1, 1] pixel units; training draws ln σ ~ N(noise_mean, noise_std²) and
   keeps it within [sigma_min, sigma_max], so that is the range the network knows. The mixup stream, which only
   classifies, has levels about `mixup_noise_mean`. Guidance holds at levels from `guidance_from` to `guidance_to`, the
-  correction likewise.
+  correction likewise. In the last `head_passes` passes the real/fake head alone learns, and all else stands still.
   """
 
   sigma_min: float = 0.02
@@ -231,6 +231,7 @@ class ScoreConfig:
   correction: float = 0.0
   correction_from: float = 0.0
   correction_to: float = 1e6
+  head_passes: int = 0
   noise_mean: float = -1.2
   noise_std: float = 1.2
   cross_entropy_weight: float = 0.005
@@ -252,6 +253,7 @@ class ScoreConfig:
             "must be at least 1 with --predictor=none")
     _at_least("guidance", self.guidance, -1)
     _at_least("correction", self.correction, 0)
+    _at_least("head_passes", self.head_passes, 0)
     for weight in ("guidance", "correction"):
       self._check_interval(weight)
     require(math.isfinite(self.noise_mean), "noise_mean", self.noise_mean, "must be a finite number")

@@ -76,6 +76,8 @@ _HELP = {
     "correction": "score: weight of the real/fake head's log density ratio in drawing; 0 for none.",
     "correction_from": "score: the least noise level at which the correction holds.",
     "correction_to": "score: the largest.",
+    "head_passes": "score: the last passes, in which the real/fake head alone learns, of drawings of a network that "
+                   "stands still; 0 for it to learn in all passes, beside the rest.",
     "noise_mean": "score: mean of the logarithm of the training noise levels.",
     "noise_std": "score: its standard deviation.",
     "cross_entropy_weight": "score: weight of the cross-entropy of the denoised images beside the denoising loss.",

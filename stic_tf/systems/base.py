@@ -283,7 +283,7 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
 
   def _move_average(self, strategy) -> None:
     """Moves the average towards the weights; early on it is a short one."""
-    updates = tf.cast(self.updates_done, tf.float32)
+    updates = tf.cast(self.updates_averaged, tf.float32)
     decay = tf.minimum(self.config.training.ema_decay, (updates + 1.0) / (updates + 10.0))
     for mean, value in zip(self.average.variables, self.network.variables):
       if value.trainable:
@@ -293,6 +293,11 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
   def apply_gradients(self, gradients, variables) -> None:
     """To be called once in `learn`, with gradients of the replica's own share of the loss; they are summed."""
     self.optimizer.apply_gradients(zip(gradients, variables))
+
+  @property
+  def updates_averaged(self):
+    """How many updates the average is of."""
+    return self.updates_done
 
   @property
   def num_replicas(self) -> int:

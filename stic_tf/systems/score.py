@@ -1,7 +1,8 @@
 """Score-STIC: one network conditioned on a noise level, whose logits are class energies.
 
 Each pass ends with fresh fakes from blank canvases, drawn by the averaged network. In the next pass they are noised as
-the real images are, and a head of the network, where it has one, learns the log ratio of the real density to theirs.
+the real images are, and a head of the network, where it has one, learns the log ratio of the real density to theirs:
+beside the rest of the network, or in last passes alone, so that it knows the drawings that it is to correct.
 """
 
 from typing import Optional
@@ -49,15 +50,23 @@ class ScoreSTIC(base.System):
     super().__init__(network, num_classes, *args, **kwargs)
     score = self.config.score
     self.drawer(self.config)  # refuses what does not go with the network
+    config_lib.require(not score.head_passes or self.network.has_evidence, "head_passes", score.head_passes,
+                       "must be 0 with a network without real/fake logits")
     levels = np.clip(_ANSWER_LEVELS, score.sigma_min, score.sigma_max)
     self.average.answer_levels.assign(levels)
     self._answer_with(np.full(len(levels), 1.0 / len(levels)))
     self._answers = tf.function(self._answers_at, autograph=False)
+    self._head_alone = False  # within a pass
 
   @classmethod
   def check(cls, config, num_classes):
     super().check(config, num_classes)
     annealing.check(config)
+    head_passes, training = config.score.head_passes, config.training
+    config_lib.require(head_passes < training.num_passes, "head_passes", head_passes,
+                       f"must be below --num_passes={training.num_passes}")
+    config_lib.require(not head_passes or (training.fakes and training.fake_weight), "head_passes", head_passes,
+                       "needs fakes to learn from, --fakes_from=previous_pass")
 
   def prepare(self, network):
     if isinstance(network, precond.EnergyPrecond):
@@ -104,19 +113,44 @@ class ScoreSTIC(base.System):
 
   @property
   def _learns_evidence(self) -> bool:
-    """Whether updates read fakes."""
     training = self.config.training
     return bool(training.fakes and training.fake_weight and self.network.has_evidence)
+
+  @property
+  def _reads_fakes(self) -> bool:
+    """Whether the updates of this pass read fakes."""
+    return self._learns_evidence and (self._head_alone or not self.config.score.head_passes)
+
+  def _is_of_the_head(self, number: int) -> bool:
+    return number >= self.num_passes - self.config.score.head_passes
+
+  def on_pass(self, number):
+    alone = self._is_of_the_head(number)
+    if alone and not self._is_of_the_head(number - 1) and not int(self.pass_updates.numpy()):
+      self.network.set_weights(self.average.get_weights())  # which draws
+    if alone != self._head_alone:
+      self._head_alone = alone
+      self.make_train_function(force=True)
+
+  def keep_fakes(self, number):
+    # Those of a network that is still to move would teach a head nothing of the one that stands.
+    if not self.config.score.head_passes or self._is_of_the_head(number + 1):
+      super().keep_fakes(number)
+
+  @property
+  def updates_averaged(self):
+    return self.pass_updates if self._head_alone else self.updates_done
 
   def make_fakes(self, streams, randomness):
     """Fakes of the last pass and some of past ones, noisy; chains do not move within a pass."""
     training = self.config.training
-    if not self._learns_evidence:
+    if not self._reads_fakes:
       return {}, None, {}
     rows = randomness.rows(randomness_lib.ROWS, training.batch_size, training.chains)
     mine = randomness_lib.replica_rows(rows)
-    images, weights, _ = self.with_past(tf.gather(self.chains.images, mine),
-                                        self.chains.class_weights(mine, self.num_classes), randomness)
+    images, weights = tf.gather(self.chains.images, mine), self.chains.class_weights(mine, self.num_classes)
+    if not self._head_alone:
+      images, weights, _ = self.with_past(images, weights, randomness)
     noisy, levels = self._noisy(images, randomness, randomness_lib.FAKE_LEVELS, randomness_lib.FAKE_NOISE)
     return {"fake_images": noisy, "fake_levels": levels, "fake_weights": weights}, None, {}
 
@@ -135,7 +169,10 @@ class ScoreSTIC(base.System):
     The gradient goes through the input gradient that denoises. energy_bound is the largest |g| of the denoising stream,
     which is of one size at all levels; f's Gaussian part grows with the canvas.
     """
-    clean, labels, logs = streams["generative_images"], streams["generative_labels"], {}
+    if self._head_alone:
+      return self._learn_head(streams, randomness)
+    clean, labels = streams["generative_images"], streams["generative_labels"]
+    logs = dict.fromkeys(self.logged(), tf.constant(0.0))
     noisy, levels = self._noisy(clean, randomness, randomness_lib.LEVELS, randomness_lib.NOISE)
     mixup, mixup_levels = self._noisy(streams["mixup_images"], randomness, randomness_lib.MIXUP_LEVELS,
                                       randomness_lib.MIXUP_NOISE, self.config.score.mixup_noise_mean)
@@ -154,13 +191,8 @@ class ScoreSTIC(base.System):
       logs["loss_mixup"] = losses.soft_cross_entropy(streams["mixup_labels"], mixed)
       loss = (logs["loss_denoising"] + self.config.score.cross_entropy_weight * logs["loss_classification"]
               + self.config.score.mixup_weight * logs["loss_mixup"]) * self.replica_share
-      if self._learns_evidence:
-        fake_energies, fake_evidence = self.network.level_energies(streams["fake_images"], streams["fake_levels"])
-        generative = losses.logistic(energies.weighted_logit(evidence, labels),
-                                     energies.weighted_logit(fake_evidence, streams["fake_weights"]), 0.0)
-        # There are no fakes before the second pass.
-        logs["loss_generative"] = tf.where(self.passes_done > 0, generative, 0.0)
-        head_loss = _HEADS_SHARE * self.config.training.fake_weight * logs["loss_generative"] * self.replica_share
+      if self._reads_fakes:
+        fake_energies, logs["loss_generative"], head_loss = self._real_against_fakes(evidence, labels, streams)
         of_fakes = self.loss_of_fakes((noisy, levels, labels, class_energies), (
             streams["fake_images"], streams["fake_levels"], streams["fake_weights"], fake_energies))
         if of_fakes is not None:
@@ -170,10 +202,30 @@ class ScoreSTIC(base.System):
     apart = {variable.ref() for variable in head}
     body = [variable for variable in self.network.trainable_variables if variable.ref() not in apart]
     gradients = tape.gradient(loss, body, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    gradients += (tape.gradient(head_loss, head) if self._learns_evidence else [tf.zeros_like(value) for value in head])
+    gradients += tape.gradient(head_loss, head) if self._reads_fakes else [tf.zeros_like(value) for value in head]
     self.apply_gradients(gradients, body + head)
     logs[base.LARGEST] = tf.reduce_max(tf.abs(self.learnt(noisy, levels, class_energies)))
     return logs
+
+  def _real_against_fakes(self, evidence, labels, streams):
+    """(class energies of the fakes, the logistic loss of real images against them, the head's loss)."""
+    fake_energies, fake_evidence = self.network.level_energies(streams["fake_images"], streams["fake_levels"])
+    generative = losses.logistic(energies.weighted_logit(evidence, labels),
+                                 energies.weighted_logit(fake_evidence, streams["fake_weights"]), 0.0)
+    generative = tf.where(self.passes_done > 0, generative, 0.0)  # there are no fakes before the second pass
+    return fake_energies, generative, _HEADS_SHARE * self.config.training.fake_weight * generative * self.replica_share
+
+  def _learn_head(self, streams, randomness):
+    """An update of the head, which reads the features of a network that stands still."""
+    noisy, levels = self._noisy(streams["generative_images"], randomness, randomness_lib.LEVELS, randomness_lib.NOISE)
+    head = self.network.evidence_variables
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+      tape.watch(head)
+      class_energies, evidence = self.network.level_energies(noisy, levels)
+      _, generative, loss = self._real_against_fakes(evidence, streams["generative_labels"], streams)
+    self.apply_gradients(tape.gradient(loss, head), head)
+    return {**dict.fromkeys(self.logged(), tf.constant(0.0)), "loss_generative": generative,
+            base.LARGEST: tf.reduce_max(tf.abs(self.learnt(noisy, levels, class_energies)))}
 
   def learnt(self, images, levels, class_energies):
     """(f - log density of the Gaussian) σ / σ_d: of one size at all levels, small before training. [B, K]."""

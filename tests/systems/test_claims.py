@@ -257,23 +257,6 @@ def test_what_fakes_teach_lowers_their_energies_and_raises_real_ones(own_systems
   assert (of_fake > 0).all() == (model == "class_of_fakes")
 
 
-def test_in_the_last_pass_of_a_frozen_body_the_head_alone_learns(own_systems):
-  system = tiny.build_system("score", model="frozen_body", fakes_from="previous_pass", num_passes=2)
-  networks = system.network, system.average
-  # Of the average: what the weights' average is rounded to moves in its last bits.
-  variables = [*networks[0].trainable_variables, *(
-      mean for mean, value in zip(networks[1].variables, networks[0].variables) if value.trainable)]
-  head = {variable.ref() for variable in variables if variable.name.startswith("evidence_")}
-  averaged = {variable.ref() for variable in networks[1].variables}
-  for body_moves in (True, False):
-    before = [variable.numpy() for variable in variables]
-    tiny.run_pass(system)
-    moved = {variable.ref() for variable, value in zip(variables, before)
-             if not np.allclose(variable.numpy(), value, rtol=1e-4, atol=1e-7)}
-    assert bool(moved & averaged - head) == body_moves
-  assert head <= moved
-
-
 def test_of_a_run_without_a_figure_nothing_is_claimed_of_it_alone(tmp_path):
   _runs(tmp_path, lambda arm, seed: 0.8 + 0.01 * (arm == "F") + 0.001 * seed)
   path = tmp_path / "E1_few" / "E" / "seed3" / "summary.json"

@@ -201,3 +201,50 @@ def test_divergence_is_found(two_passes, another):
   broken = tiny.stream(3, lambda batch: {**batch, "generative_images": batch["generative_images"] * np.float32(np.nan)})
   with pytest.raises(passes.DivergenceError, match="nan"):
     tiny.run_pass(another, broken)
+
+
+# ---- passes of the head alone ----
+
+def _moved(system, variables):
+  """What a pass moves of variables, by more than the last bits to which an average is rounded."""
+  before = [variable.numpy() for variable in variables]
+  logs = tiny.run_pass(system)
+  return {variable.ref() for variable, value in zip(variables, before)
+          if not np.allclose(variable.numpy(), value, rtol=1e-4, atol=1e-7)}, logs
+
+
+def test_in_the_last_pass_the_head_alone_learns_of_a_network_that_stands_still():
+  system = tiny.build_system("score", fakes_from="previous_pass", head_passes=1, past_fraction=0.5)
+  variables = [*system.network.trainable_variables, *(
+      mean for mean, value in zip(system.average.variables, system.network.variables) if value.trainable)]
+  head = {variable.ref() for variable in variables if variable.name.startswith("evidence_")}
+  body = {variable.ref() for variable in variables} - head
+  assert len(head) == 8
+  for number in range(2):
+    moved, logs = _moved(system, variables)
+    assert moved == body and logs["loss_generative"] == 0.0 < logs["loss_denoising"]
+    assert len(system.pool) == number * CHAINS  # those of the network as it will stand, and no others
+  before = system.state()
+  averaged = {mean.ref() for mean in system.average.variables}
+  moved, logs = _moved(system, variables)
+  assert head <= moved and not moved & averaged - head
+  assert logs["loss_generative"] > 0.1 and logs["loss_denoising"] == 0.0
+  for mean, value in zip(system.average.variables, system.network.variables):
+    if value.trainable and value.ref() not in head:
+      np.testing.assert_allclose(mean, value, rtol=1e-5, atol=1e-7)
+  resumed = tiny.build_system("score", fakes_from="previous_pass", head_passes=1, past_fraction=0.5)
+  resumed.load_state(before)
+  assert tiny.run_pass(resumed) == logs
+  tiny.assert_same_state(resumed.state(), system.state())
+
+
+@pytest.mark.parametrize("settings, says", [
+    ({"head_passes": 3}, "head_passes=3: must be below num_passes=3"),
+    ({"head_passes": 1, "fakes_from": "none"}, "head_passes=1: needs fakes to learn from, fakes_from=previous_pass"),
+    ({"head_passes": -1}, "head_passes=-1: must be a finite number of at least 0"),
+    ({"head_passes": 1, "network": "attentive", "tile_grid": 2},
+     "head_passes=1: must be 0 with a network without real/fake logits")])
+def test_passes_of_the_head_that_cannot_be_are_refused_in_one_line(settings, says):
+  with pytest.raises(config_lib.ConfigError) as error:
+    tiny.build_system("score", **settings)
+  assert str(error.value) == says
