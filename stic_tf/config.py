@@ -270,8 +270,10 @@ class ScoreConfig:
     require(getattr(self, first) < getattr(self, last), last, getattr(self, last),
             f"must be above --{first}={getattr(self, first):g}")
     for name in (first, last):
-      require(not getattr(self, weight) or getattr(self, name) == getattr(ScoreConfig, name)
-              or self.sigma_min <= getattr(self, name) <= self.sigma_max, name, getattr(self, name),
+      # A request can have a guidance of its own where the run has none; a correction it cannot.
+      read = weight == "guidance" or getattr(self, weight)
+      level = getattr(self, name)
+      require(not read or level == getattr(ScoreConfig, name) or self.sigma_min <= level <= self.sigma_max, name, level,
               f"must lie within the noise levels [{self.sigma_min:g}, {self.sigma_max:g}]")
 
 

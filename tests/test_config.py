@@ -196,6 +196,10 @@ def test_neither_the_package_nor_its_configuration_imports_tensorflow():
 @pytest.mark.parametrize("end, level", [("from", 0.01), ("to", 30.0)])
 def test_an_interval_outside_the_levels_is_refused(weight, end, level):
   flag = f"{weight}_{end}"
-  config_lib.ScoreConfig(**{flag: level})  # without its weight nothing reads it
+  if weight == "correction":
+    config_lib.ScoreConfig(**{flag: level})  # without its weight nothing reads it
+  else:  # a request's own guidance does
+    with pytest.raises(config_lib.ConfigError, match=f"^{flag}="):
+      config_lib.ScoreConfig(**{flag: level})
   with pytest.raises(config_lib.ConfigError, match=rf"^{flag}=.*: must lie within the noise levels \[0.02, 20\]$"):
     config_lib.ScoreConfig(**{weight: 1.0, flag: level})
