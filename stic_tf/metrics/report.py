@@ -5,6 +5,7 @@ from typing import Optional
 import numpy as np
 
 from stic_tf.metrics import intervals
+from stic_tf.metrics import kernel
 from stic_tf.metrics import neighbours
 from stic_tf.metrics import paths
 from stic_tf.metrics import second_judge
@@ -13,12 +14,19 @@ from stic_tf.metrics.features import FeatureNetwork
 from stic_tf.metrics.frechet import frechet_distance
 from stic_tf.metrics.inception import inception_score
 from stic_tf.metrics.judge_model import check_labelled_images
-from stic_tf.metrics.kernel import kernel_distance
 
 # The figures are to be compared over runs and passes, so their random choices never follow the run's seed.
 _FLOOR_SEED = 0
 _CAS_SEED = 0
 _MOST_RESAMPLED_FEATURES = 512
+
+
+def _splits(drawings) -> int:
+  return min(10, len(drawings))
+
+
+def _inception_score(probabilities) -> float:
+  return inception_score(probabilities, splits=_splits(probabilities))[0]
 
 
 class DrawingJudge:
@@ -80,8 +88,8 @@ class DrawingJudge:
     if drawings.shape[1:] != self._test_images.shape[1:]:
       raise ValueError(f"drawings are {list(drawings.shape[1:])}, real images {list(self._test_images.shape[1:])}")
     drawn = self.feature_network(drawings)
-    kid, kid_std = kernel_distance(drawn.features, self._test.features)
-    score, score_std = inception_score(drawn.probabilities, splits=min(10, len(drawings)))
+    kid, kid_std = kernel.kernel_distance(drawn.features, self._test.features)
+    score, score_std = inception_score(drawn.probabilities, splits=_splits(drawings))
     cas = None
     if with_cas:
       cas = classification_accuracy_score(
@@ -112,22 +120,34 @@ class DrawingJudge:
       A JSON-ready dict: `precision`, `recall`, `nearest_train`, `nearest_train_least` (see `neighbours`; of as many
       drawings as test images, min(S, M): compare only values of equal counts),
       `second_judge_accuracy` on real test images and `second_judge_agreement` (see `second_judge`; None without), and
-      `intervals`: [low, high] at 95 % of `test_accuracy`, `judge_agreement`, `cas` and `fid`, of these test images and
+      `intervals`: [low, high] at 95 % of `test_accuracy`, both judges' agreement, `cas`, `fid`, `kid`,
+      `inception_score`, `precision` and `recall` (of each beside the other set as it is), of these test images and
       these drawings alone; how far another training would come out elsewhere is for several seeds to say. That of
-      `fid` is None where features are many (Inception's 2048) or resamples too few for a Gaussian.
+      `fid` is None where features are many (Inception's 2048) or resamples too few for a Gaussian, and that of `kid`
+      of fewer than 20 images.
     """
-    drawn = self.feature_network(drawings).features
+    seen = self.feature_network(drawings)
+    drawn = seen.features
     count = min(len(drawings), len(self._test_images))
     precision, recall = neighbours.precision_and_recall(self._test.features[:count], drawn[:count])
-    counts = {"test_accuracy": len(self._test_images), "cas": len(self._test_images), "judge_agreement": len(drawings)}
-    shares = {name: intervals.of_share(scores[name], count) for name, count in counts.items()
-              if scores.get(name) is not None}
     second = second_judge.second_judge(self._train_images, self._train_labels)
-    return {"precision": precision, "recall": recall,
-            "second_judge_accuracy": second and second.agreement(self._test_images, self._test_labels),
-            "second_judge_agreement": second and second.agreement(drawings, labels),
-            **neighbours.nearness_to_training(drawings[:count], learnt_images, self._test_images[:count]),
-            "intervals": {**shares, "fid": self._fid_interval(drawn)}}
+    figures = {"precision": precision, "recall": recall,
+               "second_judge_accuracy": second and second.agreement(self._test_images, self._test_labels),
+               "second_judge_agreement": second and second.agreement(drawings, labels)}
+    tests, draws = len(self._test_images), len(drawings)
+    counts = {"test_accuracy": tests, "cas": tests, "judge_agreement": draws, "precision": count, "recall": count,
+              "second_judge_accuracy": tests, "second_judge_agreement": draws}
+    known = {**scores, **figures}
+    shares = {name: intervals.of_share(known[name], of) for name, of in counts.items() if known.get(name) is not None}
+    return {**figures, **neighbours.nearness_to_training(drawings[:count], learnt_images, self._test_images[:count]),
+            "intervals": {**shares, "fid": self._fid_interval(drawn), "kid": self._kid_interval(drawn, scores["kid"]),
+                          "inception_score": intervals.resampled(_inception_score, seen.probabilities)}}
+
+  def _kid_interval(self, drawn: np.ndarray, kid: float) -> Optional[list]:
+    try:
+      return kernel.interval(drawn, self._test.features, kid)
+    except ValueError:
+      return None
 
   def _fid_interval(self, drawn: np.ndarray) -> Optional[list]:
     if drawn.shape[1] > _MOST_RESAMPLED_FEATURES:  # a root of a matrix a resample

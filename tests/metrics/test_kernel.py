@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from stic_tf.metrics import kernel
 from stic_tf.metrics.kernel import kernel_distance
 
 _REPEATS, _COUNT, _FEATURES = 60, 100, 8
@@ -73,3 +74,35 @@ def test_seed_decides_the_subsets():
 def test_counts_out_of_range_are_refused(arguments, message):
   with pytest.raises(ValueError, match=message):
     kernel_distance(np.zeros((10, 2)), np.zeros((20, 2)), **arguments)
+
+
+def _covered(interval_of, shift, truth):
+  """How many of `_REPEATS` pairs' intervals hold the distance of the distributions."""
+  generator, inside = np.random.default_rng(3), 0
+  for _ in range(_REPEATS):
+    features_a = generator.normal(size=(_COUNT, _FEATURES))
+    low, high = interval_of(features_a, generator.normal(size=(_COUNT, _FEATURES)) + shift)
+    inside += low <= truth <= high
+  return inside
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.5])
+def test_an_interval_holds_the_distance_of_the_distributions(shift):
+  """Of 60 intervals at 95 % fewer than 51 do once in 1,000. The negative control: the spread of shared subsets."""
+  generator = np.random.default_rng(4)
+  far = [generator.normal(size=(4000, _FEATURES)) + each for each in (0.0, shift)]
+  truth = kernel_distance(*far, subsets=1, subset_size=4000)[0] if shift else 0.0
+
+  def by_blocks(*pair):
+    return kernel.interval(*pair, about=kernel_distance(*pair, subsets=1, subset_size=_COUNT)[0])
+
+  def by_subsets(*pair):
+    mean, spread = kernel_distance(*pair)
+    return mean - 0.196 * spread, mean + 0.196 * spread  # 1.96 / sqrt(100)
+
+  assert _covered(by_blocks, shift, truth) >= 51 > _covered(by_subsets, shift, truth)
+
+
+def test_an_interval_of_too_few_is_refused():
+  with pytest.raises(ValueError, match="blocks=10: must leave 2 images a block, and the smaller set has 19"):
+    kernel.interval(np.zeros([19, 3]), np.ones([40, 3]), 0.0)

@@ -52,7 +52,8 @@ def test_the_summary(trained_run):
   assert summary["judge"].startswith("judge-digits-")
   assert {"tensorflow", "keras", "numpy"} <= set(summary["versions"])
   assert 0.5 < summary["cas_real"] <= 1
-  for name in ("test_accuracy", "cas", "judge_agreement", "fid", "ece", "nll", "brier"):
+  for name in ("test_accuracy", "cas", "judge_agreement", "second_judge_accuracy", "second_judge_agreement", "fid",
+               "kid", "inception_score", "precision", "recall", "ece", "nll", "brier"):
     low, high = summary["intervals"][name]
     assert low <= summary[name] <= high
   last = tiny_run.metrics(trained_run)[-1]
