@@ -116,12 +116,14 @@ class TrainingConfig:
 
   `fakes_from` says which classifier draws the fakes of a pass: "previous_pass", the one that the pass before ended
   with, from blank canvases; "current", the one being trained, by chains that persist; "canvas", the same by chains that
-  begin on a blank canvas at every update; "none"; or "auto", the system's own choice.
+  begin on a blank canvas at every update; "none"; or "auto", the system's own choice. An update classifies
+  `classification_ratio` images for each whose density it learns, which costs several times as much.
   """
 
   num_passes: int = 10
   updates_per_pass: int = 400
   batch_size: int = 64
+  classification_ratio: int = 1
   fakes_from: str = "auto"
   fake_weight: float = 1.0
   soft_fraction: float = 0.25
@@ -140,6 +142,7 @@ class TrainingConfig:
     _at_least("num_passes", self.num_passes, 1)
     _at_least("updates_per_pass", self.updates_per_pass, 1)
     _at_least("batch_size", self.batch_size, 1)
+    _at_least("classification_ratio", self.classification_ratio, 1)
     _one_of("fakes_from", self.fakes_from, FAKES_FROM)
     _at_least("fake_weight", self.fake_weight, 0)
     _fraction("soft_fraction", self.soft_fraction)

@@ -40,6 +40,7 @@ _HELP = {
     "num_passes": "Passes of recurrent self-analysis.",
     "updates_per_pass": "Weight updates in a pass.",
     "batch_size": "Images a stream in an update.",
+    "classification_ratio": "How many times as many in the streams that are classified alone, real and mixup.",
     "loss": "How fakes are pushed down: contrastive or logistic.",
     "fakes_from": "What draws a pass's fakes: previous_pass (the classifier before it, from blank canvases), current "
                   "(chains that persist), canvas (chains that always begin blank), none, or auto (the system's own).",

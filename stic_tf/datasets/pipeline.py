@@ -95,13 +95,18 @@ def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int =
 
 
 def update_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = True, mixup_alpha: float = 0.2,
-                  start: int = 0, share: Share = WHOLE) -> tf.data.Dataset:
+                  start: int = 0, share: Share = WHOLE, ratio: int = 1) -> tf.data.Dataset:
   """Both streams side by side, as an update of a system reads them; arguments as for `classification_stream`.
 
+  Args:
+    ratio: how many images of the classification streams there are for each of the generative one, at least 1.
+
   Returns:
-    An endless dataset of dicts: those of `classification_stream`, with "generative_images" and "generative_labels".
+    An endless dataset of dicts: those of `classification_stream`, B · ratio images each, with "generative_images" and
+    "generative_labels", of B.
   """
-  classification = classification_stream(dataset, batch_size, seed, augment, mixup_alpha, start, share)
+  require(ratio >= 1, "classification_ratio", ratio, "must be at least 1")
+  classification = classification_stream(dataset, batch_size * ratio, seed, augment, mixup_alpha, start, share)
   generation = generation_stream(dataset, batch_size, seed, start, share)
   return tf.data.Dataset.zip((classification, generation)).map(
       lambda streams, real: {**streams, "generative_images": real[0], "generative_labels": real[1]}).apply(

@@ -222,3 +222,15 @@ def test_the_order_looks_random():
     bound = 5 / np.sqrt(num_images)
     assert abs(np.corrcoef(first[:-1], first[1:])[0, 1]) < bound
     assert abs(np.corrcoef(first, second)[0, 1]) < bound
+
+
+def test_more_images_can_be_classified_than_are_drawn_from(digits):
+  """Each stream is what it is alone, of so many images."""
+  streams = next(iter(pipeline.update_stream(digits, 4, seed=1, ratio=3)))
+  classified = next(iter(pipeline.classification_stream(digits, 12, seed=1)))
+  real, labels = next(iter(pipeline.generation_stream(digits, 4, seed=1)))
+  expected = {**classified, "generative_images": real, "generative_labels": labels}
+  assert set(streams) == set(expected)
+  assert_same([streams[name] for name in expected], list(expected.values()))
+  with pytest.raises(ConfigError, match="classification_ratio=0: must be at least 1"):
+    pipeline.update_stream(digits, 4, seed=1, ratio=0)

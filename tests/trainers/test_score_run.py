@@ -7,7 +7,7 @@ import stic_tf
 from tests import tiny_run
 
 FLAGS = ("--model=score", "--blocks=1", "--preconditioner=identity", "--corrector_steps=1", "--correction=0.5",
-         "--updates_per_pass=4", "--chains=12", "--num_steps=4", "--pass_steps=4")
+         "--updates_per_pass=4", "--chains=12", "--num_steps=4", "--pass_steps=4", "--classification_ratio=2")
 
 
 @pytest.fixture(scope="module")
