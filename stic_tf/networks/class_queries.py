@@ -111,6 +111,11 @@ def attends(network: keras.Model) -> bool:
   return any(layer.name == QUERIES for layer in getattr(network, "layers", ()))
 
 
+def tile_grid(network: keras.Model) -> int:
+  """Tiles a side that a network's class queries attend over; 0 of one without."""
+  return network.get_layer("tokens").input_shape[1] if attends(network) else 0
+
+
 def with_queries(network: keras.Model, num_classes: int, seed: int = 0) -> keras.Model:
   """`network` itself if it has class queries; else its features [B, T, T, C], its only output, with queries over them.
 
@@ -142,7 +147,6 @@ class ClassReader:
 
   def __init__(self, network: keras.Model):
     tokens = network.get_layer("tokens")
-    self.tile_grid = tokens.input_shape[1]
     self._queries = network.get_layer(QUERIES)
     self._trunk = keras.Model(network.input, [*tokens.output, *network.outputs[1:]])
     # With the queries in it: they give a row the same bits in whole blocks of rows alone.

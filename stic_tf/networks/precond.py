@@ -62,7 +62,7 @@ class EnergyPrecond(keras.Model):
   @property
   def tile_grid(self) -> int:
     """Tiles a side that its class queries attend over; 0 without queries."""
-    return self._reader.tile_grid if self._reader else 0
+    return class_queries.tile_grid(self.trunk)
 
   @property
   def has_evidence(self) -> bool:

@@ -43,7 +43,7 @@ class AttentiveSTIC(stic.STIC):
   @property
   def tile_grid(self) -> int:
     """Tiles a side."""
-    return class_queries.ClassReader(self.average).tile_grid
+    return class_queries.tile_grid(self.average)
 
 
 class Strokes(stic.WholeImages):

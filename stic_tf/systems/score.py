@@ -122,7 +122,8 @@ class ScoreSTIC(base.System):
     return self._learns_evidence and (self._head_alone or not self.config.score.head_passes)
 
   def _is_of_the_head(self, number: int) -> bool:
-    return number >= self.num_passes - self.config.score.head_passes
+    left = max(self.num_passes - number, 1)  # a pass beyond those that were announced is a last one too
+    return left <= self.config.score.head_passes
 
   def on_pass(self, number):
     alone = self._is_of_the_head(number)
