@@ -9,6 +9,7 @@ import logging
 import os
 import pathlib
 import signal
+import socket
 import sys
 import threading
 from typing import Callable, Optional
@@ -151,12 +152,25 @@ def _follow_models(manager, settings: server_config.ServerConfig, stop: threadin
       return
 
 
+def stop_on_signals(stop: threading.Event) -> None:
+  """Sets `stop` at SIGTERM and SIGINT, from a thread of its own.
+
+  A handler that set it would run in the main thread, between any two of its steps: in the middle of `stop.wait()` it
+  would wait for a lock which that thread itself holds, and just before the thread falls asleep it would not be seen.
+  """
+  reading, writing = socket.socketpair()
+  writing.setblocking(False)
+  signal.set_wakeup_fd(writing.detach())
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda *_: None)
+  threading.Thread(target=lambda: (reading.recv(1), stop.set()), daemon=True).start()
+
+
 def main() -> None:
   logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname).1s %(message)s", stream=sys.stderr)
   logging.getLogger("tensorflow").setLevel(logging.ERROR)
   stop = threading.Event()
-  for number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(number, lambda *_: stop.set())
+  stop_on_signals(stop)
   code = 0
   try:
     serve(server_config.from_flags(sys.argv[1:]), stop)

@@ -104,7 +104,10 @@ class Process:
 
   def wait_for(self, pattern: str) -> List[str]:
     """The groups of the first match in the log."""
-    wait_until(lambda: re.search(pattern, self.text()) or self.process.poll() is not None, pattern)
+    try:
+      wait_until(lambda: re.search(pattern, self.text()) or self.process.poll() is not None, pattern)
+    except AssertionError as failure:
+      raise AssertionError(f"{failure}; the server's log:\n{self.text()}") from None
     match = re.search(pattern, self.text())
     assert match, self.text()
     return list(match.groups())

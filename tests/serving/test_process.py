@@ -57,6 +57,17 @@ def _assert_drains(server, client):
   assert server.process.wait(60) == 0
 
 
+def test_a_signal_within_a_wait_is_not_lost():
+  """However far the main thread has come in waiting: here it holds the event's lock, as `wait` does for a moment."""
+  code = ("import os, signal, threading; from serving import server; stop = threading.Event();"
+          "server.stop_on_signals(stop);"
+          "stop._cond.acquire(); os.kill(os.getpid(), signal.SIGTERM); stop._cond.release();"
+          "print(stop.wait(30))")
+  ended = subprocess.run([sys.executable, "-c", code], cwd=running_server.ROOT, capture_output=True, text=True,
+                         timeout=60)
+  assert ended.stdout == "True\n", ended.stderr
+
+
 def test_a_drain_ends_at_its_limit_and_tls(tmp_path, base):
   key, certificate = _self_signed(tmp_path)
   flags = _flags(base, "--drain_seconds=0.2", "--rest_port=0", f"--ssl_key_file={key}",
