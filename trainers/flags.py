@@ -87,6 +87,8 @@ _HELP = {
     "clip_norm": "score: the gradient's largest norm.",
     "gaussian": "score: what all energies have in common: isotropic (EDM's), or cosine (a variance for each wave of "
                 "the discrete cosine transform), which photographs gain by.",
+    "mirrored_answer": "score: classify by the mean of the answers to an image and to its mirror image, at twice the "
+                       "cost.",
 }
 # What a run is made with: a run folder belongs to one setting of these.
 RUN_FLAGS = ["dataset", "init_from", "train_images", "seed", "num_replicas", "augment", "inception_weights",

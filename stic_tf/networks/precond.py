@@ -131,18 +131,21 @@ class EnergyPrecond(keras.Model):
     logits = first_rows.call(self._classes, self._of_trunk(images, noise_level))
     return (self.data_scale / noise_level)[:, tf.newaxis] * logits
 
-  def answer(self, images):
-    """Class logits [B, K] of images that are not noisy.
+  def answer(self, images, mirrored: bool = False):
+    """Class logits [B, K] of images [B, H, W, C] that are not noisy, with their mirror images beside them if `mirrored`.
 
     log Σ_j w_j softmax_k f(x, σ_j) + Σ_j w_j log Σ_k exp f_k(x, σ_j).
     Their softmax is the mixture of the levels' answers, their logsumexp the mean of the levels' log densities. Of one
-    level they are its energies. Levels of weight 0 cost nothing.
+    level they are its energies. Levels of weight 0 cost nothing. A mirror image has half the weight of each level.
     """
     mixed = self.answer_weights > 0
     levels, weights = tf.boolean_mask(self.answer_levels, mixed), tf.boolean_mask(self.answer_weights, mixed)
+    views = tf.stack([images] + [tf.reverse(images, [2])] * mirrored, axis=1)
+    levels, weights = tf.tile(levels, [views.shape[1]]), tf.tile(weights / views.shape[1], [views.shape[1]])
     count, batch = tf.shape(levels)[0], tf.shape(images)[0]
+    views = tf.reshape(tf.repeat(views, count // views.shape[1], axis=1), [-1, *self.image_shape])
     with first_rows.times(count):
-      energies, _ = self.level_energies(tf.repeat(images, count, axis=0), tf.tile(levels, [batch]))
+      energies, _ = self.level_energies(views, tf.tile(levels, [batch]))
     energies = tf.reshape(energies, [batch, count, energies.shape[-1]])
     weights = weights[:, tf.newaxis]
     answer = tf.reduce_logsumexp(tf.nn.log_softmax(energies) + tf.math.log(weights), axis=1)

@@ -84,7 +84,7 @@ class ScoreSTIC(base.System):
       network.fit_moments(self.statistics)
 
   def logits(self, images):
-    return self.average.answer(images)
+    return self.average.answer(images, self.config.score.mirrored_answer)
 
   def log_density(self, images, class_weights, temperature):
     logits = self.logits(images) / temperature[:, tf.newaxis]
@@ -246,7 +246,7 @@ class ScoreSTIC(base.System):
     """Takes what classifies most validation images right, of one level and the mixture of all; of equals, the one of
     least cross-entropy."""
     levels = self.average.answer_levels.numpy()
-    log_probabilities = np.stack([special.log_softmax(self._logits_at(images, level), axis=1) for level in levels])
+    log_probabilities = np.stack([self._log_probabilities_at(images, level) for level in levels])
     candidates = [*np.eye(len(levels)), np.full(len(levels), 1.0 / len(levels))]
 
     def merit(weights):
@@ -260,9 +260,13 @@ class ScoreSTIC(base.System):
     self.noise_level.assign(np.exp(weights @ np.log(self.average.answer_levels.numpy())))
 
   def _answers_at(self, images, level):
-    return self.average.level_energies(pixel_range.from_uint8(images), tf.fill([tf.shape(images)[0]], level))[0]
+    """Log probabilities at one σ, as `EnergyPrecond.answer` mixes them."""
+    images, level = pixel_range.from_uint8(images), tf.fill([tf.shape(images)[0]], level)
+    views = [images] + [tf.reverse(images, [2])] * self.config.score.mirrored_answer
+    answers = tf.stack([tf.nn.log_softmax(self.average.level_energies(view, level)[0]) for view in views])
+    return tf.reduce_logsumexp(answers, axis=0) - np.log(len(views))
 
-  def _logits_at(self, images, level) -> np.ndarray:
+  def _log_probabilities_at(self, images, level) -> np.ndarray:
     parts = []
     for start in range(0, len(images), _ANSWERED_AT_ONCE):
       rows = np.arange(start, start + _ANSWERED_AT_ONCE) % len(images)

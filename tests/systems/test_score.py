@@ -115,8 +115,7 @@ def test_the_answer_is_the_best_of_one_level_and_the_mixture_on_validation(two_p
   system, _, _ = two_passes
   images, labels = tiny.validation(60)
   levels = system.average.answer_levels.numpy()
-  energies = np.stack([system._logits_at(images, level) for level in levels])
-  answers = special.softmax(energies, axis=2)
+  answers = np.exp([system._log_probabilities_at(images, level) for level in levels])
   merits = [(np.mean(answer.argmax(1) == labels), np.mean(np.log(answer[np.arange(60), labels])))
             for answer in (*answers, answers.mean(0))]
   system.choose_answer(images, labels)
@@ -132,11 +131,38 @@ def test_an_answer_mixes_probabilities_and_averages_log_densities(two_passes, mi
   weights = np.zeros(8, np.float32)
   weights[list(mixed)] = 1.0 / len(mixed)
   system._answer_with(weights)
-  images = tiny.validation(12)[0]
-  energies = np.stack([system._logits_at(images, system.average.answer_levels.numpy()[level]) for level in mixed])
-  logits = system.logits(pixel_range.from_uint8(images)).numpy()
+  images = pixel_range.from_uint8(tiny.validation(12)[0])
+  energies = _energies_of_levels(system, images, mixed)
+  logits = system.logits(images).numpy()
   np.testing.assert_allclose(special.softmax(logits, axis=1), special.softmax(energies, axis=2).mean(0), atol=2e-5)
   np.testing.assert_allclose(special.logsumexp(logits, axis=1), special.logsumexp(energies, axis=2).mean(0), rtol=1e-4)
+
+
+def _energies_of_levels(system, images, chosen):
+  levels = system.average.answer_levels.numpy()[list(chosen)]
+  return np.stack([system.average.level_energies(images, tf.fill([len(images)], level))[0] for level in levels])
+
+
+@pytest.mark.parametrize("mixed", [[3], [0, 7]])
+def test_a_mirrored_answer_is_that_of_an_image_and_its_mirror_image(mixed):
+  system = tiny.build_system("score", fakes_from="none", mirrored_answer=True)
+  tiny.run_pass(system)
+  images, labels = tiny.validation(60)
+  mirrored = images[:, :, ::-1]
+  for level in system.average.answer_levels.numpy():  # what chooses sees what will answer
+    np.testing.assert_allclose(system._log_probabilities_at(images, level),
+                               system._log_probabilities_at(mirrored, level), atol=1e-5)
+  weights = np.zeros(8, np.float32)
+  weights[mixed] = 1.0 / len(mixed)
+  system._answer_with(weights)
+  views = [pixel_range.from_uint8(view) for view in (images, mirrored)]
+  energies = np.concatenate([_energies_of_levels(system, view, mixed) for view in views])
+  logits = system.logits(views[0]).numpy()
+  np.testing.assert_allclose(special.softmax(logits, axis=1), special.softmax(energies, axis=2).mean(0), atol=2e-5)
+  np.testing.assert_allclose(special.logsumexp(logits, axis=1), special.logsumexp(energies, axis=2).mean(0), rtol=1e-4)
+  np.testing.assert_allclose(logits, system.logits(views[1]), atol=1e-3, rtol=1e-5)
+  # Without, the two differ.
+  assert np.abs(system.average.answer(views[0]) - system.average.answer(views[1])).max() > 0.01
 
 
 def test_training_levels_stay_in_the_schedules_range(two_passes):
