@@ -220,8 +220,8 @@ class ScoreConfig:
   Noise levels σ are standard deviations in [-1, 1] pixel units; training draws ln σ ~ N(noise_mean, noise_std²) and
   keeps it within [sigma_min, sigma_max], so that is the range the network knows. The mixup stream, which only
   classifies, has levels about `mixup_noise_mean`. Guidance holds at levels from `guidance_from` to `guidance_to`, the
-  correction likewise. In the last `head_passes` passes the real/fake head alone learns, and all else stands still. An image is
-  classified with its mirror image (`mirrored_answer`) where what is drawn may face either way.
+  correction likewise. In the last `head_passes` passes the real/fake head alone learns, and all else stands still. An
+  image is classified with its mirror image (`mirrored_answer`) where what is shown may face either way.
   """
 
   sigma_min: float = 0.02

@@ -132,7 +132,7 @@ class EnergyPrecond(keras.Model):
     return (self.data_scale / noise_level)[:, tf.newaxis] * logits
 
   def answer(self, images, mirrored: bool = False):
-    """Class logits [B, K] of images [B, H, W, C] that are not noisy, with their mirror images beside them if `mirrored`.
+    """Class logits [B, K] of images [B, H, W, C] that are not noisy, with their mirror images if `mirrored`.
 
     log Σ_j w_j softmax_k f(x, σ_j) + Σ_j w_j log Σ_k exp f_k(x, σ_j).
     Their softmax is the mixture of the levels' answers, their logsumexp the mean of the levels' log densities. Of one
