@@ -132,6 +132,7 @@ class TrainingConfig:
   chains: int = 1000
   learning_rate: float = 1e-3
   learning_rate_end: float = 0.05
+  weight_decay: float = 0.0
   ema_decay: float = 0.999
   mixup_alpha: float = 0.2
   divergence_bound: float = 1e4
@@ -152,6 +153,7 @@ class TrainingConfig:
     require(self.chains <= MOST_CHAINS, "chains", self.chains, "must be at most 2^20: no more have seeds of their own")
     _positive("learning_rate", self.learning_rate)
     _fraction("learning_rate_end", self.learning_rate_end)
+    _at_least("weight_decay", self.weight_decay, 0)
     require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "must lie in [0, 1)")
     _at_least("mixup_alpha", self.mixup_alpha, 0)
     _positive("divergence_bound", self.divergence_bound)

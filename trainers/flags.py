@@ -59,6 +59,7 @@ _HELP = {
     "noise_hold": "Share of the passes, at the end, that stay at --noise_end.",
     "learning_rate": "Adam's learning rate in the first pass; falls as a half cosine.",
     "learning_rate_end": "Share of --learning_rate that it falls towards; 1 holds it.",
+    "weight_decay": "Share, times the learning rate, that an update takes from each kernel (decoupled); 0 for none.",
     "ema_decay": "Decay of the weights' moving average, which draws and answers.",
     "mixup_alpha": "Mixup weights are Beta(alpha, alpha); 0 for none.",
     "divergence_bound": "A logit beyond this rolls the training back to the last checkpoint.",

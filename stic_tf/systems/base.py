@@ -177,10 +177,15 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
 
   # --- training ---
 
-  def make_optimizer(self) -> keras.optimizers.Optimizer:
-    """Adam with --learning_rate, as the trainers use it."""
+  def make_optimizer(self, **more) -> keras.optimizers.Optimizer:
+    """Adam with --learning_rate and --weight_decay, as the trainers use it; `more` of its arguments."""
+    training = self.config.training
     # A smaller beta_2 than Keras' forgets the gradients of an earlier noise level sooner.
-    return keras.optimizers.Adam(self.config.training.learning_rate, beta_2=0.99, jit_compile=False)
+    optimizer = keras.optimizers.Adam(training.learning_rate, beta_2=0.99, jit_compile=False,
+                                      weight_decay=training.weight_decay or None, **more)
+    # What is no kernel or table has no other norm to fall to: a shift, or how far a branch opens.
+    optimizer.exclude_from_weight_decay([value for value in self.network.trainable_variables if value.shape.rank < 2])
+    return optimizer
 
   def adapt(self, images) -> None:
     """Takes the moments of training images: the blank canvas and the preconditioner.

@@ -105,8 +105,7 @@ class ScoreSTIC(base.System):
   # --- training ---
 
   def make_optimizer(self):
-    return keras.optimizers.Adam(self.config.training.learning_rate, beta_2=0.99, jit_compile=False,
-                                 global_clipnorm=self.config.score.clip_norm)
+    return super().make_optimizer(global_clipnorm=self.config.score.clip_norm)
 
   def logged(self):
     return ["loss_denoising", "loss_classification", "loss_mixup"] + ["loss_generative"] * self._learns_evidence

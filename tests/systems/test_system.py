@@ -211,3 +211,18 @@ def test_with_mixed_precision_what_draws_is_in_float32():
   assert stems == ["bfloat16", "float32"]
   weights = [network.trunk.get_weights() for network in (system.network, system.average)]
   assert all(np.array_equal(mine, its) for mine, its in zip(*weights))
+
+
+@pytest.mark.parametrize("model", ["stic", "score"])
+def test_weight_decay_takes_a_share_of_kernels_alone(model):
+  """Of a gradient of 0, so that nothing else moves; without --weight_decay nothing does."""
+  for decay in (0.0, 0.5):
+    system = tiny.build_system(model, learning_rate=0.1, weight_decay=decay)
+    variables = system.network.trainable_variables
+    for variable in variables:
+      variable.assign_add(tf.ones_like(variable))
+    before = [variable.numpy() for variable in variables]
+    system.optimizer.apply_gradients([(tf.zeros_like(variable), variable) for variable in variables])
+    for variable, value in zip(variables, before):
+      share = 1.0 - 0.1 * decay * (variable.shape.rank > 1)
+      np.testing.assert_allclose(variable, share * value, rtol=1e-6, err_msg=variable.name)
