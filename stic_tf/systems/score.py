@@ -7,7 +7,6 @@ beside the rest of the network, or in last passes alone, so that it knows the dr
 
 from typing import Optional
 
-import keras
 import numpy as np
 import tensorflow as tf
 from scipy import special
