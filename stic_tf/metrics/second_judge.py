@@ -15,7 +15,7 @@ from sklearn import pipeline
 from sklearn import preprocessing
 from sklearn import svm
 
-_MOST_TRAINING_IMAGES = {"pixels": 5000, "patches": 10000}
+_MOST_DRAWINGS, _MOST_PHOTOGRAPHS = 5000, 10000  # that are learnt from
 # Pixels say what a line drawing is; of a photograph they do not.
 _MOST_PIXELS = 1024
 _SIDE = 6  # of a patch
@@ -34,10 +34,12 @@ class SecondJudge:
   """
 
   def __init__(self, images, labels, seed: int = 0):
-    kind = "patches" if images[0].size > _MOST_PIXELS else "pixels"
-    chosen = np.random.default_rng(seed).permutation(len(labels))[:_MOST_TRAINING_IMAGES[kind]]
-    parts = ([Patches(seed), preprocessing.StandardScaler(), linear_model.RidgeClassifier(100.0)] if kind == "patches"
-             else [preprocessing.FunctionTransformer(_rows), svm.SVC(C=10.0)])
+    if images[0].size > _MOST_PIXELS:
+      most, parts = _MOST_PHOTOGRAPHS, [Patches(seed), preprocessing.StandardScaler(),
+                                        linear_model.RidgeClassifier(100.0)]
+    else:
+      most, parts = _MOST_DRAWINGS, [preprocessing.FunctionTransformer(_rows), svm.SVC(C=10.0)]
+    chosen = np.random.default_rng(seed).permutation(len(labels))[:most]
     self._model = pipeline.make_pipeline(*parts)
     self._model.fit(images[chosen], labels[chosen])
 

@@ -12,6 +12,8 @@ would drive all of them into the cap, and attention would be even.
 All logits cost O(K·M·d) beyond the trunk; those of a few classes gather their rows and cost O(M·d), whatever K is.
 """
 
+from typing import Optional
+
 import keras
 import tensorflow as tf
 from keras import layers
@@ -100,9 +102,16 @@ class ClassQueries(layers.Layer):
     return tf.reduce_sum(attention * evidence, axis=2) + tf.gather(self.biases, classes), attention
 
 
-def over(hidden, num_classes: int, seed: int) -> tf.Tensor:
-  """Logits [B, K] of queries over a trunk's last features, a Keras tensor [B, T, T, C]."""
-  keys, values = TileTokens(hidden.shape[-1], seed + 300, name="tokens", dtype="float32")(hidden)
+def over(hidden, num_classes: int, seed: int, size: Optional[int] = None, view=None) -> tf.Tensor:
+  """Logits [B, K] of queries over a trunk's last features, a Keras tensor [B, T, T, C].
+
+  Args:
+    size: d; C if None.
+    view: [B, 1, d], added to the value of each tile, if any.
+  """
+  keys, values = TileTokens(size or hidden.shape[-1], seed + 300, name="tokens", dtype="float32")(hidden)
+  if view is not None:
+    values = layers.Add(name="values", dtype="float32")([values, view])
   return ClassQueries(num_classes, seed + 310, name=QUERIES, dtype="float32")([keys, values])
 
 
@@ -146,11 +155,11 @@ class ClassReader:
   """
 
   def __init__(self, network: keras.Model):
-    tokens = network.get_layer("tokens")
     self._queries = network.get_layer(QUERIES)
-    self._trunk = keras.Model(network.input, [*tokens.output, *network.outputs[1:]])
+    keys, values = self._queries.input
+    self._trunk = keras.Model(network.input, [keys, values, *network.outputs[1:]])
     # With the queries in it: they give a row the same bits in whole blocks of rows alone.
-    self._answer = keras.Model(network.input, [network.outputs[0], tokens.output[0]])
+    self._answer = keras.Model(network.input, [network.outputs[0], keys])
 
   def energy_and_attention(self, images: tf.Tensor, class_weights: sparse_weights.SparseWeights):
     """f_w(x), where w looks, and the trunk's features.

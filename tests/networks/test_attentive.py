@@ -15,17 +15,17 @@ SHAPES = {"8x8, 4": ((8, 8, 1), 4, 10), "28x28, 4": ((28, 28, 1), 4, 10), "28x28
           "16x16, 2": ((16, 16, 3), 2, 1), "12x12, 12": ((12, 12, 1), 12, 3)}
 
 
-def _build(shape, tile_grid=4, num_classes=10, seed=0):
-  return build.build(config_lib.RunConfig.of({"model": "attentive", "width": 8, "tile_grid": tile_grid}), shape,
-                     num_classes, seed)
+def _build(shape, tile_grid=4, num_classes=10, seed=0, **settings):
+  return build.build(config_lib.RunConfig.of({"model": "attentive", "width": 8, "tile_grid": tile_grid, **settings}),
+                     shape, num_classes, seed)
 
 
 def _logits(network, images):
   return build.logits_and_features(network, images)[0]
 
 
-def _network(shape=(8, 8, 1), tile_grid=4, num_classes=10, seed=0):
-  network = _build(shape, tile_grid, num_classes, seed)
+def _network(shape=(8, 8, 1), tile_grid=4, num_classes=10, seed=0, **settings):
+  network = _build(shape, tile_grid, num_classes, seed, **settings)
   rng = np.random.default_rng(1)
   network.set_weights([weight + rng.normal(0, 0.1, weight.shape) for weight in network.get_weights()])
   return network
@@ -84,8 +84,22 @@ def test_a_grid_that_does_not_divide_the_canvas_is_refused():
     _network(tile_grid=3)
 
 
-def test_one_class_read_alone_is_as_among_all():
-  network, images = _network(), _images((8, 8, 1), 10)
+def test_a_class_has_a_linear_view_of_the_whole_canvas_where_queries_have_a_size_of_their_own():
+  """Of a trunk that says nothing a readout is left with a plane: e_k · V x."""
+  network = _network(query_size=24)
+  assert network.get_layer("class_queries").queries.shape == (10, 24)
+  for variable in network.get_layer("tokens").trainable_variables:
+    variable.assign(tf.zeros_like(variable))
+  images = _images((8, 8, 1))
+  readouts, view = network.get_layer("class_queries").readouts, network.get_layer("view").kernel
+  planes = tf.reshape(images, [3, -1]) @ view @ tf.transpose(readouts) + network.get_layer("class_queries").biases
+  np.testing.assert_allclose(_logits(network, images), planes, rtol=1e-4, atol=1e-5)
+  assert not any(layer.name == "view" for layer in _network().layers)
+
+
+@pytest.mark.parametrize("query_size", [0, 24])
+def test_one_class_read_alone_is_as_among_all(query_size):
+  network, images = _network(query_size=query_size), _images((8, 8, 1), 10)
   reader = class_queries.ClassReader(network)
   weights = tf.eye(10)
   with tf.GradientTape(persistent=True) as tape:

@@ -39,12 +39,14 @@ def _network(settings, shape, conditioned):
   network = build.build(config, shape, 10, 0, conditioned)
   rng = np.random.default_rng(1)
   if settings["network"] == "attentive":
-    network = keras.Model(network.input, network.get_layer("tokens").output)
+    network = keras.Model(network.input, network.get_layer("class_queries").input)
   network.set_weights([weight + rng.normal(0, 0.05, weight.shape) for weight in network.get_weights()])
   return network
 
 
 NETWORKS = {"attentive trunk": ({"network": "attentive"}, (28, 28, 1), False),
+            "attentive trunk with a view": ({"model": "score", "network": "attentive", "query_size": 24}, (28, 28, 1),
+                                            True),
             "energy": ({"model": "score", "network": "energy"}, (8, 8, 1), True),
             "energy, halved": ({"model": "score", "network": "energy"}, (28, 28, 1), True),
             "unet": ({"model": "score", "network": "unet"}, (28, 28, 1), True),
