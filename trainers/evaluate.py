@@ -300,7 +300,7 @@ def load_classifier(values) -> drawing_lib.DrawingClassifier:
   """The classifier of --run_dir, with what the flags ask a drawing to do otherwise. Says what it read.
 
   Raises:
-    ConfigError: no such run, or a flag that it does not read.
+    ConfigError: no such run, or a flag that it does not read, or that a drawing cannot be asked to do otherwise.
   """
   folder = run_folder_lib.RunFolder(zoo.find(values.run_dir))
   with warnings.catch_warnings(record=True) as caught:
@@ -311,6 +311,10 @@ def load_classifier(values) -> drawing_lib.DrawingClassifier:
       print(f"warning: {warning.message}", file=sys.stderr)
   print(f"read {classifier.checkpoint}")
   settings = folder.json("settings.json") or classifier.config.flat()
+  made_with = {**config_lib.RunConfig().flat(), **settings}
+  fixed = made_with.keys() - {*trainer_flags.DRAWING_FLAGS, *trainer_flags.RUN_FLAGS} | settings.keys() & {"dataset"}
+  for name in trainer_flags.overrides(values, made_with, sorted(fixed)):
+    raise config_lib.ConfigError(f"--{name}={getattr(values, name)}: must be {made_with[name]}, as the run was made")
   return classifier.with_settings(**trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS))
 
 
@@ -334,8 +338,6 @@ def run(values) -> None:
   folder = run_folder_lib.RunFolder(zoo.find(values.run_dir))
   settings = folder.json("settings.json")
   config_lib.require(settings is not None, "run_dir", values.run_dir, "its settings.json is damaged or not there")
-  for name in trainer_flags.overrides(values, settings, ("dataset", "model")):
-    raise config_lib.ConfigError(f"--{name}={getattr(values, name)}: must be {settings[name]}, as the run was made")
   given = trainer_flags.overrides(values, settings, ("num_samples", "inception_weights"))
   own, evaluator = evaluator_of({**settings, **given}, values.data_dir, values.cache_dir)
   if values["seed"].present:

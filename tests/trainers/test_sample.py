@@ -101,6 +101,13 @@ def test_a_flagfile_of_the_run_changes_nothing(sample, drawn, trained_run):
   np.testing.assert_array_equal(again["images"], drawn["images"])
 
 
+@pytest.mark.parametrize("flag", ["width=9", "dataset=mnist", "noise_end=0.5", "model=score"])
+def test_what_the_run_was_made_with_cannot_be(main, trained_run, tmp_path, flag):
+  outcome = main("--mode=sample", f"--run_dir={trained_run}", f"--out={tmp_path / 'x.png'}", f"--{flag}")
+  assert f"--{flag}: must be " in outcome.error() and "as the run was made" in outcome.error()
+  assert not (tmp_path / "x.png").exists()
+
+
 def test_settings_of_the_chain_can_be_given(sample, drawn, classifier):
   settings = {"num_steps": 9, "temperature": 0.5, "step_size": 0.01}
   for name, value in settings.items():
