@@ -311,11 +311,22 @@ def load_classifier(values) -> drawing_lib.DrawingClassifier:
       print(f"warning: {warning.message}", file=sys.stderr)
   print(f"read {classifier.checkpoint}")
   settings = folder.json("settings.json") or classifier.config.flat()
-  made_with = {**config_lib.RunConfig().flat(), **settings}
-  fixed = made_with.keys() - {*trainer_flags.DRAWING_FLAGS, *trainer_flags.RUN_FLAGS} | settings.keys() & {"dataset"}
-  for name in trainer_flags.overrides(values, made_with, sorted(fixed)):
-    raise config_lib.ConfigError(f"--{name}={getattr(values, name)}: must be {made_with[name]}, as the run was made")
+  _check_made_with(values, settings, classifier)
   return classifier.with_settings(**trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS))
+
+
+def _check_made_with(values, settings: dict, classifier: drawing_lib.DrawingClassifier) -> None:
+  """Refuses flags of another model than the run's, and warns of those that change nothing any more."""
+  made_with = {**config_lib.RunConfig().flat(), "dataset": values.dataset, **settings}
+  shape = classifier.image_shape
+  made_with["network"], asked = (config.network_name(shape) for config in (
+      classifier.config, classifier.config.replace(network=values.network)))
+  for name in trainer_flags.overrides(values, made_with, trainer_flags.MODEL_FLAGS):
+    config_lib.require(name == "network" and asked == made_with[name], name, getattr(values, name),
+                       f"must be {made_with[name]}, as the run was made")
+  for name, value in trainer_flags.overrides(values, made_with, trainer_flags.TRAINING_FLAGS).items():
+    print(f"warning: --{name}={value} changes nothing here: it is of the training, which had {made_with.get(name)}",
+          file=sys.stderr)
 
 
 def evaluator_of(settings: dict, data_dir: Optional[str], cache_dir: str):

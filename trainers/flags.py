@@ -1,5 +1,6 @@
 """Every flag of `trainers/main.py`, and how flags become a configuration. No TensorFlow: bad input fails fast."""
 
+import dataclasses
 from typing import Dict, List
 
 from absl import flags
@@ -61,7 +62,7 @@ _HELP = {
     "noise_hold": "Share of the passes, at the end, that stay at --noise_end.",
     "learning_rate": "Adam's learning rate in the first pass; falls as a half cosine.",
     "learning_rate_end": "Share of --learning_rate that it falls towards; 1 holds it.",
-    "weight_decay": "Share, times the learning rate, that an update takes from each kernel (decoupled); 0 for none.",
+    "weight_decay": "Share, times the learning rate, that an update takes from each kernel and table (decoupled).",
     "ema_decay": "Decay of the weights' moving average, which draws and answers.",
     "mixup_alpha": "Mixup weights are Beta(alpha, alpha); 0 for none.",
     "divergence_bound": "A logit beyond this rolls the training back to the last checkpoint.",
@@ -101,6 +102,13 @@ RUN_FLAGS = ["dataset", "init_from", "train_images", "seed", "num_replicas", "au
 DRAWING_FLAGS = ("sampler", "num_steps", "temperature", "step_size", "burn_in_fraction", "drawing", "sweep_every",
                  "sigma_min", "sigma_max", "rho", "predictor", "corrector_steps", "guidance", "guidance_from",
                  "guidance_to", "correction", "correction_from", "correction_to")
+
+# What makes the model what it is, and what only its training reads: neither can be asked of a run that is there.
+MODEL_FLAGS = ("dataset", "model", "gaussian", "preconditioner", "mirrored_answer",
+               *(field.name for field in dataclasses.fields(config_lib.NetworkConfig)))
+TRAINING_FLAGS = ("train_images", "augment", "init_from", "pass_samples", "pass_steps",
+                  *(field.name for field in dataclasses.fields(config_lib.TrainingConfig)
+                    if field.name not in ("jit", "mixed_precision")))
 
 
 def _define() -> None:
@@ -174,6 +182,8 @@ def to_config(values) -> config_lib.RunConfig:
                        f"must be a multiple of --num_replicas={replicas}")
     config.check_read([name for name in names if values[name].present], spec.image_shape)
     config_lib.check_classes(config.training, spec.num_classes)
+    config_lib.require(not values.mirrored_answer or spec.flip, "mirrored_answer", True,
+                       f"must be off with --dataset={values.dataset}, where a mirror image shows another thing")
   return config
 
 

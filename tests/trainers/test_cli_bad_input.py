@@ -45,6 +45,7 @@ def _truncate(path):
     ("--num_replicas=-1", "at least 0"),
     ("--sigma_max=0.01", "the schedule must decrease"),
     ("--guidance=nan", "at least -1"),
+    ("--weight_decay=1000", "below 1 / --learning_rate"),
     ("--rho=-7", "above 0"),
     # absl's own words from here on.
     ("--num_passes=ten", "invalid literal for int()"),
@@ -54,6 +55,11 @@ def test_a_value_out_of_range(train, tmp_path, flag, allowed):
   line = train(tmp_path / "run", flag).error()
   assert flag.split("=")[0] in line and flag.split("=")[1] in line and allowed in line
   assert not (tmp_path / "run").exists()
+
+
+def test_digits_are_not_to_be_mirrored(train, tmp_path):
+  line = train(tmp_path / "run", "--model=score", "--mirrored_answer").error()
+  assert "--mirrored_answer=True: must be off with --dataset=digits, where a mirror image shows another thing" in line
 
 
 def test_fakes_that_a_system_has_not_are_refused_before_a_judge_is_trained(train, tmp_path):

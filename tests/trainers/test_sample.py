@@ -101,11 +101,18 @@ def test_a_flagfile_of_the_run_changes_nothing(sample, drawn, trained_run):
   np.testing.assert_array_equal(again["images"], drawn["images"])
 
 
-@pytest.mark.parametrize("flag", ["width=9", "dataset=mnist", "noise_end=0.5", "model=score"])
+@pytest.mark.parametrize("flag", ["width=9", "dataset=mnist", "model=score"])
 def test_what_the_run_was_made_with_cannot_be(main, trained_run, tmp_path, flag):
   outcome = main("--mode=sample", f"--run_dir={trained_run}", f"--out={tmp_path / 'x.png'}", f"--{flag}")
   assert f"--{flag}: must be " in outcome.error() and "as the run was made" in outcome.error()
   assert not (tmp_path / "x.png").exists()
+
+
+def test_what_only_training_reads_is_said_to_change_nothing(main, trained_run, tmp_path):
+  outcome = main("--mode=sample", f"--run_dir={trained_run}", f"--out={tmp_path / 'x.png'}", "--num_images=1",
+                 "--train_images=100", "--network=small")
+  assert outcome.code == 0 and "warning: --train_images=100 changes nothing here" in outcome.stderr
+  assert "--network" not in outcome.stderr  # what it is by its size anyway
 
 
 def test_settings_of_the_chain_can_be_given(sample, drawn, classifier):
