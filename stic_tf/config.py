@@ -156,6 +156,8 @@ class TrainingConfig:
     _positive("learning_rate", self.learning_rate)
     _fraction("learning_rate_end", self.learning_rate_end)
     _at_least("weight_decay", self.weight_decay, 0)
+    require(self.weight_decay * self.learning_rate < 1.0, "weight_decay", self.weight_decay,
+            f"must be below 1 / --learning_rate={self.learning_rate:g}")
     require(0.0 <= self.ema_decay < 1.0, "ema_decay", self.ema_decay, "must lie in [0, 1)")
     _at_least("mixup_alpha", self.mixup_alpha, 0)
     _positive("divergence_bound", self.divergence_bound)

@@ -183,8 +183,9 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
     # A smaller beta_2 than Keras' forgets the gradients of an earlier noise level sooner.
     optimizer = keras.optimizers.Adam(training.learning_rate, beta_2=0.99, jit_compile=False,
                                       weight_decay=training.weight_decay or None, **more)
-    # What is no kernel or table has no other norm to fall to: a shift, or how far a branch opens.
-    optimizer.exclude_from_weight_decay([value for value in self.network.trainable_variables if value.shape.rank < 2])
+    # A shift, or how far a branch opens, has no norm that should fall.
+    optimizer.exclude_from_weight_decay([value for value in self.network.trainable_variables
+                                         if value.shape.rank < 2 or "bias" in value.name])
     return optimizer
 
   def adapt(self, images) -> None:

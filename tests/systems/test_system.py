@@ -213,16 +213,23 @@ def test_with_mixed_precision_what_draws_is_in_float32():
   assert all(np.array_equal(mine, its) for mine, its in zip(*weights))
 
 
-@pytest.mark.parametrize("model", ["stic", "score"])
-def test_weight_decay_takes_a_share_of_kernels_alone(model):
+@pytest.mark.parametrize("attends", [False, True])
+def test_weight_decay_takes_a_share_of_kernels_and_tables_alone(attends):
   """Of a gradient of 0, so that nothing else moves; without --weight_decay nothing does."""
   for decay in (0.0, 0.5):
-    system = tiny.build_system(model, learning_rate=0.1, weight_decay=decay)
+    shape = (32, 32, 3) if attends else SHAPE
+    config = config_lib.RunConfig.of({"model": "score", "width": 8, "blocks": "1", "attention_side": 8 * attends})
+    system = stic_tf.ScoreSTIC(build.build(config, shape, NUM_CLASSES, 0, True), NUM_CLASSES, chains=10,
+                               learning_rate=0.1, weight_decay=decay)
+    system.compile(system.make_optimizer())
+    system.optimizer.build(system.network.trainable_variables)
     variables = system.network.trainable_variables
+    assert attends == any(len(variable.shape) == 2 and "bias" in variable.name for variable in variables)
     for variable in variables:
       variable.assign_add(tf.ones_like(variable))
     before = [variable.numpy() for variable in variables]
     system.optimizer.apply_gradients([(tf.zeros_like(variable), variable) for variable in variables])
     for variable, value in zip(variables, before):
-      share = 1.0 - 0.1 * decay * (variable.shape.rank > 1)
+      falls = variable.name.split("/")[-1].split(":")[0] in ("kernel", "embeddings", "queries", "readouts", "place")
+      share = 1.0 - 0.1 * decay * falls
       np.testing.assert_allclose(variable, share * value, rtol=1e-6, err_msg=variable.name)
