@@ -20,7 +20,7 @@ from stic_tf.datasets import pixel_range
 
 @dataclasses.dataclass(frozen=True)
 class JudgeSettings:
-  """Everything about the judge that is not data. Raise `version` when the code changes what these values give.
+  """Everything about the judge that is not data. Raise `version` when code or constants change what these values give.
 
   Training sees `pixel_budget` pixels (an image of H x W counts as H*W), but no image more than `max_epochs` times:
   small sets converge, large ones end in bounded time. A `residual` judge is the nine-layer residual network that

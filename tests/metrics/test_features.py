@@ -1,5 +1,6 @@
 """The judge: good enough on real digits, the same for every run, cached soundly; and Inception from a file."""
 
+import dataclasses
 import logging
 import os
 import random
@@ -51,6 +52,21 @@ def test_an_image_has_the_same_features_in_any_company(digits, digits_judge):
   together = digits_judge(digits[2][:300]).features
   alone = digits_judge(digits[2][290:291]).features
   np.testing.assert_allclose(alone[0], together[290], rtol=1e-4, atol=1e-4)
+
+
+def test_the_residual_judge_learns_colours_and_learns_them_again():
+  generator = np.random.default_rng(0)
+  labels = np.arange(192) % 3
+  images = np.clip(generator.normal(110, 40, (192, 32, 32, 3)) + 60 * np.eye(3)[labels][:, None, None], 0, 255)
+  images = images.astype(np.uint8)
+  settings = dataclasses.replace(judge_model.settings_of((32, 32, 3)), first_width=8, largest_width=16, max_epochs=12,
+                                 batch_size=16, bfloat16=False)
+  assert settings.residual and settings.flip
+  models = [judge_model.train_judge_model(images[:128], labels[:128], 3, 0, settings) for _ in range(2)]
+  _, logits = judge_model.predict(models[0], images[128:])
+  assert np.mean(logits.argmax(1) == labels[128:]) > 0.9
+  for ours, theirs in zip(*(model.get_weights() for model in models)):
+    np.testing.assert_array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (64, 64, 3), (96, 128, 3), (9, 17, 1)])
