@@ -73,7 +73,7 @@ def attentive(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_
 
 
 def _view(image, size: int, conditioning: shared.Conditioning, seed: int):
-  """A linear view of images [B, H, W, C], scaled by the noise level: [B, 1, size]."""
+  """A linear view of images [B, H, W, C], scaled and shifted by the noise level: [B, 1, size]."""
   view = shared.Dense(size, use_bias=False, kernel_initializer=shared.initializer(1.0, seed + 191), name="view",
                       dtype="float32")(layers.Flatten()(image))
   return layers.Reshape([1, size])(conditioning.film(layers.Reshape([1, 1, size])(view), "view_film"))

@@ -45,7 +45,7 @@ def _network(settings, shape, conditioned):
 
 
 NETWORKS = {"attentive trunk": ({"network": "attentive"}, (28, 28, 1), False),
-            "attentive trunk with a view": ({"model": "score", "network": "attentive", "query_size": 24}, (28, 28, 1),
+            "attentive trunk with a view": ({"model": "score", "network": "attentive", "query_size": 24}, (32, 32, 3),
                                             True),
             "energy": ({"model": "score", "network": "energy"}, (8, 8, 1), True),
             "energy, halved": ({"model": "score", "network": "energy"}, (28, 28, 1), True),
@@ -63,7 +63,7 @@ def _energy_and_gradient(network, shape, conditioned):
       tape.watch(images)
       level = [tf.fill([tf.shape(images)[0]], 0.1)] if conditioned else []
       outputs = tf.nest.flatten(network([images, *level] if conditioned else images, training=False))
-      energy = tf.reshape(outputs[0], [tf.shape(images)[0], -1])[:, 3]
+      energy = tf.add_n([tf.reshape(output, [tf.shape(images)[0], -1])[:, 3] for output in outputs])
     return energy, tape.gradient(energy, images)
 
   return tf.function(of_rows, autograph=False, input_signature=[tf.TensorSpec([None, *shape])])
@@ -89,16 +89,17 @@ def test_channels_that_leave_vector_registers_over_are_not_alike(settings):
   assert not first_rows.gives_rows_alike(_network(settings, (28, 28, 1), settings["network"] == "energy"))
 
 
-def test_an_answer_of_several_levels_is_that_of_the_rows_asked_for():
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_an_answer_of_several_levels_is_that_of_the_rows_asked_for(mirrored):
   trunk = _network(*NETWORKS["energy"])
   energies = precond.EnergyPrecond(trunk, (8, 8, 1), 10)
   energies.answer_levels.assign(np.geomspace(0.05, 2.0, precond.ANSWERS))
   energies.answer_weights.assign(np.arange(precond.ANSWERS) / 28.0)  # the first costs nothing
   images = tf.random.normal([16, 8, 8, 1])
-  whole = energies.answer(images)
+  whole = energies.answer(images, mirrored)
   with first_rows.asked(tf.constant(3), tf.constant(16)):
-    np.testing.assert_array_equal(energies.answer(images)[:3], whole[:3])
-  one = energies.answer(tf.repeat(images[5:6], 16, axis=0))
+    np.testing.assert_array_equal(energies.answer(images, mirrored)[:3], whole[:3])
+  one = energies.answer(tf.repeat(images[5:6], 16, axis=0), mirrored)
   np.testing.assert_array_equal(one[9], whole[5])
 
 
