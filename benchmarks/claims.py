@@ -57,14 +57,14 @@ def train(experiment: str, arm: str, seed: int, arguments) -> None:
 
 
 def _run(runs: str, experiment: str, arm: str, seed: int) -> Optional[dict]:
-  """The summary of a run, and its "rollbacks"; None of one that gave up."""
+  """The summary of a run, its "rollbacks" and the last pass's "validation_fid"; None of one that gave up."""
   folder = _folder(runs, experiment, arm, seed)
   if training_runs.gave_up(folder):
     return None
   summary = json.loads((folder / "summary.json").read_text("utf-8"))
   rows = folder / "metrics.jsonl"
   last = json.loads(rows.read_text("utf-8").splitlines()[-1]) if rows.exists() else {}
-  return {**summary, "rollbacks": last.get("attempt", 0)}
+  return {**summary, "validation_fid": last.get("fid"), "rollbacks": last.get("attempt", 0)}
 
 
 def judge(experiment: str, seeds: Sequence[int], runs: str, arms: Sequence[str] = (),

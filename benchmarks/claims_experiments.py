@@ -117,6 +117,23 @@ _OF_LESSONS = tuple(
     for arm in ("negatives", "class_of_fakes")
     for name, figure, sign in (("accuracy", "test_accuracy", 1), ("calibration error", "ece", -1), *_DRAWN))
 
+# One setting at a time, beside digits.flags.
+_SETTINGS = {
+    "flagfile": ("digits.flags as it stands", []),
+    "no_past": ("no fakes of past passes", ["--past_fraction=0"]),
+    "much_past": ("three times as many", ["--past_fraction=0.3"]),
+    "few_chains": ("300 chains for 1000", ["--chains=300"]),
+    "seldom": ("a chain begins anew five times less often", ["--restart_probability=0.01"]),
+    "often": ("four times as often", ["--restart_probability=0.2"]),
+    "sharper": ("s falls to .15", ["--noise_end=0.15"]),
+    "smoother": ("s falls to .35", ["--noise_end=0.35"]),
+    "previous": ("drawings of the pass before", ["--fakes_from=previous_pass"]),
+    "noisy": ("noisy real images classified, logistic loss at weight .1", _DESIGN)}
+_OF_SETTINGS = tuple(Claim(f"{what}, instead of what digits.flags has: {name} of validation images", figure, arm,
+                           "flagfile", sign)
+                     for arm, (what, _) in _SETTINGS.items() if arm != "flagfile"
+                     for name, figure, sign in (("accuracy", "validation_accuracy", 1), ("FID", "validation_fid", -1)))
+
 
 def _of(arms: Iterable[str], claims: Sequence[Claim]) -> List[Claim]:
   """Those of claims that an experiment of fewer arms can judge."""
@@ -180,6 +197,9 @@ EXPERIMENTS = {
         for rate in ("1e-4", "3e-4") for name, what, more in (
             ("class", "JEM's SGLD in each class's density", []),
             ("sum", "in log Σ exp f, drawn by class", ["--model=log_sum_exp"]))}, _OBJECTIVE),
+    # To choose the flagfile's settings by, with seeds that confirm nothing (110 to 114).
+    "defaults": Experiment([_flagfile("digits"), "--num_passes=6", "--updates_per_pass=100", "--num_samples=20",
+                            "--num_steps=2"], _SETTINGS, _OF_SETTINGS),
     "E9_designs": Experiment([_flagfile("digits_score"), "--num_passes=6", "--updates_per_pass=100",
                               "--pass_samples=0"], _LESSONS, _OF_LESSONS),
     # Whole flagfiles, seeds that have chosen nothing (60 to 64).
