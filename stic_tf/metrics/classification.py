@@ -30,5 +30,5 @@ def classification_accuracy_score(drawings, drawing_labels, test_images, test_la
   if drawings.shape[1:] != test_images.shape[1:]:
     raise ValueError(f"drawings are {list(drawings.shape[1:])}, test images {list(test_images.shape[1:])}")
   model = judge_model.train_judge_model(drawings, drawing_labels, num_classes, seed, settings)
-  logits = judge_model.predict(model, test_images, settings or judge_model.SETTINGS)[1]
+  logits = judge_model.predict(model, test_images, settings)[1]
   return float(np.mean(np.argmax(logits, axis=1) == test_labels))

@@ -26,7 +26,7 @@ class JudgeSettings:
   small sets converge, large ones end in bounded time. A `residual` judge is the nine-layer residual network that
   David Page's DAWNBench entry made known ("How to train your ResNet", 2018), at half its width, and learns as that
   does: by Nesterov's momentum, and with weights that decay, without which it learns photographs by heart. `flip` shows
-  it mirrored images too.
+  it mirrored images too, and has it answer with both.
   """
 
   version: int = 1
@@ -213,14 +213,23 @@ def _training_batches(images, labels, steps, batch_size, seed, settings) -> tf.d
     return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
 
 
-def predict(model: keras.Model, images, settings: JudgeSettings = SETTINGS) -> tuple:
-  """(features float64 [N,F], logits float32 [N,K]) of uint8 images [N,H,W,C], in batches; N may be 0."""
+def predict(model: keras.Model, images, settings: Optional[JudgeSettings] = None) -> tuple:
+  """(features float64 [N,F], logits float32 [N,K]) of uint8 images [N,H,W,C], in batches; N may be 0.
+
+  Where `settings` (those of the images' shape unless given) have `flip`, means of an image's and its mirror image's;
+  of the logits, of their log probabilities.
+  """
   images = np.asarray(images)
+  settings = settings or settings_of(images.shape[1:])
   features, logits = [np.zeros((0, model.output[0].shape[-1]))], [np.zeros((0, model.output[1].shape[-1]), np.float32)]
   for start in range(0, len(images), _PREDICTION_BATCH):
-    batch = model(judge_input(images[start:start + _PREDICTION_BATCH], settings), training=False)
-    features.append(batch[0].numpy().astype(np.float64))
-    logits.append(batch[1].numpy())
+    batch = judge_input(images[start:start + _PREDICTION_BATCH], settings)
+    seen = model(batch, training=False)
+    if settings.flip:
+      mirrored = model(tf.reverse(batch, [2]), training=False)
+      seen = [0.5 * (seen[0] + mirrored[0]), 0.5 * (tf.nn.log_softmax(seen[1]) + tf.nn.log_softmax(mirrored[1]))]
+    features.append(seen[0].numpy().astype(np.float64))
+    logits.append(seen[1].numpy())
   return np.concatenate(features), np.concatenate(logits)
 
 

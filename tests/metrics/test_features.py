@@ -65,6 +65,10 @@ def test_the_residual_judge_learns_colours_and_learns_them_again():
   models = [judge_model.train_judge_model(images[:128], labels[:128], 3, 0, settings) for _ in range(2)]
   _, logits = judge_model.predict(models[0], images[128:])
   assert np.mean(logits.argmax(1) == labels[128:]) > 0.9
+  mirrored = judge_model.predict(models[0], images[128:, :, ::-1])
+  np.testing.assert_allclose(mirrored[1], logits, atol=1e-4)  # it answers with both
+  one_way = models[0](judge_model.judge_input(images[128:]), training=False)[1]
+  assert np.abs(tf.nn.log_softmax(one_way) - logits).max() > 1e-3
   for ours, theirs in zip(*(model.get_weights() for model in models)):
     np.testing.assert_array_equal(ours, theirs)
 
