@@ -68,7 +68,7 @@ def attentive(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_
     hidden = layers.Activation("swish")(layers.Add()([hidden, branch]))
   features.append(hidden)
   view = _view(image, config.query_size, conditioning, seed) if config.query_size else None
-  logits = class_queries.over(hidden, num_classes, seed, config.query_size or width, view)
+  logits = class_queries.over(hidden, num_classes, seed, view)
   return keras.Model([image, *conditioning.inputs], [logits, *features], name="attentive")
 
 

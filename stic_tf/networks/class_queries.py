@@ -12,8 +12,6 @@ would drive all of them into the cap, and attention would be even.
 All logits cost O(K·M·d) beyond the trunk; those of a few classes gather their rows and cost O(M·d), whatever K is.
 """
 
-from typing import Optional
-
 import keras
 import tensorflow as tf
 from keras import layers
@@ -102,14 +100,14 @@ class ClassQueries(layers.Layer):
     return tf.reduce_sum(attention * evidence, axis=2) + tf.gather(self.biases, classes), attention
 
 
-def over(hidden, num_classes: int, seed: int, size: Optional[int] = None, view=None) -> tf.Tensor:
+def over(hidden, num_classes: int, seed: int, view=None) -> tf.Tensor:
   """Logits [B, K] of queries over a trunk's last features, a Keras tensor [B, T, T, C].
 
   Args:
-    size: d; C if None.
-    view: [B, 1, d], added to the value of each tile, if any.
+    view: [B, 1, d], added to the value of each tile; without one d is C.
   """
-  keys, values = TileTokens(size or hidden.shape[-1], seed + 300, name="tokens", dtype="float32")(hidden)
+  size = (hidden if view is None else view).shape[-1]
+  keys, values = TileTokens(size, seed + 300, name="tokens", dtype="float32")(hidden)
   if view is not None:
     values = layers.Add(name="values", dtype="float32")([values, view])
   return ClassQueries(num_classes, seed + 310, name=QUERIES, dtype="float32")([keys, values])
