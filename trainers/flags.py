@@ -104,11 +104,12 @@ DRAWING_FLAGS = ("sampler", "num_steps", "temperature", "step_size", "burn_in_fr
                  "guidance_to", "correction", "correction_from", "correction_to")
 
 # What makes the model what it is, and what only its training reads: neither can be asked of a run that is there.
-MODEL_FLAGS = ("dataset", "model", "gaussian", "preconditioner", "mirrored_answer",
+MODEL_FLAGS = ("dataset", "model", "gaussian", "preconditioner", "mirrored_answer", "reference", "gram_weight",
+               "gram_rank", "target_acceptance",
                *(field.name for field in dataclasses.fields(config_lib.NetworkConfig)))
 TRAINING_FLAGS = ("train_images", "augment", "init_from", "pass_samples", "pass_steps",
-                  *(field.name for field in dataclasses.fields(config_lib.TrainingConfig)
-                    if field.name not in ("jit", "mixed_precision")))
+                  *(name for name in config_lib.RunConfig().flat()
+                    if name not in (*DRAWING_FLAGS, *MODEL_FLAGS, "jit", "mixed_precision")))
 
 
 def _define() -> None:
