@@ -62,7 +62,8 @@ LEVEL_PRECONDITIONERS = Registry(
 # image_shape -> networks.gaussians.Isotropic: what energies at noise levels have in common.
 GAUSSIANS = Registry(
     isotropic=Entry("stic_tf.networks.gaussians:Isotropic"),
-    cosine=Entry("stic_tf.networks.gaussians:Cosine"))
+    cosine=Entry("stic_tf.networks.gaussians:Cosine"),
+    point=Entry("stic_tf.networks.gaussians:Point"))
 
 # (evaluate, size) -> mcmc.kernel.Kernel.
 KERNELS = Registry(

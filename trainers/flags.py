@@ -89,8 +89,9 @@ _HELP = {
     "mixup_weight": "score: weight of the cross-entropy of the mixup images, augmented ones.",
     "mixup_noise_mean": "score: mean of the logarithm of the mixup images' noise levels.",
     "clip_norm": "score: the gradient's largest norm.",
-    "gaussian": "score: what all energies have in common: isotropic (EDM's), or cosine (a variance for each wave of "
-                "the discrete cosine transform), which photographs gain by.",
+    "gaussian": "score: what all energies have in common: isotropic (EDM's); cosine (a variance for each wave of "
+                "the discrete cosine transform), which photographs gain by; or point (none: the network predicts the "
+                "image itself), for classes of one image each.",
     "mirrored_answer": "score: classify by the mean of the answers to an image and to its mirror image, at twice the "
                        "cost.",
 }
@@ -120,7 +121,8 @@ def _define() -> None:
   flags.DEFINE_string("run_dir", "", "Folder of the run; empty for runs/<name of the flagfile's dataset and model>.")
   flags.DEFINE_string("dataset", "digits", "digits comes embedded; the others through TFDS (docs/dataflow.md).")
   flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS datasets; TFDS' own default if not given.")
-  flags.DEFINE_bool("augment", True, "Shift and rotate (or crop and flip) the images of the classification streams.")
+  flags.DEFINE_bool("augment", True, "Shift and rotate (or crop and flip) the images of the classification "
+                    "streams, and mirror those of the generative one where that shows their class still.")
   flags.DEFINE_integer("train_images", 0, "Train on so many images, as many of each class, by --seed; 0 for all.")
   flags.DEFINE_string("init_from", None, "Run folder, or model of the zoo, with whose weights the training begins.")
   flags.DEFINE_integer("seed", 0, "Seed of everything random; in sample and evaluate mode that of the drawings.")

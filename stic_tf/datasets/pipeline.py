@@ -63,8 +63,8 @@ def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment:
   return _stream(dataset.training_batches(batch_size, order_key, start, rows), finish)
 
 
-def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int = 0,
-                      share: Share = WHOLE) -> tf.data.Dataset:
+def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int = 0, share: Share = WHOLE,
+                      mirror: bool = True) -> tf.data.Dataset:
   """Real images as they are, for the generative streams: never mixed, no noise added, never shifted or rotated.
 
   Where the dataset says that a mirrored image still shows its class, half of them are mirrored: a photograph's mirror
@@ -76,6 +76,7 @@ def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int =
     seed: any integer; with the same seed the order differs from that of the classification stream.
     start: number of the first batch.
     share: as for `classification_stream`.
+    mirror: False leaves all as they are, for images that are to be learnt by heart.
 
   Returns:
     An endless dataset of (images float32 [B, H, W, C] in [-1, 1], labels int32 [B]).
@@ -89,7 +90,7 @@ def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int =
 
   def finish(step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor):
     images = from_uint8(images)
-    return flip(images, tf.stack([flip_key, step]), rows) if dataset.spec.flip else images, labels
+    return flip(images, tf.stack([flip_key, step]), rows) if mirror and dataset.spec.flip else images, labels
 
   return _stream(dataset.training_batches(batch_size, order_key, start, rows), finish)
 
@@ -99,6 +100,7 @@ def update_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = 
   """Both streams side by side, as an update of a system reads them; arguments as for `classification_stream`.
 
   Args:
+    augment: also whether the generative stream has mirror images.
     ratio: how many images of the classification streams there are for each of the generative one, at least 1.
 
   Returns:
@@ -107,7 +109,7 @@ def update_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = 
   """
   require(ratio >= 1, "classification_ratio", ratio, "must be at least 1")
   classification = classification_stream(dataset, batch_size * ratio, seed, augment, mixup_alpha, start, share)
-  generation = generation_stream(dataset, batch_size, seed, start, share)
+  generation = generation_stream(dataset, batch_size, seed, start, share, augment)
   return tf.data.Dataset.zip((classification, generation)).map(
       lambda streams, real: {**streams, "generative_images": real[0], "generative_labels": real[1]}).apply(
           tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))

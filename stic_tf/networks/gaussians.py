@@ -37,10 +37,33 @@ class Isotropic(layers.Layer):
     scale = tf.sqrt(tf.square(level) + tf.square(self.data_scale))
     return centred / scale[:, tf.newaxis, tf.newaxis, tf.newaxis]
 
+  def gain(self, level):
+    """What multiplies the trunk's energies, σ_d / σ: [B] -> [B]. The trunk's gradient is then of one size at all σ."""
+    return self.data_scale / level
+
   def denoising_error(self, level):
     """Mean squared error a pixel of the Gaussian's own denoiser, σ² σ_d² / (σ² + σ_d²): [B] -> [B]."""
     variance, noise = tf.square(self.data_scale), tf.square(level)
     return noise * variance / (noise + variance)
+
+
+class Point(Isotropic):
+  """All variance left to the trunk: images about their mean as noise alone has them.
+
+      -‖x - μ‖² / (2 σ²),   gain σ_d √(σ² + σ_d²) / σ²
+
+  The denoiser of f is μ + σ_d ∇g: the trunk predicts the image (the x₀-prediction of Salimans & Ho 2022), and no noise
+  passes it. For classes of one image each, whose density at σ is a single Gaussian of that width.
+  """
+
+  def log_density(self, centred, level):
+    return -0.5 * tf.reduce_sum(tf.square(centred), axis=[1, 2, 3]) / tf.square(level)
+
+  def gain(self, level):
+    return self.data_scale * tf.sqrt(tf.square(level) + tf.square(self.data_scale)) / tf.square(level)
+
+  def denoising_error(self, level):
+    return tf.fill(tf.shape(level), tf.square(self.data_scale))
 
 
 class Cosine(Isotropic):

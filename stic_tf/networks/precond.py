@@ -5,7 +5,7 @@
 μ is the mean training image and σ_d the standard deviation of a pixel about it. The denoiser D_k = x + σ² ∇_x f_k is
 then exactly that of EDM (Karras et al. 2022, table 1) with ∇g_k in place of its network, and because every f_k is an
 energy, softmax_k f_k is the classifier of the same density. Another Gaussian of the images can take the place of the
-first term, and of the scaling (gaussians.py).
+first term, of σ_d / σ and of the scaling (gaussians.py).
 """
 
 from typing import List, Sequence
@@ -110,7 +110,7 @@ class EnergyPrecond(keras.Model):
       gain, shift = tf.split(self.gain(self.harmonics(conditioning)), 2, axis=1)
       of_trunk = of_trunk * (1.0 + gain) + shift
     in_common = self.in_common(images, noise_level)[:, tf.newaxis]
-    return in_common + (self.data_scale / noise_level)[:, tf.newaxis] * of_trunk
+    return in_common + self.gaussian.gain(noise_level)[:, tf.newaxis] * of_trunk
 
   def energies_and_attention(self, images, noise_level, class_weights: sparse_weights.SparseWeights):
     """(class energies [B, K], where w looks [B, M]) of images [B, H, W, C] at σ [B]; only where there are tiles."""
@@ -129,7 +129,7 @@ class EnergyPrecond(keras.Model):
     if self._classes is None:
       return self.level_energies(images, noise_level)[0]
     logits = first_rows.call(self._classes, self._of_trunk(images, noise_level))
-    return (self.data_scale / noise_level)[:, tf.newaxis] * logits
+    return self.gaussian.gain(noise_level)[:, tf.newaxis] * logits
 
   def answer(self, images, mirrored: bool = False):
     """Class logits [B, K] of images [B, H, W, C] that are not noisy, with their mirror images if `mirrored`.

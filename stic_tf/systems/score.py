@@ -227,9 +227,9 @@ class ScoreSTIC(base.System):
             base.LARGEST: tf.reduce_max(tf.abs(self.learnt(noisy, levels, class_energies)))}
 
   def learnt(self, images, levels, class_energies):
-    """(f - log density of the Gaussian) σ / σ_d: of one size at all levels, small before training. [B, K]."""
-    return (class_energies - self.network.in_common(images, levels)[:, tf.newaxis]) * (
-        levels / self.network.data_scale)[:, tf.newaxis]
+    """(f - log density of the Gaussian) over its gain: of one size at all levels, small before training. [B, K]."""
+    beyond = class_energies - self.network.in_common(images, levels)[:, tf.newaxis]
+    return beyond / self.network.gaussian.gain(levels)[:, tf.newaxis]
 
   def loss_of_fakes(self, real, fake):
     """What fakes teach the energies themselves: nothing, None.

@@ -44,6 +44,29 @@ def test_with_equal_variances_both_are_one():
     np.testing.assert_allclose(getattr(cosine, method)(images, levels), getattr(isotropic, method)(images, levels),
                                rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(cosine.denoising_error(levels), isotropic.denoising_error(levels), rtol=1e-5)
+  np.testing.assert_array_equal(cosine.gain(levels), isotropic.gain(levels))
+
+
+@pytest.mark.parametrize("level", [0.1, 0.5, 2.0])
+def test_of_a_point_the_trunk_predicts_the_image(level):
+  """σ_d ∇g, whatever the noise; beside EDM's, through which noise passes."""
+  images = _images(200)
+  rows, direction = images[:2] - images.mean(0), tf.constant(_images(1, seed=4), tf.float32)
+  denoised = {}
+  for kind in (gaussians.Point, gaussians.Isotropic):
+    gaussian, _ = _fitted(kind, images)
+    centred, levels = tf.constant(rows, tf.float32), tf.fill([2], level)
+    with tf.GradientTape() as tape:
+      tape.watch(centred)
+      learnt = tf.reduce_sum(direction * gaussian.scaled(centred, levels), axis=[1, 2, 3])
+      energy = gaussian.log_density(centred, levels) + gaussian.gain(levels) * learnt
+    denoised[kind] = (centred + level ** 2 * tape.gradient(energy, centred)).numpy()
+  predicted = float(np.std(images - images.mean(0))) * np.tile(direction, (2, 1, 1, 1))
+  np.testing.assert_allclose(denoised[gaussians.Point], predicted, atol=2e-3)
+  assert np.abs(denoised[gaussians.Isotropic] - predicted).mean() > 2e-3
+  point, _ = _fitted(gaussians.Point, images)
+  errors = point.denoising_error(tf.constant([0.1, 3.0]))
+  np.testing.assert_allclose(errors, np.mean(np.square(images - images.mean(0))), rtol=1e-4)
 
 
 @pytest.mark.parametrize("kind", [gaussians.Isotropic, gaussians.Cosine])

@@ -248,7 +248,7 @@ def test_what_fakes_teach_lowers_their_energies_and_raises_real_ones(own_systems
     tape.watch(learnt)
     loss = system.loss_of_fakes(*(
         (of, levels, weights, system.network.in_common(of, levels)[:, tf.newaxis]
-         + one * (system.network.data_scale / levels)[:, tf.newaxis]) for of, one in zip(images, learnt)))
+         + one * system.network.gaussian.gain(levels)[:, tf.newaxis]) for of, one in zip(images, learnt)))
   of_real, of_fake = (gradient.numpy() for gradient in tape.gradient(loss, learnt))
   rows = np.diag_indices(3)
   assert (of_real[rows][:2] < 0).all() and (of_fake[rows][:2] > 0).all()
