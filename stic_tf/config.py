@@ -72,7 +72,7 @@ class NetworkConfig:
   blocks: str = "2"
   attention_side: int = 8
   tile_grid: int = 4
-  query_size: int = 0
+  view_size: int = 0
 
   def __post_init__(self):
     _one_of("network", self.network, ("auto", *registries.NETWORKS))
@@ -84,7 +84,7 @@ class NetworkConfig:
             "must be a number of at least 1, or one for each resolution: 1,2,2")
     _at_least("attention_side", self.attention_side, 0)
     _at_least("tile_grid", self.tile_grid, 1)
-    _at_least("query_size", self.query_size, 0)
+    _at_least("view_size", self.view_size, 0)
 
 
 @dataclasses.dataclass(frozen=True)

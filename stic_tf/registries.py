@@ -43,7 +43,7 @@ class Registry(dict):
 NETWORKS = Registry(
     small=Entry("stic_tf.networks.convolutional:small", ("width",)),
     wide_resnet=Entry("stic_tf.networks.convolutional:wide", ("depth", "widen")),
-    attentive=Entry("stic_tf.networks.attentive:attentive", ("width", "tile_grid", "query_size")),
+    attentive=Entry("stic_tf.networks.attentive:attentive", ("width", "tile_grid", "view_size")),
     energy=Entry("stic_tf.networks.energy:energy", ("width", "blocks", "attention_side")),
     unet=Entry("stic_tf.networks.unet:unet", ("width", "blocks", "attention_side")))
 

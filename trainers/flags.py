@@ -22,8 +22,8 @@ _HELP = {
     "blocks": "energy network, unet: residual blocks a resolution, or those of each resolution: 1,2,2.",
     "attention_side": "energy network, unet: the widest grid, in positions a side, that attends; 0 for none.",
     "tile_grid": "Tiles a side of an attentive model's canvas; must divide it.",
-    "query_size": "Size of an attentive model's class queries and readouts, which then also see the whole canvas, "
-                  "linearly; 0 for --width, without that.",
+    "view_size": "How many numbers of a linear view of the whole canvas each class of an attentive model reads "
+                 "beside its tiles; 0 for none.",
     "drawing": "How a fresh drawing is made: whole (whole-image steps), strokes (tile by tile, where attention looks), "
                "or auto: strokes for --model=attentive. With --model=score strokes need --network=attentive, and are "
                "--corrector_steps at each level. Training takes whole-image steps.",

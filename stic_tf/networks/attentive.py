@@ -22,9 +22,8 @@ def attentive(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_
   added to every tile, and two residual blocks, so that a tile's key and value know their surroundings.
 
   Args:
-    config: width; tile_grid, tiles a side; query_size, the size d of keys, queries and readouts. Where that is not the
-      width (0), the readouts see a linear view of the whole image beside each tile's value: what a class looks like at
-      large then has d numbers of its own, and need not pass the trunk.
+    config: width; tile_grid, tiles a side; view_size, how many numbers of a linear view of the whole image each class
+      reads beside its tiles, 0 for none: what a class looks like at large then need not pass the trunk.
     image_shape: (H, W, C); H = W.
     num_classes: K.
     seed: of the initial weights.
@@ -67,13 +66,13 @@ def attentive(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_
     branch = shared.BranchScale(name=f"tiles_{block}_scale")(branch)
     hidden = layers.Activation("swish")(layers.Add()([hidden, branch]))
   features.append(hidden)
-  view = _view(image, config.query_size, conditioning, seed) if config.query_size else None
+  view = _view(image, config.view_size, conditioning, seed) if config.view_size else None
   logits = class_queries.over(hidden, num_classes, seed, view)
   return keras.Model([image, *conditioning.inputs], [logits, *features], name="attentive")
 
 
 def _view(image, size: int, conditioning: shared.Conditioning, seed: int):
-  """A linear view of images [B, H, W, C], scaled and shifted by the noise level: [B, 1, size]."""
+  """A linear view of images [B, H, W, C], scaled and shifted by the noise level: [B, size]."""
   view = shared.Dense(size, use_bias=False, kernel_initializer=shared.initializer(1.0, seed + 191), name="view",
                       dtype="float32")(layers.Flatten()(image))
-  return layers.Reshape([1, size])(conditioning.film(layers.Reshape([1, 1, size])(view), "view_film"))
+  return layers.Flatten()(conditioning.film(layers.Reshape([1, 1, size])(view), "view_film"))

@@ -1,16 +1,18 @@
 """Class queries that attend over a grid of tiles: what makes a trunk an attentive classifier, and reads it.
 
 A trunk gives each of M tiles a key and a value, shared by all classes. Class k owns two rows of an embedding table, a
-query q_k and a readout e_k (docs/equations.md, "a_k(x)"):
+query q_k and a readout e_k, and a third, v_k, where there is a view of the whole canvas (docs/equations.md, "a_k(x)"):
 
     a_k(x) = softmax_m( c·tanh(q_k · (key_m(x) - mean key(x)) / (c√d)) ) ,
-    z_k(x) = Σ_m a_k,m(x) · (e_k · value_m(x)) + b_k .
+    z_k(x) = Σ_m a_k,m(x) · (e_k · value_m(x)) + v_k · view(x) + b_k .
 
 The scores are capped at ±c, so that no tile has more than e^2c times another's attention: left alone a class comes to
 look at a single tile, and there would be nothing to draw by. They are centred before, as what the tiles have in common
 would drive all of them into the cap, and attention would be even.
 All logits cost O(K·M·d) beyond the trunk; those of a few classes gather their rows and cost O(M·d), whatever K is.
 """
+
+from typing import Sequence
 
 import keras
 import tensorflow as tf
@@ -63,27 +65,34 @@ class TileTokens(layers.Layer):
 
 
 class ClassQueries(layers.Layer):
-  """The class embedding table: keys and values [B, M, d] -> logits [B, K]; `of_classes` reads a few classes only."""
+  """The class embedding table: what is read of images -> logits [B, K]; `of_classes` reads a few classes only.
+
+  What is read is keys and values [B, M, d] each and, if there is one, a view [B, v].
+  """
 
   def __init__(self, num_classes: int, seed: int, **kwargs):
     super().__init__(**kwargs)
     self._num_classes, self._seed = num_classes, seed
 
   def build(self, input_shape):
-    size = input_shape[0][-1]
+    size, self.views = input_shape[0][-1], None
     self.queries = self.add_weight(name="queries", shape=(self._num_classes, size),
                                    initializer=keras.initializers.RandomNormal(stddev=1.0, seed=self._seed))
     self.readouts = self.add_weight(name="readouts", shape=(self._num_classes, size),
                                     initializer=keras.initializers.RandomNormal(stddev=0.1, seed=self._seed + 1))
+    if len(input_shape) > 2:
+      self.views = self.add_weight(name="views", shape=(self._num_classes, input_shape[2][-1]),
+                                   initializer=keras.initializers.RandomNormal(stddev=0.1, seed=self._seed + 2))
     self.biases = self.add_weight(name="biases", shape=(self._num_classes,), initializer="zeros")
 
   def get_config(self):
     return {**super().get_config(), "num_classes": self._num_classes, "seed": self._seed}
 
-  def call(self, keys_and_values):
-    keys, values = keys_and_values
+  def call(self, inputs):
+    keys, values, *view = inputs
     evidence = tf.einsum("kd,bmd->bkm", self.readouts, values)
-    return tf.reduce_sum(self.attention(keys) * evidence, axis=2) + self.biases
+    logits = tf.reduce_sum(self.attention(keys) * evidence, axis=2) + self.biases
+    return logits + tf.matmul(*view, self.views, transpose_b=True) if view else logits
 
   def attention(self, keys: tf.Tensor) -> tf.Tensor:
     """Attention maps of all classes: keys [B, M, d] -> float32 [B, K, M], rows that sum to 1."""
@@ -93,24 +102,22 @@ class ClassQueries(layers.Layer):
     """Attention maps [B, n, M] of the classes int32 [B, n] of each image."""
     return _attend(_products(tf.gather(self.queries, classes), keys), keys.shape[-1])
 
-  def of_classes(self, keys: tf.Tensor, values: tf.Tensor, classes: tf.Tensor):
+  def of_classes(self, inputs: Sequence[tf.Tensor], classes: tf.Tensor):
     """Logits [B, n] and attention maps [B, n, M] of the classes int32 [B, n] of each image."""
+    keys, values, *view = inputs
     attention = self.attention_of(keys, classes)
     evidence = _products(tf.gather(self.readouts, classes), values)
-    return tf.reduce_sum(attention * evidence, axis=2) + tf.gather(self.biases, classes), attention
+    logits = tf.reduce_sum(attention * evidence, axis=2) + tf.gather(self.biases, classes)
+    if view:
+      logits += tf.reduce_sum(tf.gather(self.views, classes) * view[0][:, tf.newaxis], axis=2)
+    return logits, attention
 
 
 def over(hidden, num_classes: int, seed: int, view=None) -> tf.Tensor:
-  """Logits [B, K] of queries over a trunk's last features, a Keras tensor [B, T, T, C].
-
-  Args:
-    view: [B, 1, d], added to the value of each tile; without one d is C.
-  """
-  size = (hidden if view is None else view).shape[-1]
-  keys, values = TileTokens(size, seed + 300, name="tokens", dtype="float32")(hidden)
-  if view is not None:
-    values = layers.Add(name="values", dtype="float32")([values, view])
-  return ClassQueries(num_classes, seed + 310, name=QUERIES, dtype="float32")([keys, values])
+  """Logits [B, K] of queries over a trunk's last features, a Keras tensor [B, T, T, C], and a view [B, v] if any."""
+  tokens = TileTokens(hidden.shape[-1], seed + 300, name="tokens", dtype="float32")(hidden)
+  views = [] if view is None else [view]
+  return ClassQueries(num_classes, seed + 310, name=QUERIES, dtype="float32")([*tokens, *views])
 
 
 def attends(network: keras.Model) -> bool:
@@ -154,10 +161,10 @@ class ClassReader:
 
   def __init__(self, network: keras.Model):
     self._queries = network.get_layer(QUERIES)
-    keys, values = self._queries.input
-    self._trunk = keras.Model(network.input, [keys, values, *network.outputs[1:]])
+    inputs = self._queries.input
+    self._trunk, self._inputs = keras.Model(network.input, [*inputs, *network.outputs[1:]]), len(inputs)
     # With the queries in it: they give a row the same bits in whole blocks of rows alone.
-    self._answer = keras.Model(network.input, [network.outputs[0], keys])
+    self._answer = keras.Model(network.input, [network.outputs[0], inputs[0]])
 
   def energy_and_attention(self, images: tf.Tensor, class_weights: sparse_weights.SparseWeights):
     """f_w(x), where w looks, and the trunk's features.
@@ -169,9 +176,10 @@ class ClassReader:
     Returns:
       f_w = Σ_k w_k z_k [B], a_w = Σ_k w_k a_k [B, M] (rows that sum to 1) and features [[B, H_l, W_l, C_l], …].
     """
-    keys, values, *features = first_rows.call(self._trunk, images)
-    logits, attention = self._queries.of_classes(keys, values, class_weights.classes)
-    return tf.reduce_sum(logits * class_weights.weights, axis=1), _mixed(attention, class_weights), features
+    outputs = first_rows.call(self._trunk, images)
+    logits, attention = self._queries.of_classes(outputs[:self._inputs], class_weights.classes)
+    energy = tf.reduce_sum(logits * class_weights.weights, axis=1)
+    return energy, _mixed(attention, class_weights), outputs[self._inputs:]
 
   def logits_and_attention(self, images, class_weights: sparse_weights.SparseWeights):
     """All logits [B, K] of what the network takes, and where w looks [B, M]."""

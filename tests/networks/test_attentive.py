@@ -84,22 +84,22 @@ def test_a_grid_that_does_not_divide_the_canvas_is_refused():
     _network(tile_grid=3)
 
 
-def test_a_class_has_a_linear_view_of_the_whole_canvas_where_queries_have_a_size_of_their_own():
-  """Of a trunk that says nothing a readout is left with a plane: e_k · V x."""
-  network = _network(query_size=24)
-  assert network.get_layer("class_queries").queries.shape == (10, 24)
+def test_a_class_has_a_linear_view_of_the_whole_canvas():
+  """Of a trunk that says nothing a plane is left: v_k · V x."""
+  network = _network(view_size=24)
+  queries = network.get_layer("class_queries")
+  assert queries.views.shape == (10, 24)
   for variable in network.get_layer("tokens").trainable_variables:
     variable.assign(tf.zeros_like(variable))
   images = _images((8, 8, 1))
-  readouts, view = network.get_layer("class_queries").readouts, network.get_layer("view").kernel
-  planes = tf.reshape(images, [3, -1]) @ view @ tf.transpose(readouts) + network.get_layer("class_queries").biases
+  planes = tf.reshape(images, [3, -1]) @ network.get_layer("view").kernel @ tf.transpose(queries.views) + queries.biases
   np.testing.assert_allclose(_logits(network, images), planes, rtol=1e-4, atol=1e-5)
-  assert not any(layer.name == "view" for layer in _network().layers)
+  assert _network().get_layer("class_queries").views is None
 
 
-@pytest.mark.parametrize("query_size", [0, 24])
-def test_one_class_read_alone_is_as_among_all(query_size):
-  network, images = _network(query_size=query_size), _images((8, 8, 1), 10)
+@pytest.mark.parametrize("view_size", [0, 24])
+def test_one_class_read_alone_is_as_among_all(view_size):
+  network, images = _network(view_size=view_size), _images((8, 8, 1), 10)
   reader = class_queries.ClassReader(network)
   weights = tf.eye(10)
   with tf.GradientTape(persistent=True) as tape:

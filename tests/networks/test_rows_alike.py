@@ -45,7 +45,7 @@ def _network(settings, shape, conditioned):
 
 
 NETWORKS = {"attentive trunk": ({"network": "attentive"}, (28, 28, 1), False),
-            "attentive trunk with a view": ({"model": "score", "network": "attentive", "query_size": 24}, (32, 32, 3),
+            "attentive trunk with a view": ({"model": "score", "network": "attentive", "view_size": 24}, (32, 32, 3),
                                             True),
             "energy": ({"model": "score", "network": "energy"}, (8, 8, 1), True),
             "energy, halved": ({"model": "score", "network": "energy"}, (28, 28, 1), True),
