@@ -25,8 +25,9 @@ class JudgeSettings:
   Training sees `pixel_budget` pixels (an image of H x W counts as H*W), but no image more than `max_epochs` times:
   small sets converge, large ones end in bounded time. A `residual` judge is the nine-layer residual network that
   David Page's DAWNBench entry made known ("How to train your ResNet", 2018), at half its width, and learns as that
-  does: by Nesterov's momentum, and with weights that decay, without which it learns photographs by heart. `flip` shows
-  it mirrored images too, and has it answer with both.
+  does: by Nesterov's momentum, and with weights that decay, without which it learns photographs by heart. Against that
+  too a square of each image is hidden (DeVries & Taylor 2017), and labels are smoothed. `flip` shows it mirrored images
+  too, and has it answer with both.
   """
 
   version: int = 1
@@ -48,6 +49,8 @@ class JudgeSettings:
 SETTINGS = JudgeSettings()
 _PREDICTION_BATCH = 256
 _MOMENTUM = 0.9
+_HIDDEN = 0.25  # of each side, by the square that is hidden
+_SMOOTHING = 0.1  # of labels, shared among all classes
 _WEIGHT_DECAY = 5e-3  # times the rate, an update: apart from the momentum, so ten times what a loss of squares has
 
 
@@ -55,7 +58,7 @@ def settings_of(image_shape) -> JudgeSettings:
   """Of colour images of 32 pixels a side and more those of the judge of photographs, of others `SETTINGS`."""
   if image_shape[-1] != 3 or min(image_shape[:2]) < 32:
     return SETTINGS
-  return dataclasses.replace(SETTINGS, version=2, first_width=32, largest_width=256, pixel_budget=1.25e9, max_epochs=24,
+  return dataclasses.replace(SETTINGS, version=3, first_width=32, largest_width=256, pixel_budget=1.7e9, max_epochs=36,
                              batch_size=128, learning_rate=0.15, residual=True, flip=True,
                              bfloat16=replicas.computes_bfloat16())
 
@@ -174,11 +177,16 @@ def _trainer(input_shape, num_classes: int, settings: JudgeSettings):
                if settings.residual else keras.optimizers.Adam(jit_compile=False))
   optimizer.build(model.trainable_variables)
 
+  def losses_of(labels, logits):
+    if not settings.residual:
+      return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
+    smooth = tf.one_hot(labels, num_classes, 1.0 - _SMOOTHING) + _SMOOTHING / num_classes
+    return tf.nn.softmax_cross_entropy_with_logits(smooth, logits)
+
   @functools.partial(tf.function, autograph=False)
   def update(images, labels, rate):
     with tf.GradientTape() as tape:
-      losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, model(images, training=True)[1])
-      loss = tf.reduce_mean(losses)
+      loss = tf.reduce_mean(losses_of(labels, model(images, training=True)[1]))
     optimizer.learning_rate.assign(rate)
     gradients = tape.gradient(loss, model.trainable_variables)
     optimizer.apply_gradients(zip(gradients, model.trainable_variables))
@@ -197,19 +205,28 @@ def _training_batches(images, labels, steps, batch_size, seed, settings) -> tf.d
   top = generator.integers(0, 2 * pad_height + 1, [steps, batch_size])
   left = generator.integers(0, 2 * pad_width + 1, [steps, batch_size])
   mirrored = generator.integers(0, 2, [steps, batch_size]) * settings.flip
+  sides = judge_input(images[:1], settings).shape[1:3]
+  centres = [generator.integers(0, side, [steps, batch_size]).astype(np.float32)
+             for side in sides] if settings.residual else []
   with tf.device("/CPU:0"):
     all_images, all_labels = tf.constant(images), tf.constant(labels)
 
     @tf.autograph.experimental.do_not_convert
-    def batch(indices, top, left, mirrored):
+    def batch(indices, top, left, mirrored, *centres):
       chosen = tf.pad(tf.gather(all_images, indices), [[0, 0], [pad_height] * 2, [pad_width] * 2, [0, 0]])
       chosen = tf.gather(chosen, top[:, tf.newaxis] + np.arange(height), axis=1, batch_dims=1)
       chosen = tf.gather(chosen, left[:, tf.newaxis] + np.arange(width), axis=2, batch_dims=1)
       if settings.flip:
         chosen = tf.where(mirrored[:, tf.newaxis, tf.newaxis, tf.newaxis] > 0, tf.reverse(chosen, [2]), chosen)
-      return judge_input(chosen, settings), tf.gather(all_labels, indices)
+      seen = judge_input(chosen, settings)
+      if centres:
+        rows, columns = (tf.abs(np.arange(0.5, side, dtype=np.float32) - centre[:, tf.newaxis]) < 0.5 * _HIDDEN * side
+                         for side, centre in zip(sides, centres))
+        hidden = tf.logical_and(rows[:, :, tf.newaxis], columns[:, tf.newaxis])
+        seen = tf.where(hidden[..., tf.newaxis], 0.0, seen)
+      return seen, tf.gather(all_labels, indices)
 
-    dataset = tf.data.Dataset.from_tensor_slices((order.reshape(steps, batch_size), top, left, mirrored))
+    dataset = tf.data.Dataset.from_tensor_slices((order.reshape(steps, batch_size), top, left, mirrored, *centres))
     return dataset.map(batch, num_parallel_calls=2, deterministic=True).prefetch(2)
 
 

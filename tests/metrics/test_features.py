@@ -73,6 +73,19 @@ def test_the_residual_judge_learns_colours_and_learns_them_again():
     np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.parametrize("shape", [(32, 32, 3), (80, 96, 3)])
+def test_a_residual_judge_learns_of_images_with_a_square_hidden(shape):
+  """A quarter of each side, or less at the border; of white images, whose shifts leave black at the border alone."""
+  images, settings = np.full((6, *shape), 255, np.uint8), judge_model.settings_of(shape)
+  seen, _ = next(iter(judge_model._training_batches(images, np.arange(6), 1, 6, 0, settings)))
+  height, width = seen.shape[1:3]
+  hidden = (seen.numpy() == 0).all(axis=3)
+  assert (hidden.any(axis=(1, 2))).all() and (hidden.sum(axis=(1, 2)) <= (height / 4 + 1) * (width / 4 + 1)).all()
+  assert np.median(hidden.sum(axis=(1, 2))) > height * width / 32 and len(np.unique(hidden, axis=0)) > 1
+  small, _ = next(iter(judge_model._training_batches(images, np.arange(6), 1, 6, 0, judge_model.SETTINGS)))
+  assert not (small.numpy() == 0).all(axis=3).any()
+
+
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (64, 64, 3), (96, 128, 3), (9, 17, 1)])
 def test_judge_for_every_size(shape):
   images = np.random.default_rng(0).integers(0, 256, (3,) + shape).astype(np.uint8)
