@@ -104,7 +104,7 @@ def train_judge(images, labels, num_classes: int, cache_dir: Optional[str] = Non
       return JudgeNetwork(model, name)
     except judge_cache.UnreadableCache as error:
       _log.warning("judge cache %s cannot be used (%s); training the judge anew", path, error)
-  model = judge_model.train_judge_model(images, labels, num_classes, seed)
+  model = judge_model.train_judge_model(images, labels, num_classes, seed, settings)
   if path is not None:
     try:
       judge_cache.write_weights(path, model.get_weights())

@@ -139,7 +139,11 @@ class EnergyPrecond(keras.Model):
     level they are its energies. Levels of weight 0 cost nothing. A mirror image has half the weight of each level.
     """
     mixed = self.answer_weights > 0
-    levels, weights = tf.boolean_mask(self.answer_levels, mixed), tf.boolean_mask(self.answer_weights, mixed)
+    return self.mixture(images, tf.boolean_mask(self.answer_levels, mixed), tf.boolean_mask(self.answer_weights, mixed),
+                        mirrored)
+
+  def mixture(self, images, levels, weights, mirrored: bool = False):
+    """`answer` of levels σ_j [L] with the weights w_j [L], which sum to 1."""
     views = tf.stack([images] + [tf.reverse(images, [2])] * mirrored, axis=1)
     levels, weights = tf.tile(levels, [views.shape[1]]), tf.tile(weights / views.shape[1], [views.shape[1]])
     count, batch = tf.shape(levels)[0], tf.shape(images)[0]

@@ -258,11 +258,10 @@ class ScoreSTIC(base.System):
     self.noise_level.assign(np.exp(weights @ np.log(self.average.answer_levels.numpy())))
 
   def _answers_at(self, images, level):
-    """Log probabilities at one σ, as `EnergyPrecond.answer` mixes them."""
-    images, level = pixel_range.from_uint8(images), tf.fill([tf.shape(images)[0]], level)
-    views = [images] + [tf.reverse(images, [2])] * self.config.score.mirrored_answer
-    answers = tf.stack([tf.nn.log_softmax(self.average.level_energies(view, level)[0]) for view in views])
-    return tf.reduce_logsumexp(answers, axis=0) - np.log(len(views))
+    """Log probabilities of uint8 images at one σ."""
+    images = pixel_range.from_uint8(images)
+    mirrored = self.config.score.mirrored_answer
+    return tf.nn.log_softmax(self.average.mixture(images, level[tf.newaxis], tf.ones([1]), mirrored))
 
   def _log_probabilities_at(self, images, level) -> np.ndarray:
     parts = []
