@@ -197,7 +197,7 @@ EXPERIMENTS = {
         for rate in ("1e-4", "3e-4") for name, what, more in (
             ("class", "JEM's SGLD in each class's density", []),
             ("sum", "in log Σ exp f, drawn by class", ["--model=log_sum_exp"]))}, _OBJECTIVE),
-    # To choose the flagfile's settings by, with seeds that confirm nothing (110 to 114).
+    # To choose the flagfile's settings by, on validation images, with seeds of their own (110 to 112).
     "defaults": Experiment([_flagfile("digits"), "--num_passes=6", "--updates_per_pass=100", "--num_samples=20",
                             "--num_steps=2"], _SETTINGS, _OF_SETTINGS),
     "E9_designs": Experiment([_flagfile("digits_score"), "--num_passes=6", "--updates_per_pass=100",

@@ -65,9 +65,10 @@ def score_cosine():
 
 
 def score_strokes():
-  """Strokes at every noise level on 8×8, guided, with Heun between the levels."""
+  """Strokes at every noise level on 8×8, guided, Heun between the levels, of classes that view the whole canvas."""
   shape = (8, 8, 1)
-  config = config_lib.RunConfig.of({"model": "score", "network": "attentive", "width": 16, "tile_grid": 4})
+  config = config_lib.RunConfig.of({"model": "score", "network": "attentive", "width": 16, "tile_grid": 4,
+                                    "view_size": 48})
   trunk = build.build(config, shape, 10, 0, True)
   readouts = trunk.get_layer(class_queries.QUERIES).readouts
   readouts.assign(5.0 * readouts)

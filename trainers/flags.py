@@ -91,7 +91,7 @@ _HELP = {
     "clip_norm": "score: the gradient's largest norm.",
     "gaussian": "score: what all energies have in common: isotropic (EDM's); cosine (a variance for each wave of "
                 "the discrete cosine transform), which photographs gain by; or point (none: the network predicts the "
-                "image itself), for classes of one image each.",
+                "image itself), for classes of one image each, whose energies are beyond the usual --divergence_bound.",
     "mirrored_answer": "score: classify by the mean of the answers to an image and to its mirror image, at twice the "
                        "cost.",
 }

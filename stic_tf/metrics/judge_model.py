@@ -139,9 +139,9 @@ def train_judge_model(images, labels, num_classes: int, seed: int, settings: Opt
                       ) -> keras.Model:
   """Trains a fresh judge on uint8 images [N,H,W,C] and int labels [N] in 0..num_classes-1.
 
-  Cross-entropy, Adam (a residual judge: momentum and decay) under a one-cycle rate, shifts by up to an eighth of the
-  side. `settings` are those that the images' shape asks for unless given. Every random number comes from `seed`; the
-  global TensorFlow, NumPy and Python generators are neither read nor moved.
+  Cross-entropy, Adam (a residual judge: momentum and decay, smoothed labels, a hidden square) under a one-cycle rate,
+  shifts by up to an eighth of the side. `settings` are those that the images' shape asks for unless given. Every random
+  number comes from `seed`; the global TensorFlow, NumPy and Python generators are neither read nor moved.
 
   Raises:
     ValueError: wrong shapes or types, no images, or a label out of range.

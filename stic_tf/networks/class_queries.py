@@ -9,7 +9,7 @@ query q_k and a readout e_k, and a third, v_k, where there is a view of the whol
 The scores are capped at ±c, so that no tile has more than e^2c times another's attention: left alone a class comes to
 look at a single tile, and there would be nothing to draw by. They are centred before, as what the tiles have in common
 would drive all of them into the cap, and attention would be even.
-All logits cost O(K·M·d) beyond the trunk; those of a few classes gather their rows and cost O(M·d), whatever K is.
+All logits cost O(K·(M·d + v)) beyond the trunk; those of a few classes gather their rows, whatever K is.
 """
 
 from typing import Sequence
@@ -75,11 +75,12 @@ class ClassQueries(layers.Layer):
     self._num_classes, self._seed = num_classes, seed
 
   def build(self, input_shape):
-    size, self.views = input_shape[0][-1], None
+    size = input_shape[0][-1]
     self.queries = self.add_weight(name="queries", shape=(self._num_classes, size),
                                    initializer=keras.initializers.RandomNormal(stddev=1.0, seed=self._seed))
     self.readouts = self.add_weight(name="readouts", shape=(self._num_classes, size),
                                     initializer=keras.initializers.RandomNormal(stddev=0.1, seed=self._seed + 1))
+    self.views = None
     if len(input_shape) > 2:
       self.views = self.add_weight(name="views", shape=(self._num_classes, input_shape[2][-1]),
                                    initializer=keras.initializers.RandomNormal(stddev=0.1, seed=self._seed + 2))
@@ -115,9 +116,10 @@ class ClassQueries(layers.Layer):
 
 def over(hidden, num_classes: int, seed: int, view=None) -> tf.Tensor:
   """Logits [B, K] of queries over a trunk's last features, a Keras tensor [B, T, T, C], and a view [B, v] if any."""
-  tokens = TileTokens(hidden.shape[-1], seed + 300, name="tokens", dtype="float32")(hidden)
-  views = [] if view is None else [view]
-  return ClassQueries(num_classes, seed + 310, name=QUERIES, dtype="float32")([*tokens, *views])
+  read = TileTokens(hidden.shape[-1], seed + 300, name="tokens", dtype="float32")(hidden)
+  if view is not None:
+    read = [*read, view]
+  return ClassQueries(num_classes, seed + 310, name=QUERIES, dtype="float32")(read)
 
 
 def attends(network: keras.Model) -> bool:

@@ -19,10 +19,12 @@ from stic_tf import first_rows
 class Isotropic(layers.Layer):
   """One variance σ_d² for all numbers of an image, as in EDM (Karras et al. 2022, table 1)."""
 
+  weight_name = "data_scale"  # of what else energies correct, another: weights beside one say nothing beside another
+
   def __init__(self, image_shape: Sequence[int]):
     super().__init__(name="isotropic")
     del image_shape
-    self.data_scale = self.add_weight("data_scale", shape=(), initializer="ones", trainable=False)
+    self.data_scale = self.add_weight(self.weight_name, shape=(), initializer="ones", trainable=False)
 
   def fit(self, statistics) -> None:
     """Takes the variances of a preconditioners.statistics.ImageStatistics."""
@@ -53,13 +55,18 @@ class Point(Isotropic):
       -‖x - μ‖² / (2 σ²),   gain σ_d √(σ² + σ_d²) / σ²
 
   The denoiser of f is μ + σ_d ∇g: the trunk predicts the image (the x₀-prediction of Salimans & Ho 2022), and no noise
-  passes it. For classes of one image each, whose density at σ is a single Gaussian of that width.
+  passes it. For classes of one image each, whose density at σ is a single Gaussian of that width. The right g is then
+  of the size ‖x - μ‖² / (2 σ_d √(σ² + σ_d²)), some thousands of a large image, and f at little noise of millions, whose
+  last digits float32 does not have: let σ be 0.1 at least.
   """
+
+  weight_name = "image_scale"
 
   def log_density(self, centred, level):
     return -0.5 * tf.reduce_sum(tf.square(centred), axis=[1, 2, 3]) / tf.square(level)
 
   def gain(self, level):
+    """σ_d √(σ² + σ_d²) / σ²: [B] -> [B]. The trunk's gradient is then the image's, over σ_d, at all σ."""
     return self.data_scale * tf.sqrt(tf.square(level) + tf.square(self.data_scale)) / tf.square(level)
 
   def denoising_error(self, level):

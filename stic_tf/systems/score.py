@@ -173,8 +173,6 @@ class ScoreSTIC(base.System):
     clean, labels = streams["generative_images"], streams["generative_labels"]
     logs = dict.fromkeys(self.logged(), tf.constant(0.0))
     noisy, levels = self._noisy(clean, randomness, randomness_lib.LEVELS, randomness_lib.NOISE)
-    mixup, mixup_levels = self._noisy(streams["mixup_images"], randomness, randomness_lib.MIXUP_LEVELS,
-                                      randomness_lib.MIXUP_NOISE, self.config.score.mixup_noise_mean)
     variance = tf.square(levels)[:, tf.newaxis, tf.newaxis, tf.newaxis]
     with tf.GradientTape(persistent=True) as tape:
 
@@ -186,8 +184,8 @@ class ScoreSTIC(base.System):
       denoised = gradient_lib.denoise(noisy, score, variance)
       logs["loss_denoising"] = losses.denoising(denoised, clean, self.network.gaussian.denoising_error(levels))
       logs["loss_classification"] = losses.soft_cross_entropy(labels, class_energies)
-      mixed = self.network.level_logits(mixup, mixup_levels)
-      logs["loss_mixup"] = losses.soft_cross_entropy(streams["mixup_labels"], mixed)
+      if self.config.score.mixup_weight:
+        logs["loss_mixup"] = self._of_mixtures(streams, randomness)
       loss = (logs["loss_denoising"] + self.config.score.cross_entropy_weight * logs["loss_classification"]
               + self.config.score.mixup_weight * logs["loss_mixup"]) * self.replica_share
       if self._reads_fakes:
@@ -205,6 +203,12 @@ class ScoreSTIC(base.System):
     self.apply_gradients(gradients, body + head)
     logs[base.LARGEST] = tf.reduce_max(tf.abs(self.learnt(noisy, levels, class_energies)))
     return logs
+
+  def _of_mixtures(self, streams, randomness):
+    """Cross-entropy of mixup images, in noise of their own."""
+    images, levels = self._noisy(streams["mixup_images"], randomness, randomness_lib.MIXUP_LEVELS,
+                                 randomness_lib.MIXUP_NOISE, self.config.score.mixup_noise_mean)
+    return losses.soft_cross_entropy(streams["mixup_labels"], self.network.level_logits(images, levels))
 
   def _real_against_fakes(self, evidence, labels, streams):
     """(class energies of the fakes, the logistic loss of real images against them, the head's loss)."""

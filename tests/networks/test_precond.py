@@ -35,9 +35,9 @@ def _image_trunk(shape=SHAPE, seed=0):
 TRUNKS = {"energy": _energy_trunk, "unet": _unet_trunk, "attentive": _attentive_trunk, "image only": _image_trunk}
 
 
-def _network(trunk):
+def _network(trunk, gaussian="isotropic"):
   """A network whose outputs are no longer small, as a trained one's are not."""
-  network = precond.EnergyPrecond(trunk, trunk.inputs[0].shape[1:], NUM_CLASSES)
+  network = precond.EnergyPrecond(trunk, trunk.inputs[0].shape[1:], NUM_CLASSES, gaussian)
   network.mean.assign(np.full(network.image_shape, -0.3))
   network.gaussian.data_scale.assign(0.5)
   for variable in network.trainable_variables:
@@ -139,6 +139,27 @@ def test_logits_leave_out_what_classes_share(network):
   decoder = [variable for variable in network.trainable_variables if variable.name.startswith(("up", "decoded"))]
   assert all(value is None for value in tape.gradient(logits, decoder))
   assert bool(decoder) == bool(np.abs(logits - energies).max() > 0.01)  # without one they are the energies
+
+
+@pytest.mark.parametrize("trunk", TRUNKS)
+@pytest.mark.parametrize("level", [0.1, 2.0])
+def test_beside_a_point_the_denoiser_is_what_the_trunk_predicts(trunk, level):
+  """μ + σ_d ∇g; and without what classes share the energies are the same classifier."""
+  network = _network(TRUNKS[trunk](), "point")
+  images, levels = _images(), tf.fill([6], level)
+  scaled, conditioning = network._of_trunk(images, levels)
+  with tf.GradientTape() as tape:
+    tape.watch(scaled)
+    if network.knows_level:
+      of_class = tf.nest.flatten(network.trunk([scaled, conditioning]))[0][:, 1]
+    else:
+      gain, shift = tf.split(network.gain(network.harmonics(conditioning)), 2, axis=1)
+      of_class = (tf.nest.flatten(network.trunk(scaled))[0] * (1.0 + gain) + shift)[:, 1]
+  predicted = network.mean + network.data_scale * tape.gradient(of_class, scaled)
+  denoised = images + level ** 2 * _score(network, images, levels, 1)
+  np.testing.assert_allclose(denoised, predicted, atol=2e-4 * max(1.0, float(tf.reduce_max(tf.abs(predicted)))))
+  logits, energies = network.level_logits(images, levels), network.level_energies(images, levels)[0]
+  np.testing.assert_allclose(logits - logits[:, :1], energies - energies[:, :1], rtol=1e-3, atol=2e-2)
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 1), (28, 28, 1), (32, 32, 3), (64, 64, 3)], ids=str)

@@ -196,11 +196,21 @@ def test_a_network_with_another_gaussian_is_refused():
 def test_weights_beside_another_gaussian_are_of_another_network():
   """Its trunk was given other inputs, and corrected another density."""
   trunk = build.build(config_lib.RunConfig.of({"model": "score", "width": 8, "blocks": 1}), (8, 8, 1), 10, 0, True)
-  isotropic, cosine = (stic_tf.ScoreSTIC(trunk, 10, gaussian=name) for name in ("isotropic", "cosine"))
+  isotropic, cosine, point = (stic_tf.ScoreSTIC(trunk, 10, gaussian=name) for name in ("isotropic", "cosine", "point"))
   isotropic.begin_with({f"average/{value.name[:-2]}": value.numpy() for value in isotropic.average.variables})
-  for theirs, own in ((cosine, isotropic), (isotropic, cosine)):
-    with pytest.raises(ValueError, match="only one of them has (colours|spectrum)"):
+  for theirs, own in ((cosine, isotropic), (isotropic, cosine), (point, isotropic), (isotropic, point)):
+    with pytest.raises(ValueError, match="only one of them has (colours|spectrum|data_scale)"):
       own.begin_with({f"average/{value.name[:-2]}": value.numpy() for value in theirs.average.variables})
+
+
+def test_what_is_learnt_beside_a_point_is_what_the_trunk_says():
+  trunk = build.build(config_lib.RunConfig.of({"model": "score", "width": 8, "blocks": 1}), (8, 8, 1), 10, 0, True)
+  system = stic_tf.ScoreSTIC(trunk, 10, gaussian="point")
+  images, levels = tf.constant(np.random.default_rng(0).uniform(-1, 1, (4, 8, 8, 1)), tf.float32), tf.fill([4], 0.4)
+  said = trunk(system.network._of_trunk(images, levels))[0]
+  learnt = system.learnt(images, levels, system.network.level_energies(images, levels)[0])
+  np.testing.assert_allclose(learnt, said, rtol=1e-3, atol=1e-4)
+  assert np.abs(said).max() > 1e-3
 
 
 def test_divergence_is_of_what_is_learnt_not_of_the_canvas(monkeypatch):
