@@ -90,6 +90,9 @@ def check(arguments) -> None:
           "takes differences over several runs, --run_dir=… --run_dir=…")
   if arguments.page:
     check_name(arguments.page, "page")
+    beside = pathlib.Path(arguments.page).with_suffix(".json")
+    require(pathlib.Path(arguments.out).absolute() != beside.absolute(), "out", arguments.out,
+            f"must be another file than {beside}, which is of --page={arguments.page}")
 
 
 def add_of_runs(arguments, what: Dict[str, str], arms: dict, claims: List[dict]) -> None:

@@ -78,6 +78,13 @@ def test_bad_input_is_one_line(tmp_path, seeds, flags, said, monkeypatch):
   assert not (tmp_path / "out.json").exists()
 
 
+def test_its_own_figures_and_those_of_the_page_are_two_files(tmp_path, monkeypatch):
+  line = command.refusal(monkeypatch, solvers, *_folders(tmp_path, 0, 1), "--way=a:", "--way=b:", "--name=E6",
+                         f"--page={tmp_path / 'out.md'}", f"--out={tmp_path / 'out.json'}")
+  assert "--out=" in line and "must be another file than" in line and "\n" not in line
+  assert not (tmp_path / "out.json").exists()
+
+
 def test_a_run_twice_is_not_two(tmp_path, monkeypatch):
   folders = _folders(tmp_path, 3)
   line = command.refusal(monkeypatch, solvers, *folders, *folders, "--way=a:", f"--out={tmp_path / 'out.json'}")
