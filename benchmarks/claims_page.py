@@ -54,13 +54,18 @@ def _cell(figure: str, values: verdicts.Figures) -> str:
   return f"{np.mean(ended):.4f} ({min(ended):.4f} – {max(ended):.4f}){lost}"
 
 
+def _beside(out) -> pathlib.Path:
+  """The file that has every figure of a page."""
+  return pathlib.Path(out).with_suffix(".json")
+
+
 def held(out: pathlib.Path, flag: str = "out") -> Dict[str, dict]:
   """What is in the JSON beside a page, by name; nothing where there is none.
 
   Raises:
     ConfigError: it is no such file.
   """
-  beside = out.with_suffix(".json")
+  beside = _beside(out)
   if not beside.exists():
     return {}
   try:
@@ -90,7 +95,7 @@ def check(arguments) -> None:
           "takes differences over several runs, --run_dir=… --run_dir=…")
   if arguments.page:
     check_name(arguments.page, "page")
-    beside = pathlib.Path(arguments.page).with_suffix(".json")
+    beside = _beside(arguments.page)
     require(pathlib.Path(arguments.out).absolute() != beside.absolute(), "out", arguments.out,
             f"must be another file than {beside}, which is of --page={arguments.page}")
 
@@ -115,6 +120,6 @@ def add(out: str, tables: Dict[str, dict]) -> str:
   """
   report = {**held(pathlib.Path(out)), **tables}
   text = text_of(report)
-  atomic_file.write_text(str(pathlib.Path(out).with_suffix(".json")), json.dumps({"experiments": report}, indent=1))
+  atomic_file.write_text(str(_beside(out)), json.dumps({"experiments": report}, indent=1))
   atomic_file.write_text(out, text)
   return text

@@ -180,8 +180,8 @@ def _trainer(input_shape, num_classes: int, settings: JudgeSettings):
   def losses_of(labels, logits):
     if not settings.residual:
       return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits)
-    smooth = tf.one_hot(labels, num_classes, 1.0 - _SMOOTHING) + _SMOOTHING / num_classes
-    return tf.nn.softmax_cross_entropy_with_logits(smooth, logits)
+    return keras.losses.categorical_crossentropy(tf.one_hot(labels, num_classes), logits, from_logits=True,
+                                                 label_smoothing=_SMOOTHING)
 
   @functools.partial(tf.function, autograph=False)
   def update(images, labels, rate):
