@@ -97,6 +97,7 @@ class SamplerConfig:
   sampler: str = "grmala"
   step_size: float = 0.1
   temperature: float = 1.0
+  guidance: float = 0.0
   num_steps: int = 300
   preconditioner: str = "gram"
   target_acceptance: float = 0.574
@@ -105,6 +106,7 @@ class SamplerConfig:
     _one_of("sampler", self.sampler, tuple(registries.KERNELS))
     _positive("step_size", self.step_size)
     _positive("temperature", self.temperature)
+    _at_least("guidance", self.guidance, -1)
     _at_least("num_steps", self.num_steps, 1)
     _one_of("preconditioner", self.preconditioner, ("gram", *registries.PRECONDITIONERS))
     require((self.sampler == "jem_sgld") == (self.preconditioner == "pixels"), "preconditioner", self.preconditioner,
@@ -235,7 +237,6 @@ class ScoreConfig:
   rho: float = 7.0
   predictor: str = "heun"
   corrector_steps: int = 0
-  guidance: float = 0.0
   guidance_from: float = 0.0
   guidance_to: float = 1e6
   correction: float = 0.0
@@ -262,7 +263,6 @@ class ScoreConfig:
     _at_least("corrector_steps", self.corrector_steps, 0)
     require(self.predictor != "none" or self.corrector_steps > 0, "corrector_steps", self.corrector_steps,
             "must be at least 1 with --predictor=none")
-    _at_least("guidance", self.guidance, -1)
     _at_least("correction", self.correction, 0)
     _at_least("head_passes", self.head_passes, 0)
     for weight in ("guidance", "correction"):

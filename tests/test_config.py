@@ -51,8 +51,8 @@ SMALL = (8, 8, 1)
     (config_lib.ScoreConfig, "sigma_max", math.nan, "above 0"),
     (config_lib.ScoreConfig, "sigma_max", 0.01, "the schedule must decrease"),
     (config_lib.ScoreConfig, "rho", -7.0, "above 0"),
-    (config_lib.ScoreConfig, "guidance", math.nan, "at least -1"),
-    (config_lib.ScoreConfig, "guidance", -1.5, "at least -1"),
+    (config_lib.SamplerConfig, "guidance", math.nan, "at least -1"),
+    (config_lib.SamplerConfig, "guidance", -1.5, "at least -1"),
     (config_lib.ScoreConfig, "correction", -1.0, "at least 0"),
     (config_lib.ScoreConfig, "corrector_steps", -1, "at least 0"),
     (config_lib.ScoreConfig, "predictor", "euler", "must be one of heun, dpm_solver_pp, none"),
@@ -202,4 +202,4 @@ def test_an_interval_outside_the_levels_is_refused(weight, end, level):
     with pytest.raises(config_lib.ConfigError, match=f"^{flag}="):
       config_lib.ScoreConfig(**{flag: level})
   with pytest.raises(config_lib.ConfigError, match=rf"^{flag}=.*: must lie within the noise levels \[0.02, 20\]$"):
-    config_lib.ScoreConfig(**{weight: 1.0, flag: level})
+    config_lib.RunConfig().replace(**{weight: 1.0, flag: level})

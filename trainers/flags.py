@@ -32,6 +32,7 @@ _HELP = {
     "sampler": "grmala; unadjusted and jem_sgld are there to compare with.",
     "step_size": "h at the start: drift h, noise sqrt(2h), in whitened coordinates. It adapts in training and burn-in.",
     "temperature": "T; 1 is the model's own distribution.",
+    "guidance": "Weight of f_w - log sum exp f in drawing; 0 for none, -1 for the class-free density.",
     "num_steps": "Steps of a fresh drawing, burn-in included.",
     "burn_in_fraction": "Share of a drawing's steps in which h adapts.",
     "training_steps": "Steps a persistent chain makes in each training update.",
@@ -75,7 +76,6 @@ _HELP = {
     "predictor": "score: what carries a drawing from level to level: heun (two evaluations a level), dpm_solver_pp "
                  "(one), or none, which leaves that to the corrector.",
     "corrector_steps": "score: GRMALA steps at each level, or strokes.",
-    "guidance": "score: weight of f_w - log sum exp f in drawing; 0 for none, -1 for the class-free density.",
     "guidance_from": "score: the least noise level at which guidance holds.",
     "guidance_to": "score: the largest.",
     "correction": "score: weight of the real/fake head's log density ratio in drawing; 0 for none.",

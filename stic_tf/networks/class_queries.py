@@ -168,19 +168,23 @@ class ClassReader:
     # With the queries in it: they give a row the same bits in whole blocks of rows alone.
     self._answer = keras.Model(network.input, [network.outputs[0], inputs[0]])
 
-  def energy_and_attention(self, images: tf.Tensor, class_weights: sparse_weights.SparseWeights):
+  def energy_and_attention(self, images: tf.Tensor, class_weights: sparse_weights.SparseWeights, guidance=None):
     """f_w(x), where w looks, and the trunk's features.
 
     Args:
       images: float32 [B, H, W, C] in [-1, 1].
       class_weights: as `sparse_weights.of_dense` gives them.
+      guidance: γ [B], which takes the logits of all classes; None for none.
 
     Returns:
-      f_w = Σ_k w_k z_k [B], a_w = Σ_k w_k a_k [B, M] (rows that sum to 1) and features [[B, H_l, W_l, C_l], …].
+      f_w = Σ_k w_k z_k [B], with γ (f_w - log Σ_k exp z_k) beside it, a_w = Σ_k w_k a_k [B, M] (rows that sum to 1) and
+      features [[B, H_l, W_l, C_l], …].
     """
     outputs = first_rows.call(self._trunk, images)
     logits, attention = self._queries.of_classes(outputs[:self._inputs], class_weights.classes)
     energy = tf.reduce_sum(logits * class_weights.weights, axis=1)
+    if guidance is not None:
+      energy += guidance * (energy - tf.reduce_logsumexp(self._queries(outputs[:self._inputs]), axis=1))
     return energy, _mixed(attention, class_weights), outputs[self._inputs:]
 
   def logits_and_attention(self, images, class_weights: sparse_weights.SparseWeights):

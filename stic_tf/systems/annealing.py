@@ -47,7 +47,7 @@ class Annealing(drawer.Drawer):
     config_lib.require(not score.correction or system.average.has_evidence, "correction", score.correction,
                        "must be 0 with a network without real/fake logits")
     self.system, self.config = system, config
-    self.guidance = score.guidance
+    self.guidance = config.sampler.guidance
     least = min(2.0 * score.sigma_min, score.sigma_max)
     self.canvas_noise = (least, min(score.sigma_max, max(_REFINED_FROM, least)), score.sigma_max)
     self.has_accept_test = self.corrects = score.corrector_steps > 0
@@ -74,9 +74,8 @@ class Annealing(drawer.Drawer):
     is_guided = isinstance(guidance, tf.Tensor) or bool(guidance)
     if is_guided:
       guidance = self._within(score.guidance_from, score.guidance_to, noise_level, guidance)
-    total = (1.0 + guidance) * energies.weighted_logit(class_energies, class_weights)
-    if is_guided:
-      total -= guidance * tf.reduce_logsumexp(class_energies, axis=1)
+    total = (energies.guided_logit(class_energies, class_weights, guidance) if is_guided
+             else energies.weighted_logit(class_energies, class_weights))
     if score.correction:
       correction = self._within(score.correction_from, score.correction_to, noise_level, score.correction)
       total += correction * energies.weighted_logit(evidence, class_weights)

@@ -38,7 +38,7 @@ class AttentiveSTIC(stic.STIC):
 
   def fake_drawer(self):
     # As its training does: in whole-image steps.
-    return stic.WholeImages(self, self.config)
+    return stic.WholeImages(self, self.config.replace(guidance=0.0))
 
   @property
   def tile_grid(self) -> int:
@@ -57,7 +57,7 @@ class Strokes(stic.WholeImages):
     target, preconditioner = self.target, self.target.preconditioner
     windows = tf.constant(windowed_mala.tile_windows(target.image_shape, self.tile_grid))
     kernel = windowed_mala.WindowedMala(
-        target.pixels(request.class_weights, request.temperature), preconditioner.size,
+        target.pixels(request.class_weights, request.temperature, self.guidance_of(request)), preconditioner.size,
         mala.Factor(preconditioner.color, preconditioner.color_transpose), windows,
         windowed_mala.tile_uniforms(request.seeds, tf.reduce_max(request.num_steps)), self.config.strokes.sweep_every)
     noise_level = tf.convert_to_tensor(self.system.noise_level)

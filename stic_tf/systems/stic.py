@@ -84,6 +84,10 @@ class STIC(base.System):
   def drawer(self, config):
     return WholeImages(self, config)
 
+  def fake_drawer(self):
+    # Guided drawings are of another density than the one that is learnt.
+    return self.drawer(self.config.replace(guidance=0.0))
+
   def own_variables(self):
     own = {"class_grams": self.class_grams.named_variables()}
     if self.reference not in (None, self.preconditioner):
@@ -265,6 +269,7 @@ class WholeImages(drawer.Drawer):
   def __init__(self, system: STIC, config: config_lib.RunConfig):
     self.system, self.config, self.walks = system, config, system.is_exact(config)
     self.target = system.targets["average"]
+    self.guidance = config.sampler.guidance or None  # without any a step need not read all classes
 
   def network_evaluations(self, num_steps):
     return num_steps + 1
@@ -291,13 +296,20 @@ class WholeImages(drawer.Drawer):
   def chain(self, request: drawing_lib.Request):
     """(kernel, where its chains begin [B, D], state -> rendered images uint8 [B, H, W, C])."""
     kernel = registries.KERNELS.load(self.config.sampler.sampler)(
-        self.target.whitened(request.class_weights, request.temperature), self.target.preconditioner.size)
+        self.target.whitened(request.class_weights, request.temperature, self.guidance_of(request)),
+        self.target.preconditioner.size)
     noise_level = tf.convert_to_tensor(self.system.noise_level)
 
     def render(state):
       return pixel_range.to_uint8(self.target.jump(state.position, state.gradient, noise_level, request.temperature))
 
     return kernel, self.start(kernel, request), render
+
+  def guidance_of(self, request: drawing_lib.Request) -> Optional[tf.Tensor]:
+    """γ of each image of a request, float32 [B]; None where it draws without."""
+    if self.guidance is None or request.guidance is not None:
+      return request.guidance
+    return tf.fill([tf.shape(request.seeds)[0]], self.guidance)
 
   def start(self, kernel, request: drawing_lib.Request) -> tf.Tensor:
     """Where the chains begin, whitened [B, D]: a draw from the reference measure, never a data image; or a canvas.

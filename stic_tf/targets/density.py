@@ -80,14 +80,16 @@ class Target:
       return tf.zeros_like(rows)
     return self._reference.whiten_transpose(self._reference.to_whitened(rows))
 
-  def whitened(self, class_weights: tf.Tensor, temperature: tf.Tensor) -> Callable:
+  def whitened(self, class_weights: tf.Tensor, temperature: tf.Tensor,
+               guidance: Optional[tf.Tensor] = None) -> Callable:
     """For a chain in whitened coordinates: a function u [B, D] -> (log π_w [B], ∇_u log π_w [B, D]).
 
     Args:
       class_weights: float32 [B, K].
       temperature: T, float32 [B].
+      guidance: γ, float32 [B]: f_w is `energies.guided_logit` then; None for none.
     """
-    condition = self.energy.condition(class_weights)
+    condition = self.energy.condition(class_weights, guidance)
 
     def evaluate(whitened):
       energy, _, gradient = gradient_lib.energy_and_gradient(lambda images: self.energy(images, condition),
@@ -102,9 +104,9 @@ class Target:
 
     return evaluate
 
-  def pixels(self, class_weights: tf.Tensor, temperature: tf.Tensor) -> Callable:
+  def pixels(self, class_weights: tf.Tensor, temperature: tf.Tensor, guidance: Optional[tf.Tensor] = None) -> Callable:
     """For strokes: a function x [B, D] -> (log π_w [B], ∇_x log π_w [B, D], log probability of each tile [B, M])."""
-    condition = self.energy.condition(class_weights)
+    condition = self.energy.condition(class_weights, guidance)
 
     def evaluate(rows):
       energy, attention, gradient = gradient_lib.energy_and_gradient(

@@ -1,7 +1,7 @@
 """Class energies f_w(x), with or without the Gram term: what a density is made of.
 
-An energy is conditioned once a chain, `condition(class_weights)`, and then called with images and that condition. It
-gives (f_w [B], a_w): a_w is where the class looks, [B, M], of an attentive network, else ().
+An energy is conditioned once a chain, `condition(class_weights, guidance)`, and then called with images and that
+condition. It gives (f_w [B], a_w): a_w is where the class looks, [B, M], of an attentive network, else ().
 """
 
 from typing import Any, Callable, Optional
@@ -17,6 +17,16 @@ def weighted_logit(logits: tf.Tensor, class_weights: tf.Tensor) -> tf.Tensor:
   return tf.reduce_sum(logits * class_weights, axis=1)
 
 
+def guided_logit(logits: tf.Tensor, class_weights: tf.Tensor, guidance) -> tf.Tensor:
+  """f_w + γ (f_w - log Σ_k exp f_k): logits and weights [B, K], γ [B] or a number -> [B].
+
+  γ = 0 is the density of the class; more is its more typical part, p(x | w) p(w | x)^γ (Dhariwal & Nichol 2021); and -1
+  is the class-free density.
+  """
+  of_class = (1.0 + guidance) * weighted_logit(logits, class_weights)
+  return of_class - guidance * tf.reduce_logsumexp(logits, axis=1)
+
+
 class ClassEnergy:
   """f_w(x) - λ·(Gram distance) of a classifier that gives all its logits.
 
@@ -30,15 +40,17 @@ class ClassEnergy:
                gram_weight: float = 0.0):
     self._logits_and_features, self._class_grams, self._gram_weight = logits_and_features, class_grams, gram_weight
 
-  def condition(self, class_weights: tf.Tensor) -> Any:
-    """What a call takes for class weights float32 [B, K]."""
-    return class_weights
+  def condition(self, class_weights: tf.Tensor, guidance: Optional[tf.Tensor] = None) -> Any:
+    """What a call takes for class weights float32 [B, K] and γ float32 [B] of `guided_logit`, None for none."""
+    return class_weights, guidance
 
   def __call__(self, images: tf.Tensor, condition) -> tuple:
+    class_weights, guidance = condition
     logits, features = self._logits_and_features(images)
-    energy = weighted_logit(logits, condition)
+    energy = (weighted_logit(logits, class_weights) if guidance is None
+              else guided_logit(logits, class_weights, guidance))
     if self._gram_weight > 0:
-      means = self._class_grams.of_weights(condition)
+      means = self._class_grams.of_weights(class_weights)
       energy -= self._gram_weight * class_grams_lib.gram_distance(self._class_grams.project(features), means)
     return energy, ()
 
@@ -46,8 +58,11 @@ class ClassEnergy:
 class AttentiveEnergy:
   """The same of a classifier that reads single classes and shows where they look: its cost does not grow with K.
 
+  With guidance it reads all classes, by what the trunk made of the image once.
+
   Args:
-    read: function (images, SparseWeights) -> (f_w [B], a_w [B, M], [features [B, H, W, C], …]).
+    read: function (images, SparseWeights, γ [B] or None) -> (f_w [B], or guided by γ, a_w [B, M], [features
+      [B, H, W, C], …]).
     class_grams, gram_weight: as for ClassEnergy.
   """
 
@@ -55,14 +70,14 @@ class AttentiveEnergy:
                gram_weight: float = 0.0):
     self._read, self._class_grams, self._gram_weight = read, class_grams, gram_weight
 
-  def condition(self, class_weights: tf.Tensor) -> Any:
-    """What a call takes for class weights float32 [B, K]."""
+  def condition(self, class_weights: tf.Tensor, guidance: Optional[tf.Tensor] = None) -> Any:
+    """What a call takes for class weights float32 [B, K] and γ float32 [B], None for none."""
     sparse = sparse_weights.of_dense(class_weights)
-    return sparse, self._class_grams.of_sparse(sparse) if self._gram_weight > 0 else []
+    return sparse, guidance, self._class_grams.of_sparse(sparse) if self._gram_weight > 0 else []
 
   def __call__(self, images: tf.Tensor, condition) -> tuple:
-    sparse, means = condition
-    energy, attention, features = self._read(images, sparse)
+    sparse, guidance, means = condition
+    energy, attention, features = self._read(images, sparse, guidance)
     if self._gram_weight > 0:
       energy -= self._gram_weight * class_grams_lib.gram_distance(self._class_grams.project(features), means)
     return energy, attention

@@ -1,6 +1,5 @@
 """Drawing down a schedule, with closed-form energies of Gaussian mixtures in place of a network."""
 
-import dataclasses
 import types
 
 import numpy as np
@@ -18,7 +17,7 @@ from tests import statistical
 SHAPE = (1, 2, 1)
 COUNT = 6000
 # Six levels from far outside the data to a little noise on it: coarse, so that the predictor errs.
-COARSE = config_lib.ScoreConfig(sigma_min=0.2, sigma_max=10.0, rho=5.0)
+COARSE = config_lib.RunConfig(model="score").replace(sigma_min=0.2, sigma_max=10.0, rho=5.0)
 LEVELS, CORRECTIONS, STEP_SIZE = 6, 20, 0.8
 
 
@@ -77,12 +76,11 @@ def _seeds(count, seed=0):
 
 def _drawer(settings, preconditioner="identity", adjust=True, trained=COARSE, energies=CLASSES.energies, h_held=False):
   """A drawer of a system whose network is the classes' closed form; its h follows no acceptance where it is held."""
-  config = config_lib.RunConfig(
-      model="score", score=settings, sampler=config_lib.SamplerConfig(sampler="grmala" if adjust else "unadjusted"))
+  config = settings.replace(sampler="grmala" if adjust else "unadjusted")
   system = types.SimpleNamespace(average=types.SimpleNamespace(level_energies=energies, has_evidence=True),
                                  preconditioner=_preconditioner(preconditioner), image_shape=SHAPE,
                                  is_exact=lambda config: adjust and not h_held,
-                                 config=dataclasses.replace(config, score=trained))
+                                 config=trained)
   return annealing.Annealing(system, config)
 
 
@@ -103,9 +101,9 @@ def _run(settings, class_weights=(1.0, 0.0), count=COUNT, num_steps=LEVELS, step
 
 def _p_value(rows, label=None):
   """Of the hypothesis that rows are of the density at the last level: proportions, moments and marginals."""
-  exact = CLASSES.sample(20 * COUNT, 99, label, COARSE.sigma_min)
+  exact = CLASSES.sample(20 * COUNT, 99, label, COARSE.score.sigma_min)
   # Of one class, the proportions that matter are of its modes; of both, of the classes too.
-  shares = [CLASSES.responsibilities(samples, COARSE.sigma_min)[:, :2] for samples in (rows, exact)]
+  shares = [CLASSES.responsibilities(samples, COARSE.score.sigma_min)[:, :2] for samples in (rows, exact)]
   directions = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]]).T
   projected = [samples @ directions for samples in (rows, exact)]
   p_values = [statistical.same_mean_p_value(*shares), statistical.same_mean_p_value(*projected),
@@ -115,7 +113,7 @@ def _p_value(rows, label=None):
 
 
 def _corrected(**settings):
-  return dataclasses.replace(COARSE, **{"corrector_steps": CORRECTIONS, **settings})
+  return COARSE.replace(**{"corrector_steps": CORRECTIONS, **settings})
 
 
 @pytest.mark.parametrize("preconditioner, settings, levels", [
@@ -139,7 +137,7 @@ def test_an_unadjusted_corrector_is_found():
 
 def test_class_free_drawing_has_the_classes_in_their_proportions():
   statistical.assert_plausible(_p_value(_run(_corrected(guidance=-1.0)).rows.numpy()))
-  statistical.assert_refused(_p_value(_run(dataclasses.replace(COARSE, guidance=-1.0)).rows.numpy()))
+  statistical.assert_refused(_p_value(_run(COARSE.replace(guidance=-1.0)).rows.numpy()))
 
 
 def test_guidance_and_correction_add_to_the_energy():
@@ -149,7 +147,7 @@ def test_guidance_and_correction_add_to_the_energy():
   own, ratio = (energies * weights).numpy().sum(1), (evidence * weights).numpy().sum(1)
   anyone = np.logaddexp(*energies.T)
   for guidance, correction in ((0.0, 0.0), (0.7, 0.0), (-1.0, 0.0), (0.0, 0.5), (2.0, 1.0)):
-    settings = dataclasses.replace(COARSE, guidance=guidance, correction=correction)
+    settings = COARSE.replace(guidance=guidance, correction=correction)
     energy = _drawer(settings).energy(images, level, weights)
     np.testing.assert_allclose(energy, own + guidance * (own - anyone) + correction * ratio, rtol=1e-4, atol=1e-4)
 
@@ -159,9 +157,9 @@ def test_guidance_and_correction_hold_within_their_noise_levels(weight):
   """Each image at its own level: outside the interval the energy is the class's own."""
   levels = np.array([0.25, 0.5, 1.0, 3.0, 8.0] * 8, np.float32)
   images, weights = tf.constant(CLASSES.sample(40, 3).reshape(-1, *SHAPE), tf.float32), tf.one_hot(np.arange(40) % 2, 2)
-  settings = dataclasses.replace(COARSE, **{weight: 1.5, f"{weight}_from": 0.5, f"{weight}_to": 3.0})
+  settings = COARSE.replace(**{weight: 1.5, f"{weight}_from": 0.5, f"{weight}_to": 3.0})
   energy = _drawer(settings).energy(images, tf.constant(levels), weights).numpy()
-  own, everywhere = (_drawer(dataclasses.replace(COARSE, **{weight: value})).energy(
+  own, everywhere = (_drawer(COARSE.replace(**{weight: value})).energy(
       images, tf.constant(levels), weights).numpy() for value in (0.0, 1.5))
   within = (levels >= 0.5) & (levels <= 3.0)
   np.testing.assert_allclose(energy, np.where(within, everywhere, own), rtol=1e-5, atol=1e-4)
@@ -170,7 +168,7 @@ def test_guidance_and_correction_hold_within_their_noise_levels(weight):
 
 def test_many_small_steps_need_no_correction():
   """The predictor is consistent: of 60 levels its moments are those of the density."""
-  end = _run(dataclasses.replace(COARSE, sigma_max=40.0), num_steps=60)
+  end = _run(COARSE.replace(sigma_max=40.0), num_steps=60)
   statistical.assert_plausible(_p_value(end.rows.numpy(), 0))
 
 
@@ -195,7 +193,7 @@ def test_the_schedule_falls_from_the_largest_level_to_the_least():
     {}, {"corrector_steps": 3}, {"predictor": "none", "corrector_steps": 2}, {"predictor": "dpm_solver_pp"}], ids=str)
 @pytest.mark.parametrize("num_steps", [1, 5])
 def test_network_evaluations_are_counted(settings, num_steps):
-  settings = dataclasses.replace(COARSE, **settings)
+  settings = COARSE.replace(**settings)
   calls = tf.Variable(0)
 
   def energies(images, noise_level):
@@ -237,8 +235,8 @@ def test_each_image_follows_its_own_schedule_and_nothing_traces_again():
 def test_a_schedule_beyond_the_trained_levels_is_refused():
   for settings in ({"sigma_max": 11.0}, {"sigma_min": 0.1}):
     with pytest.raises(config_lib.ConfigError, match=r"trained range \[0.2, 10\]"):
-      _drawer(dataclasses.replace(COARSE, **settings))
-  assert _drawer(dataclasses.replace(COARSE, sigma_max=5.0, guidance=1.0)).config.score.guidance == 1.0
+      _drawer(COARSE.replace(**settings))
+  assert _drawer(COARSE.replace(sigma_max=5.0, guidance=1.0)).guidance == 1.0
 
 
 @pytest.mark.parametrize("corrector_steps, h_held", [(0, False), (1, True), (1, False)])
@@ -250,6 +248,6 @@ def test_drawing_on_from_images_keeps_to_them(corrector_steps, h_held):
   drawn, fresh = (
       drawer.draw(drawing_lib.normalise(weights, _seeds(200), 8, 1.0, 0.3, canvas)).walk.numpy().reshape(200, 2)
       for canvas in (canvas_images, None))
-  near = [np.mean(CLASSES.responsibilities(rows, COARSE.sigma_min)[:, 0]) for rows in (drawn, fresh)]
+  near = [np.mean(CLASSES.responsibilities(rows, COARSE.score.sigma_min)[:, 0]) for rows in (drawn, fresh)]
   assert near[0] > near[1] + 0.05 and 0.9 > near[1] + 0.05
   assert near[0] > 0.9 or corrector_steps and not h_held

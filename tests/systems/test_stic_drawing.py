@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import special
 from scipy import stats
 
 from stic_tf import config as config_lib
@@ -24,11 +25,11 @@ def _logits(images):
   return tf.matmul(tf.reshape(images, [-1, SIZE]), tf.constant(SLOPES, tf.float32))
 
 
-def _system(sampler="grmala"):
+def _system(sampler="grmala", logits=_logits):
   config = config_lib.RunConfig().replace(
       sampler=sampler, preconditioner="pixels" if sampler == "jem_sgld" else "gram",
       reference="flat" if sampler == "jem_sgld" else "gaussian")
-  system = stic.STIC(_logits, 2, config, average=_logits, image_shape=IMAGE_SHAPE)
+  system = stic.STIC(logits, 2, config, average=logits, image_shape=IMAGE_SHAPE)
   system.adapt(0.3 * np.random.default_rng(1).normal(size=(60, *IMAGE_SHAPE)).cumsum(axis=1))
   system.set_noise_level(NOISE_LEVEL)
   return system
@@ -83,6 +84,43 @@ def test_drawings_have_the_known_distribution(temperature):
                              np.sum(drawing.walk.numpy().reshape(count, SIZE) @ SLOPES * weights, axis=1) / temperature
                              - 0.5 * np.square(whitened).sum(axis=1), atol=2e-3)
   assert abs(drawing.acceptance_rate.numpy().mean() - adaptation.TARGET_ACCEPTANCE) < 0.1
+
+
+def test_drawings_of_no_class_have_the_known_distribution():
+  """Guidance of -1: log Σ exp f_k and q0, a mixture of a normal a class in whitened coordinates."""
+  system, count = _system(logits=lambda images: 3.0 * _logits(images)), 6000
+  target = system.targets["average"]
+  drawer = system.drawer(system.config.replace(guidance=-1.0))
+  drawing = tf.function(lambda: drawer.draw(drawing_lib.normalise(
+      tf.constant(_weights(count)), _seeds(count), 120, 1.0, 0.3)), autograph=False)()
+  means = 3.0 * SLOPES.T @ target.preconditioner.color(tf.eye(SIZE)).numpy().T.astype(np.float64)
+  direction = (means[0] - means[1]) / np.linalg.norm(means[0] - means[1])
+  places = target.to_whitened(drawing.walk).numpy() @ direction
+  at_mean = 3.0 * SLOPES.T @ target.preconditioner.mean.numpy().ravel()
+  shares = special.softmax(at_mean + 0.5 * np.square(means).sum(axis=1))
+  assert shares.min() > 0.05 and np.ptp(means @ direction) > 1  # what follows tells one class from two
+
+  def cumulative(shares):
+    return lambda values: sum(share * stats.norm.cdf(values - mean) for share, mean in zip(shares, means @ direction))
+
+  statistical.assert_plausible(statistical.distribution_p_value(places, cumulative(shares)))
+  statistical.assert_refused(statistical.distribution_p_value(places, cumulative([0.5, 0.5])))
+
+
+def test_guidance_is_a_row_each():
+  """And a request's own is that of the drawer; there is none where the drawer has none."""
+  system, weights = _system(), tf.constant(_weights(12))
+  arguments = (weights, _seeds(12), 30, 1.0, 0.3)
+  guided = system.drawer(system.config.replace(guidance=3.0))
+  assert guided.guidance == 3.0 and system.drawer(system.config).guidance is None
+  assert system.fake_drawer().guidance is None
+  own = guided.draw(drawing_lib.normalise(*arguments)).walk.numpy()
+  each = tf.constant(np.where(np.arange(12) % 2, 3.0, 0.0), tf.float32)
+  rows = guided.draw(drawing_lib.normalise(*arguments, guidance=each)).walk.numpy()
+  np.testing.assert_array_equal(rows[1::2], own[1::2])
+  plain = system.drawer(system.config).draw(drawing_lib.normalise(*arguments)).walk.numpy()
+  np.testing.assert_allclose(rows[::2], plain[::2], atol=1e-4)
+  assert np.abs(own - plain).max() > 0.1
 
 
 def test_images_are_the_walk_after_one_jump():

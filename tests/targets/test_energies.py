@@ -31,10 +31,12 @@ class Classifier:
     features = tf.tanh(tf.tensordot(images, self.kernel, 1))
     return tf.matmul(tf.reshape(features, [tf.shape(images)[0], -1]), self.readout), [features]
 
-  def read(self, images, sparse):
+  def read(self, images, sparse, guidance=None):
     self.sizes.append(sparse.classes.shape[1])
     logits, features = self.logits_and_features(images)
     energy = tf.reduce_sum(tf.gather(logits, sparse.classes, batch_dims=1) * sparse.weights, axis=1)
+    if guidance is not None:
+      energy += guidance * (energy - tf.reduce_logsumexp(logits, axis=1))
     looks = tf.reduce_sum(tf.gather(self.looks, sparse.classes) * sparse.weights[..., tf.newaxis], axis=1)
     return energy, tf.nn.softmax(looks * tf.reduce_mean(images, axis=[1, 2, 3])[:, tf.newaxis]), features
 
@@ -56,6 +58,16 @@ def test_weighted_logit():
                                      logits[2, 2:5] @ [0.2, 0.3, 0.5]], rtol=1e-5)
 
 
+def test_guidance_is_a_power_of_the_posterior():
+  """Each row its own γ; at -1 nothing is left of the class."""
+  logits = np.random.default_rng(3).normal(size=WEIGHTS.shape).astype(np.float32)
+  guidance = np.array([-1.0, 0.0, 3.0], np.float32)
+  found = energies.guided_logit(tf.constant(logits), tf.constant(WEIGHTS), tf.constant(guidance)).numpy()
+  own, anyone = (logits * WEIGHTS).sum(1), np.log(np.exp(logits).sum(1))
+  np.testing.assert_allclose(found, own + guidance * (own - anyone), rtol=1e-5)
+  np.testing.assert_allclose(found[0], anyone[0], rtol=1e-5)
+
+
 @pytest.mark.parametrize("gram_weight", [0.0, 2.0])
 def test_one_energy_whether_all_logits_or_some_classes_are_read(gram_weight):
   classifier, images, weights = Classifier(), _images(), tf.constant(WEIGHTS)
@@ -70,6 +82,11 @@ def test_one_energy_whether_all_logits_or_some_classes_are_read(gram_weight):
   logits = classifier.logits_and_features(images)[0].numpy()
   plain = (logits * WEIGHTS).sum(axis=1)
   assert np.allclose(found.numpy(), plain, atol=1e-3) == (gram_weight == 0)
+  guidance = tf.constant([-1.0, 0.5, 4.0])
+  guided, _ = whole(images, whole.condition(weights, guidance))
+  np.testing.assert_allclose(some(images, some.condition(weights, guidance))[0].numpy(), guided.numpy(), rtol=1e-4,
+                             atol=1e-4)
+  np.testing.assert_allclose(guided - expected, guidance * (plain - np.log(np.exp(logits).sum(1))), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("reference", ["gaussian", "flat"])

@@ -228,7 +228,7 @@ def test_a_full_disk_while_drawing(main, trained_run, tmp_path):
 
 @pytest.mark.parametrize("flags, line", [
     (["--depth=16"], "--depth=16: is not read by --network=small; --network=wide_resnet reads it"),
-    (["--guidance=1"], "--guidance=1.0: is not read by --model=stic; --model=score reads it"),
+    (["--correction=1"], "--correction=1.0: is not read by --model=stic; --model=score reads it"),
     (["--model=score", "--noise_start=0.4"],
      "--noise_start=0.4: is not read by --model=score; --model=stic and attentive read it"),
     (["--jit"], "--jit=True: needs a GPU"),

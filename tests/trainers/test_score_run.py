@@ -79,10 +79,10 @@ def test_a_schedule_that_cannot_be(score_run, main, tmp_path, flag, allowed):
   assert flag.split("=")[0] in line and allowed in line and not out.exists()
 
 
-def test_guidance_is_of_the_score_model(trained_run, main, tmp_path):
+def test_an_interval_of_guidance_is_of_the_score_model(trained_run, main, tmp_path):
   out = tmp_path / "x.png"
-  line = main("--mode=sample", f"--run_dir={trained_run}", "--guidance=1", f"--out={out}").error()
-  assert "--guidance=1" in line and "--model=score" in line and not out.exists()
+  line = main("--mode=sample", f"--run_dir={trained_run}", "--guidance_from=1", f"--out={out}").error()
+  assert "--guidance_from=1" in line and "--model=score" in line and not out.exists()
 
 
 def test_settings_that_do_not_go_with_the_model(train, tmp_path):
