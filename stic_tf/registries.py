@@ -45,7 +45,9 @@ NETWORKS = Registry(
     wide_resnet=Entry("stic_tf.networks.convolutional:wide", ("depth", "widen")),
     attentive=Entry("stic_tf.networks.attentive:attentive", ("width", "tile_grid", "view_size")),
     energy=Entry("stic_tf.networks.energy:energy", ("width", "blocks", "attention_side")),
-    unet=Entry("stic_tf.networks.unet:unet", ("width", "blocks", "attention_side")))
+    unet=Entry("stic_tf.networks.unet:unet", ("width", "blocks", "attention_side")),
+    attentive_unet=Entry("stic_tf.networks.attentive_unet:attentive_unet",
+                         ("width", "blocks", "attention_side", "tile_grid")))
 
 # image_shape -> preconditioners.base.Preconditioner, fitted to one noise level, or knowing every level.
 PRECONDITIONERS = Registry(

@@ -102,9 +102,10 @@ def test_jems_steps_are_refused_a_reference_that_they_would_leap_over():
     ({"drawing": "whole"}, "drawing", "drawing=whole: is not read by model=stic; model=attentive and score read it"),
     ({"depth": 16}, "depth", "depth=16: is not read by network=small; network=wide_resnet reads it"),
     ({"network": "wide_resnet", "width": 8}, "width",
-     "width=8: is not read by network=wide_resnet; network=small and attentive and energy and unet read it"),
+     "width=8: is not read by network=wide_resnet; network=small and attentive and energy and unet and "
+     "attentive_unet read it"),
     ({"model": "attentive", "blocks": 1}, "blocks",
-     "blocks=1: is not read by network=attentive; network=energy and unet read it")])
+     "blocks=1: is not read by network=attentive; network=energy and unet and attentive_unet read it")])
 def test_a_setting_that_is_not_read_is_refused_with_who_reads_it(settings, name, says):
   config = config_lib.RunConfig.of(settings)
   assert not config.is_read(name, SMALL)

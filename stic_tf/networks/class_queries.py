@@ -23,6 +23,7 @@ from stic_tf import first_rows
 from stic_tf import sparse_weights
 
 QUERIES = "class_queries"  # the layer by whose name an attentive network is known
+COMMON = "energy_in_common"  # the layer of what a network adds to the logits of all classes alike, [B, 1], if it does
 _CAP = 1.5  # c
 
 
@@ -164,7 +165,9 @@ class ClassReader:
   def __init__(self, network: keras.Model):
     self._queries = network.get_layer(QUERIES)
     inputs = self._queries.input
-    self._trunk, self._inputs = keras.Model(network.input, [*inputs, *network.outputs[1:]]), len(inputs)
+    common = [layer.output for layer in network.layers if layer.name == COMMON]
+    self._trunk = keras.Model(network.input, [*inputs, *common, *network.outputs[1:]])
+    self._inputs, self._before_features = len(inputs), len(inputs) + len(common)
     # With the queries in it: they give a row the same bits in whole blocks of rows alone.
     self._answer = keras.Model(network.input, [network.outputs[0], inputs[0]])
 
@@ -181,11 +184,14 @@ class ClassReader:
       features [[B, H_l, W_l, C_l], …].
     """
     outputs = first_rows.call(self._trunk, images)
-    logits, attention = self._queries.of_classes(outputs[:self._inputs], class_weights.classes)
+    read = outputs[:self._inputs]
+    logits, attention = self._queries.of_classes(read, class_weights.classes)
     energy = tf.reduce_sum(logits * class_weights.weights, axis=1)
     if guidance is not None:
-      energy += guidance * (energy - tf.reduce_logsumexp(self._queries(outputs[:self._inputs]), axis=1))
-    return energy, _mixed(attention, class_weights), outputs[self._inputs:]
+      energy += guidance * (energy - tf.reduce_logsumexp(self._queries(read), axis=1))
+    for common in outputs[self._inputs:self._before_features]:
+      energy += common[:, 0]
+    return energy, _mixed(attention, class_weights), outputs[self._before_features:]
 
   def logits_and_attention(self, images, class_weights: sparse_weights.SparseWeights):
     """All logits [B, K] of what the network takes, and where w looks [B, M]."""

@@ -8,13 +8,14 @@ Recycle"), whose gradient is F + J_Fᵀ(x − F): what all classes have in commo
 squeezed through the readouts that are to classify.
 """
 
-from typing import Sequence
+from typing import NamedTuple, Sequence
 
 import keras
 import tensorflow as tf
 from keras import layers
 
 from stic_tf import config as config_lib
+from stic_tf.networks import class_queries
 from stic_tf.networks import energy as energy_lib
 from stic_tf.networks import layers as shared
 from stic_tf.networks import precond
@@ -51,18 +52,31 @@ class AutoencoderEnergy(layers.Layer):
     return tf.reduce_sum(of_rows, axis=1, keepdims=True)
 
 
-def unet(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_classes: int, seed: int,
-         conditioned: bool) -> keras.Model:
-  """As energy.energy, with as many blocks on the way up as on the way down.
+class Autoencoder(NamedTuple):
+  """A U-Net but for what tells classes apart.
+
+  Attributes:
+    image: the input.
+    conditioning: its other input, if any, and what that says to the layers.
+    encoded: what the encoder makes of the image.
+    energy: ⟨x, F⟩ − ½‖F‖², [B, 1].
+  """
+
+  image: object
+  conditioning: shared.Conditioning
+  encoded: energy_lib.Encoded
+  energy: object
+
+
+def autoencoder(config: config_lib.NetworkConfig, image_shape: Sequence[int], seed: int,
+                conditioned: bool) -> Autoencoder:
+  """The encoder of energy.energy, with as many blocks on the way up as on the way down.
 
   Args:
-    config, image_shape, num_classes, seed, conditioned: as there.
+    config, image_shape, seed, conditioned: as there.
 
   Raises:
     ConfigError: `blocks` names another number of resolutions.
-
-  Returns:
-    A model of the same inputs and outputs.
   """
   image = keras.Input(image_shape, name="scaled_image" if conditioned else "image")
   conditioning = shared.Conditioning(conditioned, seed)
@@ -77,12 +91,35 @@ def unet(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_class
                                          seed + 1000 * (stage + 1) + 10 * (block + 1))
   hidden = layers.Activation("swish")(conditioning.film(hidden, "decoded_film"))
   decoded = _decoded(hidden, image_shape, seed + 9)
-  common = AutoencoderEnergy(name="autoencoder", dtype="float32")([image, decoded])
-  of_classes = layers.Activation("linear", name=precond.CLASSES, dtype="float32")(
-      energy_lib.readout(encoded, num_classes, "class", seed + 4))
-  outputs = [layers.Add(name="energy", dtype="float32")([of_classes, common])]
-  outputs += [energy_lib.readout(encoded, num_classes, "evidence", seed + 14)] if conditioned else encoded.features
-  return keras.Model([image, *conditioning.inputs], outputs, name="unet")
+  energy = AutoencoderEnergy(name=class_queries.COMMON, dtype="float32")([image, decoded])
+  return Autoencoder(image, conditioning, encoded, energy)
+
+
+def unet(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_classes: int, seed: int,
+         conditioned: bool) -> keras.Model:
+  """Classes are read of the encoder as energy.energy reads them.
+
+  Args:
+    config, image_shape, num_classes, seed, conditioned: as there.
+
+  Raises:
+    ConfigError: `blocks` names another number of resolutions.
+
+  Returns:
+    A model of the same inputs and outputs.
+  """
+  made = autoencoder(config, image_shape, seed, conditioned)
+  of_classes = energy_lib.readout(made.encoded, num_classes, "class", seed + 4)
+  outputs = [with_common(of_classes, made.energy)]
+  outputs += ([energy_lib.readout(made.encoded, num_classes, "evidence", seed + 14)] if conditioned
+              else made.encoded.features)
+  return keras.Model([made.image, *made.conditioning.inputs], outputs, name="unet")
+
+
+def with_common(of_classes, common):
+  """Energies [B, K] of what tells classes apart and of what they share, [B, 1]."""
+  of_classes = layers.Activation("linear", name=precond.CLASSES, dtype="float32")(of_classes)
+  return layers.Add(name="energy", dtype="float32")([of_classes, common])
 
 
 def _enlarged(hidden, shape: Sequence[int], name: str, seed: int):

@@ -97,9 +97,9 @@ def test_a_class_has_a_linear_view_of_the_whole_canvas():
   assert _network().get_layer("class_queries").views is None
 
 
-@pytest.mark.parametrize("view_size", [0, 24])
-def test_one_class_read_alone_is_as_among_all(view_size):
-  network, images = _network(view_size=view_size), _images((8, 8, 1), 10)
+@pytest.mark.parametrize("settings", [{}, {"view_size": 24}, {"network": "attentive_unet", "blocks": "1"}], ids=str)
+def test_one_class_read_alone_is_as_among_all(settings):
+  network, images = _network(**settings), _images((8, 8, 1), 10)
   reader = class_queries.ClassReader(network)
   weights = tf.eye(10)
   with tf.GradientTape(persistent=True) as tape:
@@ -115,6 +115,19 @@ def test_one_class_read_alone_is_as_among_all(view_size):
   maps = reader.attention(images).numpy()
   np.testing.assert_allclose(where, maps[np.arange(10), np.arange(10)], atol=1e-5)
   np.testing.assert_allclose(features[-1], build.logits_and_features(network, images)[1][-1], rtol=1e-5, atol=1e-6)
+
+
+def test_a_u_net_whose_classes_attend_shares_the_energy_of_its_decoder():
+  """It moves all logits alike, and every resolution that is a grid of tiles can be attended over."""
+  network, images = _network((32, 32, 3), 8, network="attentive_unet", attention_side=0), _images((32, 32, 3))
+  reader = class_queries.ClassReader(network)
+  assert class_queries.tile_grid(network) == 8 and reader.attention(images).shape == (3, 10, 64)
+  common = keras.Model(network.input, network.get_layer(class_queries.COMMON).output)(images)
+  queries = keras.Model(network.input, network.get_layer(class_queries.QUERIES).output)(images)
+  np.testing.assert_allclose(_logits(network, images), queries + common, rtol=1e-5, atol=1e-5)
+  assert np.abs(common).min() > 1e-3
+  with pytest.raises(config_lib.ConfigError, match="^tile_grid=2: must be one of 16, 8, 4, the resolutions of a"):
+    _network((32, 32, 3), 2, network="attentive_unet", attention_side=0)
 
 
 def test_a_soft_class_is_the_mixture_of_logits_and_of_maps():

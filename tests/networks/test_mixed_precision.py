@@ -11,7 +11,7 @@ from stic_tf.networks import build
 from stic_tf.networks import precond
 
 
-@pytest.mark.parametrize("name", ["small", "wide_resnet", "attentive", "energy", "unet"])
+@pytest.mark.parametrize("name", ["small", "wide_resnet", "attentive", "energy", "unet", "attentive_unet"])
 def test_convolutions_compute_in_bfloat16_and_energies_are_float32(name):
   shape = (32, 32, 3) if name == "wide_resnet" else (8, 8, 1)
   images = tf.constant(np.random.default_rng(0).normal(size=(4, *shape)), tf.float32)

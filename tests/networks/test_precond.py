@@ -21,6 +21,10 @@ def _unet_trunk(shape=SHAPE, seed=0):
   return _energy_trunk(shape, seed, name="unet")
 
 
+def _attentive_unet_trunk(shape=SHAPE, seed=0):
+  return _energy_trunk(shape, seed, name="attentive_unet")
+
+
 def _attentive_trunk(shape=SHAPE, seed=0):
   config = config_lib.RunConfig.of({"model": "score", "network": "attentive", "width": 8})
   return build.build(config, shape, NUM_CLASSES, seed, conditioned=True)
@@ -32,7 +36,8 @@ def _image_trunk(shape=SHAPE, seed=0):
   return build.build(config, shape, NUM_CLASSES, seed, conditioned=True)
 
 
-TRUNKS = {"energy": _energy_trunk, "unet": _unet_trunk, "attentive": _attentive_trunk, "image only": _image_trunk}
+TRUNKS = {"energy": _energy_trunk, "unet": _unet_trunk, "attentive": _attentive_trunk,
+          "attentive_unet": _attentive_unet_trunk, "image only": _image_trunk}
 
 
 def _network(trunk, gaussian="isotropic"):
@@ -177,7 +182,8 @@ def test_sizes(shape):
 def test_only_a_trunk_made_for_it_has_real_fake_logits():
   networks = {name: precond.EnergyPrecond(make(), SHAPE, NUM_CLASSES) for name, make in TRUNKS.items()}
   assert {name: (network.has_evidence, network.knows_level) for name, network in networks.items()} == {
-      "energy": (True, True), "unet": (True, True), "attentive": (False, True), "image only": (False, False)}
+      "energy": (True, True), "unet": (True, True), "attentive": (False, True),
+      "attentive_unet": (False, True), "image only": (False, False)}
   names = {variable.name.split("/")[0] for variable in networks["energy"].evidence_variables}
   assert names == {"evidence_local", "evidence_global"}
   assert networks["attentive"].evidence_variables == networks["image only"].evidence_variables == []

@@ -40,6 +40,9 @@ def _network(settings, shape, conditioned):
   rng = np.random.default_rng(1)
   if settings["network"] == "attentive":
     network = keras.Model(network.input, network.get_layer("class_queries").input)
+  if settings["network"] == "attentive_unet":
+    read = [*network.get_layer("class_queries").input, network.get_layer("energy_in_common").output]
+    network = keras.Model(network.input, [*read[:-1], keras.layers.Concatenate()([read[-1]] * 4)])
   network.set_weights([weight + rng.normal(0, 0.05, weight.shape) for weight in network.get_weights()])
   return network
 
@@ -51,6 +54,8 @@ NETWORKS = {"attentive trunk": ({"network": "attentive"}, (28, 28, 1), False),
             "energy, halved": ({"model": "score", "network": "energy"}, (28, 28, 1), True),
             "unet": ({"model": "score", "network": "unet"}, (28, 28, 1), True),
             "unet, colour": ({"model": "score", "network": "unet", "attention_side": 0}, (32, 32, 3), True),
+            "attentive_unet, colour": ({"model": "attentive", "network": "attentive_unet", "attention_side": 0},
+                                       (32, 32, 3), False),
             "small": ({"network": "small"}, (28, 28, 1), False),
             "wide_resnet": ({"network": "wide_resnet"}, (32, 32, 3), False)}
 

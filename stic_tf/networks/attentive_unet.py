@@ -1,0 +1,38 @@
+"""A U-Net whose classes are queries that attend over a grid of its encoder's positions, a position a tile."""
+
+from typing import Sequence
+
+import keras
+
+from stic_tf import config as config_lib
+from stic_tf.networks import class_queries
+from stic_tf.networks import unet
+
+
+def attentive_unet(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_classes: int, seed: int,
+                   conditioned: bool) -> keras.Model:
+  """An autoencoder's energy, which all classes share, and class queries beside it.
+
+  A class reads its tiles and the encoder's summary of the whole canvas, as a view (class_queries.py).
+
+  Args:
+    config: as unet.unet; tile_grid, tiles a side, the side of one of its resolutions.
+    image_shape: (H, W, C); H = W.
+    num_classes: K.
+    seed: of the initial weights.
+    conditioned: whether it takes a noise level, ln σ / 4 [B], beside the image.
+
+  Raises:
+    ConfigError: no resolution has a position a tile, or `blocks` names another number of resolutions.
+
+  Returns:
+    A model from images [B, H, W, C] to [logits [B, K], features of each resolution [B, H_l, W_l, C_l], …].
+  """
+  made = unet.autoencoder(config, image_shape, seed, conditioned)
+  sides = {features.shape[1]: features for features in made.encoded.features if features.shape[1] == features.shape[2]}
+  config_lib.require(config.tile_grid in sides and not image_shape[0] % config.tile_grid, "tile_grid", config.tile_grid,
+                     f"must be one of {', '.join(map(str, sides))}, the resolutions of a canvas of "
+                     f"{image_shape[0]}x{image_shape[1]} pixels")
+  of_classes = class_queries.over(sides[config.tile_grid], num_classes, seed, made.encoded.summary)
+  return keras.Model([made.image, *made.conditioning.inputs],
+                     [unet.with_common(of_classes, made.energy), *made.encoded.features], name="attentive_unet")
