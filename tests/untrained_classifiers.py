@@ -81,13 +81,13 @@ def attentive():
 
 
 def attentive_spectral():
-  """Strokes on 16×16×3, spectral."""
-  return _attentive((16, 16, 3), "spectral")
+  """Strokes on 16×16×3, spectral, guided."""
+  return _attentive((16, 16, 3), "spectral", guidance=0.5)
 
 
-def _attentive(image_shape, preconditioner_name):
+def _attentive(image_shape, preconditioner_name, **settings):
   config = config_lib.RunConfig.of({"model": "attentive", "width": 16, "num_steps": 60,
-                                    "preconditioner": preconditioner_name})
+                                    "preconditioner": preconditioner_name, **settings})
   network = build.build(config, image_shape, 10, 0)
   readouts = network.get_layer(class_queries.QUERIES).readouts
   readouts.assign(30.0 * readouts)  # logits times 30: the biases are still nought

@@ -102,21 +102,25 @@ def test_strokes_are_those_of_the_live_drawing(name):
   assert module.settings.tile_grid ** 2 == live.strokes.shape[1]
 
 
-def test_guidance_is_a_row_each_and_its_default_the_runs_own(score_module):
-  own = _call(score_module, "synthesize_png", **_rows())["image_png_bytes"]
-  given = _call(score_module, "synthesize_png", **_rows(guidance=tf.constant([0.5, 4.0, np.nan])))["image_png_bytes"]
+@pytest.mark.parametrize("name", ["score", "attentive_spectral"])
+def test_guidance_is_a_row_each_and_its_default_the_runs_own(name):
+  module = _module(name)[1]
+  own = _call(module, "synthesize_png", **_rows())["image_png_bytes"]
+  given = _call(module, "synthesize_png", **_rows(guidance=tf.constant([0.5, 4.0, np.nan])))["image_png_bytes"]
   assert (given == own).tolist() == [True, False, True]
-  least, most = score_module.settings.guidance_range
-  beyond, clipped = (_call(score_module, "synthesize_png", **_rows(guidance=tf.constant(values)))["image_png_bytes"]
+  least, most = module.settings.guidance_range
+  beyond, clipped = (_call(module, "synthesize_png", **_rows(guidance=tf.constant(values)))["image_png_bytes"]
                      for values in ([-9.0, 1e9, np.inf], [least, most, most]))
   assert (beyond == clipped).all()
 
 
-def test_guidance_is_that_of_the_flag(score_module):
-  other = _module("score")[0].with_settings(guidance=2.0)
+@pytest.mark.parametrize("name", ["score", "attentive_spectral"])
+def test_guidance_is_that_of_the_flag(name):
+  classifier, module = _module(name)
+  other = classifier.with_settings(guidance=2.0)
   live = other.draw(_rows()["class_weights"].numpy(), _rows()["seed"].numpy(), num_steps=8)
-  drawn = _call(score_module, "synthesize_png", **_rows(guidance=tf.fill([COUNT], 2.0)))
-  images = _decoded(drawn["image_png_bytes"], (8, 8, 1)).astype(int)
+  drawn = _call(module, "synthesize_png", **_rows(guidance=tf.fill([COUNT], 2.0)))
+  images = _decoded(drawn["image_png_bytes"], module.settings.image_shape).astype(int)
   assert np.mean(np.abs(images - live.images) > 1) < 0.02  # roundings, which a steep network makes grow
 
 
@@ -135,11 +139,11 @@ def test_more_noise_leaves_less_of_a_canvas(score_module):
 
 def test_what_a_model_has_not_is_no_input():
   plain = {"class_weights", "seed", "num_steps", "temperature"}
-  for model, further in (("attentive", set()), ("score", {"guidance"})):
+  for model, further in (("attentive", set()), ("attentive_spectral", {"guidance"}), ("score", {"guidance"})):
     names = {name: {spec.name for spec in function.input_signature}
              for name, function in _module(model)[1].functions.items()}
     assert names["synthesize_png"] == plain | further
-    assert names["refine_png"] == {"images", *plain, *further, *(["canvas_noise"] if further else [])}
+    assert names["refine_png"] == {"images", *plain, *further, *(["canvas_noise"] if model == "score" else [])}
     assert names["synthesize"] == plain and names["refine"] == {"images", *plain}
 
 
