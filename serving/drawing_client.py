@@ -40,7 +40,7 @@ class Drawings:
     images: uint8 [N, H, W, C].
     class_weights: float32 [N, K], what each was drawn for.
     seeds: int64 [N, 2].
-    log_density: float32 [N], log π_w where the chain ended, up to a constant of the class weights.
+    log_density: float32 [N], log π_w where the chain ended, up to a constant of the class weights and guidance.
     probabilities: float32 [N, K], the classifier's answer to the image.
     acceptance_rate: float32 [N], after burn-in.
   """

@@ -58,7 +58,7 @@ class Drawing(NamedTuple):
   Attributes:
     images: uint8 [B, H, W, C], rendered.
     walk: float32 [B, H, W, C], where the chains ended: not rendered, not clipped.
-    log_density: float32 [B], log π_w of the walk up to a constant of the class weights.
+    log_density: float32 [B], log π_w of the walk, guided as it was, up to a constant of the class weights and γ.
     acceptance_rate: float32 [B], after burn-in.
     step_size: float32 [B], after burn-in.
     frames: uint8 [B, n, H, W, C], the canvas at each checkpoint, rendered; () where none was asked for.

@@ -41,7 +41,7 @@ class Drawings:
     images: uint8 [N, H, W, C].
     class_weights: float32 [N, K], what each was drawn for.
     seeds: int64 [N, 2].
-    log_density: float32 [N], log π_w where the chain ended, up to a constant of the class weights.
+    log_density: float32 [N], log π_w, guided as it was, where the chain ended; up to a constant of w and γ.
     probabilities: float32 [N, K], the classifier's answer to the rendered image.
     acceptance_rate: float32 [N], after burn-in.
     step_size: float32 [N], after burn-in.
@@ -226,7 +226,7 @@ class DrawingClassifier:
 
   def log_density(self, images: np.ndarray, class_weights=None, temperature: Optional[float] = None,
                   batch_size: int = 256) -> np.ndarray:
-    """log π_w(x), the log density that `draw` draws from, up to a constant of w (docs/equations.md, "log π_w").
+    """log π_w(x), the log density that `draw` draws from but for guidance, up to a constant of w (docs/equations.md).
 
     Differences of two images are log ratios of densities. Of a noise-conditional network it is that of images at the
     noise level the network answers at, or the mean over those whose answers it mixes.

@@ -81,8 +81,13 @@ def attentive():
 
 
 def attentive_spectral():
-  """Strokes on 16×16×3, spectral, guided."""
-  return _attentive((16, 16, 3), "spectral", guidance=0.5)
+  """Strokes on 16×16×3, spectral."""
+  return _attentive((16, 16, 3), "spectral")
+
+
+def attentive_unet():
+  """Guided strokes on 16×16×3 by a U-Net's energy, spectral."""
+  return _attentive((16, 16, 3), "spectral", network="attentive_unet", blocks="1", guidance=0.5)
 
 
 def _attentive(image_shape, preconditioner_name, **settings):
@@ -99,7 +104,7 @@ def _attentive(image_shape, preconditioner_name, **settings):
 
 CLASSIFIERS = {"small": small, "spectral": spectral, "middle": middle, "wide_resnet": wide_resnet, "score": score,
                "score_cosine": score_cosine, "score_strokes": score_strokes, "attentive": attentive,
-               "attentive_spectral": attentive_spectral}
+               "attentive_spectral": attentive_spectral, "attentive_unet": attentive_unet}
 
 
 def _images(image_shape):

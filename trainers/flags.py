@@ -16,23 +16,24 @@ _HELP = {
     "model": "Which system: " + ", ".join(registries.SYSTEMS) + ".",
     "network": "One of " + ", ".join(registries.NETWORKS) + ", or auto: the system's own, for stic small below 32 "
                "pixels and wide_resnet from there.",
-    "width": "Channels of the small and the attentive network, and of the first resolution of energy network and unet.",
+    "width": "Channels of the small and the attentive network, and of the first resolution of the others.",
     "depth": "Depth of the wide residual network, 6n + 4.",
     "widen": "Width factor of the wide residual network.",
-    "blocks": "energy network, unet: residual blocks a resolution, or those of each resolution: 1,2,2.",
-    "attention_side": "energy network, unet: the widest grid, in positions a side, that attends; 0 for none.",
-    "tile_grid": "Tiles a side of an attentive model's canvas; must divide it.",
+    "blocks": "energy network, unets: residual blocks a resolution, or those of each resolution: 1,2,2.",
+    "attention_side": "energy network, unets: the widest grid, in positions a side, that attends; 0 for none.",
+    "tile_grid": "Tiles a side of an attentive model's canvas; must divide it, and be a resolution of attentive_unet.",
     "view_size": "How many numbers of a linear view of the whole canvas each class of an attentive model reads "
                  "beside its tiles; 0 for none.",
     "drawing": "How a fresh drawing is made: whole (whole-image steps), strokes (tile by tile, where attention looks), "
-               "or auto: strokes for --model=attentive. With --model=score strokes need --network=attentive, and are "
-               "--corrector_steps at each level. Training takes whole-image steps.",
+               "or auto: strokes for --model=attentive. With --model=score strokes need a network that attends, and "
+               "are --corrector_steps at each level. Training takes whole-image steps.",
     "sweep_every": "Every n-th stroke goes to the tiles in turn; 0 for none, 1 for all.",
     "gram_rank": "Random directions that the class statistics of the Gram term are kept on; 0 for whole matrices.",
     "sampler": "grmala; unadjusted and jem_sgld are there to compare with.",
     "step_size": "h at the start: drift h, noise sqrt(2h), in whitened coordinates. It adapts in training and burn-in.",
     "temperature": "T; 1 is the model's own distribution.",
-    "guidance": "Weight of f_w - log sum exp f in drawing; 0 for none, -1 for the class-free density.",
+    "guidance": "Weight of f_w - log sum exp f in drawing: more is more typical of the class; 0 for none, -1 for the "
+                "class-free density.",
     "num_steps": "Steps of a fresh drawing, burn-in included.",
     "burn_in_fraction": "Share of a drawing's steps in which h adapts.",
     "training_steps": "Steps a persistent chain makes in each training update.",

@@ -16,7 +16,7 @@ def attentive_unet(config: config_lib.NetworkConfig, image_shape: Sequence[int],
   A class reads its tiles and the encoder's summary of the whole canvas, as a view (class_queries.py).
 
   Args:
-    config: as unet.unet; tile_grid, tiles a side, the side of one of its resolutions.
+    config: as unet.unet; tile_grid, tiles a side, the side of one of its resolutions that divides the canvas.
     image_shape: (H, W, C); H = W.
     num_classes: K.
     seed: of the initial weights.
@@ -29,10 +29,15 @@ def attentive_unet(config: config_lib.NetworkConfig, image_shape: Sequence[int],
     A model from images [B, H, W, C] to [logits [B, K], features of each resolution [B, H_l, W_l, C_l], …].
   """
   made = unet.autoencoder(config, image_shape, seed, conditioned)
-  sides = {features.shape[1]: features for features in made.encoded.features if features.shape[1] == features.shape[2]}
-  config_lib.require(config.tile_grid in sides and not image_shape[0] % config.tile_grid, "tile_grid", config.tile_grid,
-                     f"must be one of {', '.join(map(str, sides))}, the resolutions of a canvas of "
+  grids, side = {}, image_shape[0]
+  stride = side // made.encoded.features[0].shape[1]
+  for features in made.encoded.features:
+    if features.shape[1:3] == (side // stride,) * 2 and side % stride == 0:  # positions in the middle of their tiles
+      grids[features.shape[1]] = features
+    stride *= 2
+  config_lib.require(config.tile_grid in grids, "tile_grid", config.tile_grid,
+                     f"must be one of {sorted(grids)}, the resolutions that divide a canvas of "
                      f"{image_shape[0]}x{image_shape[1]} pixels")
-  of_classes = class_queries.over(sides[config.tile_grid], num_classes, seed, made.encoded.summary)
+  of_classes = class_queries.over(grids[config.tile_grid], num_classes, seed, made.encoded.summary)
   return keras.Model([made.image, *made.conditioning.inputs],
                      [unet.with_common(of_classes, made.energy), *made.encoded.features], name="attentive_unet")

@@ -20,6 +20,7 @@ from keras import layers
 
 from stic_tf import config as config_lib
 from stic_tf import first_rows
+from stic_tf import rounding
 from stic_tf import sparse_weights
 
 QUERIES = "class_queries"  # the layer by whose name an attentive network is known
@@ -111,7 +112,7 @@ class ClassQueries(layers.Layer):
     evidence = _products(tf.gather(self.readouts, classes), values)
     logits = tf.reduce_sum(attention * evidence, axis=2) + tf.gather(self.biases, classes)
     if view:
-      logits += tf.reduce_sum(tf.gather(self.views, classes) * view[0][:, tf.newaxis], axis=2)
+      logits = rounding.sum_of([logits, tf.reduce_sum(tf.gather(self.views, classes) * view[0][:, tf.newaxis], axis=2)])
     return logits, attention
 
 
@@ -159,7 +160,8 @@ class ClassReader:
   """Reads a network with class queries: a few classes at a cost that does not grow with K, or all with where w looks.
 
   Args:
-    network: shares its weights with this reader.
+    network: shares its weights with this reader. Its logits are those of the queries, and the output of its layer
+      COMMON, where it has one, added to all of them.
   """
 
   def __init__(self, network: keras.Model):
@@ -171,27 +173,28 @@ class ClassReader:
     # With the queries in it: they give a row the same bits in whole blocks of rows alone.
     self._answer = keras.Model(network.input, [network.outputs[0], inputs[0]])
 
-  def energy_and_attention(self, images: tf.Tensor, class_weights: sparse_weights.SparseWeights, guidance=None):
+  def energy_and_attention(self, images: tf.Tensor, class_weights: sparse_weights.SparseWeights,
+                           all_classes: bool = False):
     """f_w(x), where w looks, and the trunk's features.
 
     Args:
       images: float32 [B, H, W, C] in [-1, 1].
       class_weights: as `sparse_weights.of_dense` gives them.
-      guidance: γ [B], which takes the logits of all classes; None for none.
+      all_classes: whether all are read as well, at a cost that grows with K.
 
     Returns:
-      f_w = Σ_k w_k z_k [B], with γ (f_w - log Σ_k exp z_k) beside it, a_w = Σ_k w_k a_k [B, M] (rows that sum to 1) and
-      features [[B, H_l, W_l, C_l], …].
+      f_w = Σ_k w_k z_k, and what all classes share, [B], a_w = Σ_k w_k a_k [B, M] (rows that sum to 1), features
+      [[B, H_l, W_l, C_l], …], and log Σ_k exp f_k [B] of all classes, or None.
     """
     outputs = first_rows.call(self._trunk, images)
     read = outputs[:self._inputs]
     logits, attention = self._queries.of_classes(read, class_weights.classes)
     energy = tf.reduce_sum(logits * class_weights.weights, axis=1)
-    if guidance is not None:
-      energy += guidance * (energy - tf.reduce_logsumexp(self._queries(read), axis=1))
+    of_any = tf.reduce_logsumexp(self._queries(read), axis=1) if all_classes else None
     for common in outputs[self._inputs:self._before_features]:
       energy += common[:, 0]
-    return energy, _mixed(attention, class_weights), outputs[self._before_features:]
+      of_any = of_any + common[:, 0] if all_classes else None
+    return energy, _mixed(attention, class_weights), outputs[self._before_features:], of_any
 
   def logits_and_attention(self, images, class_weights: sparse_weights.SparseWeights):
     """All logits [B, K] of what the network takes, and where w looks [B, M]."""

@@ -74,8 +74,9 @@ class Annealing(drawer.Drawer):
     is_guided = isinstance(guidance, tf.Tensor) or bool(guidance)
     if is_guided:
       guidance = self._within(score.guidance_from, score.guidance_to, noise_level, guidance)
-    total = (energies.guided_logit(class_energies, class_weights, guidance) if is_guided
-             else energies.weighted_logit(class_energies, class_weights))
+    total = energies.weighted_logit(class_energies, class_weights)
+    if is_guided:
+      total = energies.guided(total, tf.reduce_logsumexp(class_energies, axis=1), guidance)
     if score.correction:
       correction = self._within(score.correction_from, score.correction_to, noise_level, score.correction)
       total += correction * energies.weighted_logit(evidence, class_weights)

@@ -135,7 +135,7 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
     raise NotImplementedError
 
   def log_density(self, images: tf.Tensor, class_weights: Optional[tf.Tensor], temperature: tf.Tensor) -> tf.Tensor:
-    """log π_w(x) of what is drawn from, up to a constant of w: [B, H, W, C], [B, K] or None, T [B] -> [B].
+    """log π_w(x) that is drawn from, unguided, up to a constant of w: [B, H, W, C], [B, K] or None, T [B] -> [B].
 
     None is the class-free density, Σ_k exp(f_k / T) in place of exp(f_w / T).
     """

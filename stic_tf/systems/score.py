@@ -98,7 +98,7 @@ class ScoreSTIC(base.System):
     return annealing.Annealing(self, config)
 
   def fake_drawer(self):
-    # Without the correction that they are to teach, in whole-image steps.
+    # Without the correction that they are to teach, in whole-image steps; guided, as what it corrects will be.
     return self.drawer(self.config.replace(correction=0.0, drawing="whole"))
 
   # --- training ---

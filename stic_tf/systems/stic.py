@@ -309,7 +309,7 @@ class WholeImages(drawer.Drawer):
     """γ of each image of a request, float32 [B]; None where it draws without."""
     if self.guidance is None or request.guidance is not None:
       return request.guidance
-    return tf.fill([tf.shape(request.seeds)[0]], self.guidance)
+    return tf.fill([tf.shape(request.seeds)[0]], tf.constant(self.guidance, tf.float32))
 
   def start(self, kernel, request: drawing_lib.Request) -> tf.Tensor:
     """Where the chains begin, whitened [B, D]: a draw from the reference measure, never a data image; or a canvas.

@@ -87,7 +87,7 @@ class Target:
     Args:
       class_weights: float32 [B, K].
       temperature: T, float32 [B].
-      guidance: γ, float32 [B]: f_w is `energies.guided_logit` then; None for none.
+      guidance: γ, float32 [B]: f_w is guided then (`energies.guided`); None for none.
     """
     condition = self.energy.condition(class_weights, guidance)
 
@@ -125,7 +125,8 @@ class Target:
            temperature: tf.Tensor) -> tf.Tensor:
     """Renders a walk at smoothing noise s: images [B, H, W, C].
 
-    By the model's own score, whatever the temperature of the walk: the noise in an image is s at all of them.
+    By the score at T = 1, whatever the temperature of the walk: the noise in an image is s at all of them. What was
+    walked in with guidance is rendered with it.
 
     Args:
       whitened, gradient: float32 [B, D] of one chain state.

@@ -17,14 +17,13 @@ def weighted_logit(logits: tf.Tensor, class_weights: tf.Tensor) -> tf.Tensor:
   return tf.reduce_sum(logits * class_weights, axis=1)
 
 
-def guided_logit(logits: tf.Tensor, class_weights: tf.Tensor, guidance) -> tf.Tensor:
-  """f_w + γ (f_w - log Σ_k exp f_k): logits and weights [B, K], γ [B] or a number -> [B].
+def guided(of_class: tf.Tensor, of_any: tf.Tensor, guidance) -> tf.Tensor:
+  """f_w + γ (f_w - log Σ_k exp f_k): f_w, the logsumexp and γ, [B] each, or γ a number -> [B].
 
   γ = 0 is the density of the class; more is its more typical part, p(x | w) p(w | x)^γ (Dhariwal & Nichol 2021); and -1
-  is the class-free density.
+  at T = 1 is the class-free density. A Gram term is not guided.
   """
-  of_class = (1.0 + guidance) * weighted_logit(logits, class_weights)
-  return of_class - guidance * tf.reduce_logsumexp(logits, axis=1)
+  return (1.0 + guidance) * of_class - guidance * of_any
 
 
 class ClassEnergy:
@@ -41,14 +40,15 @@ class ClassEnergy:
     self._logits_and_features, self._class_grams, self._gram_weight = logits_and_features, class_grams, gram_weight
 
   def condition(self, class_weights: tf.Tensor, guidance: Optional[tf.Tensor] = None) -> Any:
-    """What a call takes for class weights float32 [B, K] and γ float32 [B] of `guided_logit`, None for none."""
+    """What a call takes for class weights float32 [B, K] and γ float32 [B] of `guided`, None for none."""
     return class_weights, guidance
 
   def __call__(self, images: tf.Tensor, condition) -> tuple:
     class_weights, guidance = condition
     logits, features = self._logits_and_features(images)
-    energy = (weighted_logit(logits, class_weights) if guidance is None
-              else guided_logit(logits, class_weights, guidance))
+    energy = weighted_logit(logits, class_weights)
+    if guidance is not None:
+      energy = guided(energy, tf.reduce_logsumexp(logits, axis=1), guidance)
     if self._gram_weight > 0:
       means = self._class_grams.of_weights(class_weights)
       energy -= self._gram_weight * class_grams_lib.gram_distance(self._class_grams.project(features), means)
@@ -61,8 +61,8 @@ class AttentiveEnergy:
   With guidance it reads all classes, by what the trunk made of the image once.
 
   Args:
-    read: function (images, SparseWeights, γ [B] or None) -> (f_w [B], or guided by γ, a_w [B, M], [features
-      [B, H, W, C], …]).
+    read: function (images, SparseWeights, whether all classes are read) -> (f_w [B], a_w [B, M], [features
+      [B, H, W, C], …], log Σ_k exp f_k [B] or None).
     class_grams, gram_weight: as for ClassEnergy.
   """
 
@@ -77,7 +77,9 @@ class AttentiveEnergy:
 
   def __call__(self, images: tf.Tensor, condition) -> tuple:
     sparse, guidance, means = condition
-    energy, attention, features = self._read(images, sparse, guidance)
+    energy, attention, features, of_any = self._read(images, sparse, guidance is not None)
+    if guidance is not None:
+      energy = guided(energy, of_any, guidance)
     if self._gram_weight > 0:
       energy -= self._gram_weight * class_grams_lib.gram_distance(self._class_grams.project(features), means)
     return energy, attention

@@ -102,7 +102,7 @@ def test_strokes_are_those_of_the_live_drawing(name):
   assert module.settings.tile_grid ** 2 == live.strokes.shape[1]
 
 
-@pytest.mark.parametrize("name", ["score", "attentive_spectral"])
+@pytest.mark.parametrize("name", ["score", "attentive_unet"])
 def test_guidance_is_a_row_each_and_its_default_the_runs_own(name):
   module = _module(name)[1]
   own = _call(module, "synthesize_png", **_rows())["image_png_bytes"]
@@ -114,7 +114,7 @@ def test_guidance_is_a_row_each_and_its_default_the_runs_own(name):
   assert (beyond == clipped).all()
 
 
-@pytest.mark.parametrize("name", ["score", "attentive_spectral"])
+@pytest.mark.parametrize("name", ["score", "attentive_unet"])
 def test_guidance_is_that_of_the_flag(name):
   classifier, module = _module(name)
   other = classifier.with_settings(guidance=2.0)
@@ -139,7 +139,7 @@ def test_more_noise_leaves_less_of_a_canvas(score_module):
 
 def test_what_a_model_has_not_is_no_input():
   plain = {"class_weights", "seed", "num_steps", "temperature"}
-  for model, further in (("attentive", set()), ("attentive_spectral", {"guidance"}), ("score", {"guidance"})):
+  for model, further in (("attentive", set()), ("attentive_unet", {"guidance"}), ("score", {"guidance"})):
     names = {name: {spec.name for spec in function.input_signature}
              for name, function in _module(model)[1].functions.items()}
     assert names["synthesize_png"] == plain | further

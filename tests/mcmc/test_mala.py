@@ -26,7 +26,8 @@ class Energy:
     self.inner, self.bias = rng.normal(size=(SIZE, 9)), rng.normal(size=9)
     self.outer, self.slope = 2.0 * rng.normal(size=9), rng.normal(size=SIZE)
 
-  def condition(self, class_weights):
+  def condition(self, class_weights, guidance=None):
+    del guidance
     return class_weights
 
   def __call__(self, images, condition):

@@ -104,14 +104,13 @@ def test_one_class_read_alone_is_as_among_all(settings):
   weights = tf.eye(10)
   with tf.GradientTape(persistent=True) as tape:
     tape.watch(images)
-    energy, where, features = reader.energy_and_attention(images, sparse_weights.of_dense(weights))
-    among_all = tf.linalg.diag_part(_logits(network, images))
+    energy, where, features, anyone = reader.energy_and_attention(images, sparse_weights.of_dense(weights), True)
+    logits = _logits(network, images)
+    among_all, log_sum = tf.linalg.diag_part(logits), tf.reduce_logsumexp(logits, axis=1)
   np.testing.assert_allclose(energy, among_all, rtol=1e-4, atol=1e-5)
-  guidance = tf.linspace(-1.0, 3.0, 10)
-  guided, _, _ = reader.energy_and_attention(images, sparse_weights.of_dense(weights), guidance)
-  anyone = tf.reduce_logsumexp(_logits(network, images), axis=1)
-  np.testing.assert_allclose(guided, energy + guidance * (energy - anyone), rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(tape.gradient(energy, images), tape.gradient(among_all, images), rtol=1e-3, atol=1e-5)
+  np.testing.assert_allclose(anyone, log_sum, rtol=1e-4, atol=1e-5)
+  for found, expected in ((energy, among_all), (anyone, log_sum)):
+    np.testing.assert_allclose(tape.gradient(found, images), tape.gradient(expected, images), rtol=1e-3, atol=1e-5)
   maps = reader.attention(images).numpy()
   np.testing.assert_allclose(where, maps[np.arange(10), np.arange(10)], atol=1e-5)
   np.testing.assert_allclose(features[-1], build.logits_and_features(network, images)[1][-1], rtol=1e-5, atol=1e-6)
@@ -126,8 +125,10 @@ def test_a_u_net_whose_classes_attend_shares_the_energy_of_its_decoder():
   queries = keras.Model(network.input, network.get_layer(class_queries.QUERIES).output)(images)
   np.testing.assert_allclose(_logits(network, images), queries + common, rtol=1e-5, atol=1e-5)
   assert np.abs(common).min() > 1e-3
-  with pytest.raises(config_lib.ConfigError, match="^tile_grid=2: must be one of 16, 8, 4, the resolutions of a"):
+  with pytest.raises(config_lib.ConfigError, match=r"^tile_grid=2: must be one of \[4, 8, 16\], the resolutions"):
     _network((32, 32, 3), 2, network="attentive_unet", attention_side=0)
+  with pytest.raises(config_lib.ConfigError, match=r"^tile_grid=4: must be one of \[7, 14\], the resolutions"):
+    _network((28, 28, 1), 4, network="attentive_unet", attention_side=0)  # whose four are not those of 28 / 4 pixels
 
 
 def test_a_soft_class_is_the_mixture_of_logits_and_of_maps():
@@ -137,7 +138,8 @@ def test_a_soft_class_is_the_mixture_of_logits_and_of_maps():
   for row, count in enumerate((1, 2, 3, 7, 10)):
     weights[row, rng.choice(20, count, replace=False)] = rng.dirichlet(np.ones(count))
   reader = class_queries.ClassReader(network)
-  energy, where, _ = reader.energy_and_attention(images, sparse_weights.of_dense(tf.constant(weights)))
+  energy, where, _, anyone = reader.energy_and_attention(images, sparse_weights.of_dense(tf.constant(weights)))
+  assert anyone is None
   np.testing.assert_allclose(energy, (_logits(network, images).numpy() * weights).sum(1), rtol=1e-4, atol=1e-5)
   np.testing.assert_allclose(where, np.einsum("bk,bkm->bm", weights, reader.attention(images)), atol=1e-5)
 
@@ -161,7 +163,7 @@ def _graph(num_classes):
   def one_class(images, classes, weights):
     with tf.GradientTape() as tape:
       tape.watch(images)
-      energy, _, _ = reader.energy_and_attention(images, sparse_weights.SparseWeights(classes, weights))
+      energy, _, _, _ = reader.energy_and_attention(images, sparse_weights.SparseWeights(classes, weights))
     return energy, tape.gradient(energy, images)
 
   return one_class.get_concrete_function(tf.TensorSpec([4, 8, 8, 1]), tf.TensorSpec([4, 10], tf.int32),

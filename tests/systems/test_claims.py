@@ -193,9 +193,11 @@ def test_jems_own_objective_is_of_all_classes_and_its_drawings_are_of_one(own_sy
   logits = build.logits_and_features(system.network, images)[0]
   sums = tf.reduce_logsumexp(logits, 1)
   for weights in (hard, other):
-    np.testing.assert_allclose(system.targets["network"].energy(images, weights)[0], sums, rtol=1e-5)
+    energy = system.targets["network"].energy
+    np.testing.assert_allclose(energy(images, energy.condition(weights))[0], sums, rtol=1e-5)
     np.testing.assert_array_equal(system.energy_of_logits(logits, weights), sums)
-  one, two = (system.targets["average"].energy(images, weights)[0] for weights in (hard, other))
+  energy = system.targets["average"].energy
+  one, two = (energy(images, energy.condition(weights))[0] for weights in (hard, other))
   assert np.abs(one - two).max() > 0
   logs = tiny.run_pass(system)
   assert {"loss_generative", "acceptance_rate"} <= set(logs) and np.isfinite(list(logs.values())).all()

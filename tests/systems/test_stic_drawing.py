@@ -25,9 +25,9 @@ def _logits(images):
   return tf.matmul(tf.reshape(images, [-1, SIZE]), tf.constant(SLOPES, tf.float32))
 
 
-def _system(sampler="grmala", logits=_logits):
+def _system(sampler="grmala", logits=_logits, **settings):
   config = config_lib.RunConfig().replace(
-      sampler=sampler, preconditioner="pixels" if sampler == "jem_sgld" else "gram",
+      **settings, sampler=sampler, preconditioner="pixels" if sampler == "jem_sgld" else "gram",
       reference="flat" if sampler == "jem_sgld" else "gaussian")
   system = stic.STIC(logits, 2, config, average=logits, image_shape=IMAGE_SHAPE)
   system.adapt(0.3 * np.random.default_rng(1).normal(size=(60, *IMAGE_SHAPE)).cumsum(axis=1))
@@ -111,9 +111,8 @@ def test_guidance_is_a_row_each():
   """And a request's own is that of the drawer; there is none where the drawer has none."""
   system, weights = _system(), tf.constant(_weights(12))
   arguments = (weights, _seeds(12), 30, 1.0, 0.3)
-  guided = system.drawer(system.config.replace(guidance=3.0))
+  guided = system.drawer(system.config.replace(guidance=3))
   assert guided.guidance == 3.0 and system.drawer(system.config).guidance is None
-  assert system.fake_drawer().guidance is None
   own = guided.draw(drawing_lib.normalise(*arguments)).walk.numpy()
   each = tf.constant(np.where(np.arange(12) % 2, 3.0, 0.0), tf.float32)
   rows = guided.draw(drawing_lib.normalise(*arguments, guidance=each)).walk.numpy()
@@ -121,6 +120,31 @@ def test_guidance_is_a_row_each():
   plain = system.drawer(system.config).draw(drawing_lib.normalise(*arguments)).walk.numpy()
   np.testing.assert_allclose(rows[::2], plain[::2], atol=1e-4)
   assert np.abs(own - plain).max() > 0.1
+
+
+def test_what_is_learnt_from_is_not_guided():
+  system, weights = _system(guidance=3.0), tf.constant(_weights(12))
+  fakes = system.fake_drawer().draw(drawing_lib.normalise(weights, _seeds(12), 30, 1.0, 0.3))
+  plain, guided = (system.drawer(system.config.replace(guidance=guidance)).draw(
+      drawing_lib.normalise(weights, _seeds(12), 30, 1.0, 0.3)) for guidance in (0.0, 3.0))
+  np.testing.assert_array_equal(fakes.walk, plain.walk)
+  assert np.abs(fakes.walk - guided.walk).max() > 0.1
+
+
+def test_a_guided_walk_is_rendered_by_the_guided_score():
+  system, weights = _system(), tf.constant(_weights(12))
+  target, guidance = system.targets["average"], tf.fill([12], 3.0)
+  drawing = system.drawer(system.config.replace(guidance=3.0)).draw(
+      drawing_lib.normalise(weights, _seeds(12), 30, 1.0, 0.3))
+  whitened = target.to_whitened(drawing.walk)
+
+  def rendered(guidance):
+    _, gradient = target.whitened(weights, tf.ones([12]), guidance)(whitened)
+    jumped = target.jump(whitened, gradient, NOISE_LEVEL, tf.ones([12])).numpy()
+    return np.clip(np.round((jumped + 1) * 127.5), 0, 255)
+
+  images = drawing.images.numpy().astype(float)
+  assert np.abs(images - rendered(guidance)).max() <= 1 and np.abs(images - rendered(None)).max() > 1
 
 
 def test_images_are_the_walk_after_one_jump():

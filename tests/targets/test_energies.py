@@ -31,14 +31,13 @@ class Classifier:
     features = tf.tanh(tf.tensordot(images, self.kernel, 1))
     return tf.matmul(tf.reshape(features, [tf.shape(images)[0], -1]), self.readout), [features]
 
-  def read(self, images, sparse, guidance=None):
+  def read(self, images, sparse, all_classes=False):
     self.sizes.append(sparse.classes.shape[1])
     logits, features = self.logits_and_features(images)
     energy = tf.reduce_sum(tf.gather(logits, sparse.classes, batch_dims=1) * sparse.weights, axis=1)
-    if guidance is not None:
-      energy += guidance * (energy - tf.reduce_logsumexp(logits, axis=1))
     looks = tf.reduce_sum(tf.gather(self.looks, sparse.classes) * sparse.weights[..., tf.newaxis], axis=1)
-    return energy, tf.nn.softmax(looks * tf.reduce_mean(images, axis=[1, 2, 3])[:, tf.newaxis]), features
+    attention = tf.nn.softmax(looks * tf.reduce_mean(images, axis=[1, 2, 3])[:, tf.newaxis])
+    return energy, attention, features, tf.reduce_logsumexp(logits, axis=1) if all_classes else None
 
 
 def _images(count=BATCH, seed=1):
@@ -62,8 +61,8 @@ def test_guidance_is_a_power_of_the_posterior():
   """Each row its own γ; at -1 nothing is left of the class."""
   logits = np.random.default_rng(3).normal(size=WEIGHTS.shape).astype(np.float32)
   guidance = np.array([-1.0, 0.0, 3.0], np.float32)
-  found = energies.guided_logit(tf.constant(logits), tf.constant(WEIGHTS), tf.constant(guidance)).numpy()
   own, anyone = (logits * WEIGHTS).sum(1), np.log(np.exp(logits).sum(1))
+  found = energies.guided(tf.constant(own), tf.constant(anyone), tf.constant(guidance)).numpy()
   np.testing.assert_allclose(found, own + guidance * (own - anyone), rtol=1e-5)
   np.testing.assert_allclose(found[0], anyone[0], rtol=1e-5)
 
@@ -90,8 +89,9 @@ def test_one_energy_whether_all_logits_or_some_classes_are_read(gram_weight):
   np.testing.assert_allclose(guided - expected, guidance * (plain - anyone), rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("guidance", [None, [0.5, -1.0, 6.0]], ids=str)
 @pytest.mark.parametrize("reference", ["gaussian", "flat"])
-def test_a_strokes_density_is_that_of_whitened_coordinates(reference):
+def test_a_strokes_density_is_that_of_whitened_coordinates(reference, guidance):
   """log π is the same in both, and ∇_u = Lᵀ ∇_x; here with a factor L that is not symmetric."""
   classifier, weights, temperature = Classifier(), tf.constant(WEIGHTS), tf.constant([0.5, 1.0, 2.0])
   preconditioner = build.build("gram", IMAGE_SHAPE)
@@ -99,11 +99,12 @@ def test_a_strokes_density_is_that_of_whitened_coordinates(reference):
   target = density.Target(energies.AttentiveEnergy(classifier.read, _grams(classifier), 1.0), preconditioner,
                           IMAGE_SHAPE, preconditioner if reference == "gaussian" else None)
   rows = tf.reshape(_images(seed=5), [BATCH, SIZE])
-  log_density, gradient, log_choice = target.pixels(weights, temperature)(rows)
-  expected, whitened_gradient = target.whitened(weights, temperature)(preconditioner.to_whitened(rows))
+  guidance = None if guidance is None else tf.constant(guidance)
+  log_density, gradient, log_choice = target.pixels(weights, temperature, guidance)(rows)
+  expected, whitened_gradient = target.whitened(weights, temperature, guidance)(preconditioner.to_whitened(rows))
   np.testing.assert_allclose(log_density.numpy(), expected.numpy(), rtol=1e-4, atol=1e-3)
   np.testing.assert_allclose(preconditioner.color_transpose(gradient).numpy(), whitened_gradient.numpy(), rtol=1e-3,
                              atol=1e-3)
   assert np.abs(preconditioner.color(gradient).numpy() - whitened_gradient.numpy()).max() > 0.1  # the negative control
-  _, attention, _ = classifier.read(tf.reshape(rows, [-1, *IMAGE_SHAPE]), sparse_weights.of_dense(weights))
+  _, attention, _, _ = classifier.read(tf.reshape(rows, [-1, *IMAGE_SHAPE]), sparse_weights.of_dense(weights))
   np.testing.assert_allclose(np.exp(log_choice.numpy()), 0.9 * attention.numpy() + 0.1 / TILES, rtol=1e-5)
