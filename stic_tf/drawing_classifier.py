@@ -68,6 +68,9 @@ class DrawingClassifier:
   Args:
     system: a systems.base.System; the classifier follows its training.
     config: settings of its drawings.
+
+  Raises:
+    ConfigError: guidance, where the system's drawings have none.
   """
 
   def __init__(self, system, config: config_lib.RunConfig):
@@ -76,6 +79,8 @@ class DrawingClassifier:
     self.image_shape, self.class_names, self.num_classes = system.image_shape, system.class_names, system.num_classes
     self.strategy = system.distribute_strategy
     self._drawer = system.drawer(config)
+    config_lib.require(self._drawer.guidance is not None or not config.sampler.guidance, "guidance",
+                       config.sampler.guidance, f"must be 0 with --model={config.model}, which draws without")
     self._draw = replicas.compiled(self.strategy, self._draw_replica)
     self._classify = tf.function(
         lambda images: self.classify_tensors(images)["probabilities"], autograph=False,

@@ -248,6 +248,8 @@ def test_a_system_from_outside_is_built_trained_and_drawn_from(toy):
                       for_training=False)
   other.load_drawing_state(model.state())
   np.testing.assert_array_equal(other.draw([3, 7], seeds=1).probabilities, drawings.probabilities)
+  with pytest.raises(config_lib.ConfigError, match="^guidance=2.0: must be 0 with model=toy"):
+    model.classifier.with_settings(guidance=2.0)  # its drawer knows nothing of it
 
 
 def test_the_name_is_gone_afterwards():
