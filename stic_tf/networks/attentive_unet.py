@@ -29,12 +29,10 @@ def attentive_unet(config: config_lib.NetworkConfig, image_shape: Sequence[int],
     A model from images [B, H, W, C] to [logits [B, K], features of each resolution [B, H_l, W_l, C_l], …].
   """
   made = unet.autoencoder(config, image_shape, seed, conditioned)
-  grids, side = {}, image_shape[0]
-  stride = side // made.encoded.features[0].shape[1]
-  for features in made.encoded.features:
-    if features.shape[1:3] == (side // stride,) * 2 and side % stride == 0:  # positions in the middle of their tiles
-      grids[features.shape[1]] = features
-    stride *= 2
+  stride = image_shape[0] // made.encoded.features[0].shape[1]
+  # Those whose positions are in the middle of their tiles, and are as many across.
+  grids = {features.shape[1]: features for stage, features in enumerate(made.encoded.features)
+           if [side * stride * 2 ** stage for side in features.shape[1:3]] == [image_shape[0]] * 2}
   config_lib.require(config.tile_grid in grids, "tile_grid", config.tile_grid,
                      f"must be one of {sorted(grids)}, the resolutions that divide a canvas of "
                      f"{image_shape[0]}x{image_shape[1]} pixels")

@@ -169,7 +169,7 @@ class ClassReader:
     inputs = self._queries.input
     common = [layer.output for layer in network.layers if layer.name == COMMON]
     self._trunk = keras.Model(network.input, [*inputs, *common, *network.outputs[1:]])
-    self._inputs, self._before_features = len(inputs), len(inputs) + len(common)
+    self._inputs, self._has_common = len(inputs), bool(common)
     # With the queries in it: they give a row the same bits in whole blocks of rows alone.
     self._answer = keras.Model(network.input, [network.outputs[0], inputs[0]])
 
@@ -187,14 +187,12 @@ class ClassReader:
       [[B, H_l, W_l, C_l], …], and log Σ_k exp f_k [B] of all classes, or None.
     """
     outputs = first_rows.call(self._trunk, images)
-    read = outputs[:self._inputs]
+    read, features = outputs[:self._inputs], outputs[self._inputs:]
+    common = features.pop(0)[:, 0] if self._has_common else 0.0
     logits, attention = self._queries.of_classes(read, class_weights.classes)
-    energy = tf.reduce_sum(logits * class_weights.weights, axis=1)
-    of_any = tf.reduce_logsumexp(self._queries(read), axis=1) if all_classes else None
-    for common in outputs[self._inputs:self._before_features]:
-      energy += common[:, 0]
-      of_any = of_any + common[:, 0] if all_classes else None
-    return energy, _mixed(attention, class_weights), outputs[self._before_features:], of_any
+    energy = tf.reduce_sum(logits * class_weights.weights, axis=1) + common
+    of_any = tf.reduce_logsumexp(self._queries(read), axis=1) + common if all_classes else None
+    return energy, _mixed(attention, class_weights), features, of_any
 
   def logits_and_attention(self, images, class_weights: sparse_weights.SparseWeights):
     """All logits [B, K] of what the network takes, and where w looks [B, M]."""

@@ -36,10 +36,6 @@ class AttentiveSTIC(stic.STIC):
     drawer.most_classes = sparse_weights.MOST_CLASSES
     return drawer
 
-  def fake_drawer(self):
-    # As its training does: in whole-image steps.
-    return stic.WholeImages(self, self.config.replace(guidance=0.0))
-
   @property
   def tile_grid(self) -> int:
     """Tiles a side."""

@@ -85,8 +85,8 @@ class STIC(base.System):
     return WholeImages(self, config)
 
   def fake_drawer(self):
-    # Guided drawings are of another density than the one that is learnt.
-    return self.drawer(self.config.replace(guidance=0.0))
+    # In whole-image steps, as its training takes; guided drawings are of another density than the one that is learnt.
+    return WholeImages(self, self.config.replace(guidance=0.0))
 
   def own_variables(self):
     own = {"class_grams": self.class_grams.named_variables()}
