@@ -19,6 +19,7 @@ DRAWINGS = ("auto", "whole", "strokes")
 # As many chains as have seeds of their own.
 MOST_CHAINS = 1 << 20
 FAKES_FROM = ("auto", "previous_pass", "current", "canvas", "none")
+OPTIMIZERS = ("adam", "muon")
 
 
 _FLAG = re.compile(r"(?<![^\s(])--(?=[a-z])")
@@ -134,6 +135,7 @@ class TrainingConfig:
   past_fraction: float = 0.1
   pool_capacity: int = 10000
   chains: int = 1000
+  optimizer: str = "adam"
   learning_rate: float = 1e-3
   learning_rate_end: float = 0.05
   weight_decay: float = 0.0
@@ -155,6 +157,7 @@ class TrainingConfig:
     _at_least("pool_capacity", self.pool_capacity, 1)
     _at_least("chains", self.chains, 1)
     require(self.chains <= MOST_CHAINS, "chains", self.chains, "must be at most 2^20: no more have seeds of their own")
+    _one_of("optimizer", self.optimizer, OPTIMIZERS)
     _positive("learning_rate", self.learning_rate)
     _fraction("learning_rate_end", self.learning_rate_end)
     _at_least("weight_decay", self.weight_decay, 0)

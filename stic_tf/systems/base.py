@@ -26,6 +26,7 @@ from stic_tf.systems import drawer as drawer_lib
 from stic_tf.systems import recurrence
 from stic_tf.systems import state
 from stic_tf.training import fakes as fakes_lib
+from stic_tf.training import optimizers
 from stic_tf.training import passes
 from stic_tf.training import randomness as randomness_lib
 from stic_tf.training import streams as streams_lib
@@ -178,15 +179,8 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
   # --- training ---
 
   def make_optimizer(self, **more) -> keras.optimizers.Optimizer:
-    """Adam with --learning_rate and --weight_decay, as the trainers use it; `more` of its arguments."""
-    training = self.config.training
-    # A smaller beta_2 than Keras' forgets the gradients of an earlier noise level sooner.
-    optimizer = keras.optimizers.Adam(training.learning_rate, beta_2=0.99, jit_compile=False,
-                                      weight_decay=training.weight_decay or None, **more)
-    # A shift, or how far a branch opens, has no norm that should fall.
-    optimizer.exclude_from_weight_decay([value for value in self.network.trainable_variables
-                                         if value.shape.rank < 2 or "bias" in value.name])
-    return optimizer
+    """The optimizer of the configuration, as the trainers use it; `more` of Adam's arguments."""
+    return optimizers.build(self.config.training, self.network.trainable_variables, **more)
 
   def adapt(self, images) -> None:
     """Takes the moments of training images: the blank canvas and the preconditioner.
