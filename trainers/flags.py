@@ -45,13 +45,14 @@ _HELP = {
     "num_passes": "Passes of recurrent self-analysis.",
     "updates_per_pass": "Weight updates in a pass.",
     "batch_size": "Images a stream in an update.",
-    "classification_ratio": "How many times as many in the streams that are classified alone, real and mixup.",
+    "classification_ratio": "Images that an update classifies, in each of the streams that are classified alone, for "
+                            "each image whose density it learns.",
     "loss": "How fakes are pushed down: contrastive or logistic.",
     "fakes_from": "What draws a pass's fakes: previous_pass (the classifier before it, from blank canvases), current "
                   "(chains that persist), canvas (chains that always begin blank), none, or auto (the system's own).",
     "noisy_weight": "Weight of the cross-entropy of real images in the smoothing noise.",
     "denoising_weight": "Weight of the error of the jump that renders, on real images in the smoothing noise.",
-    "fake_weight": "Weight of the generative loss. With --model=score, where it teaches a head alone, any but 0 is the "
+    "fake_weight": "Weight of the loss on fakes. With --model=score, where it teaches a head alone, all but 0 are the "
                    "same.",
     "energy_decay": "Weight of the squared energies in the contrastive loss.",
     "soft_fraction": "Share of the chains that draw mixtures of two classes.",
@@ -79,14 +80,15 @@ _HELP = {
                  "(one), or none, which leaves that to the corrector.",
     "corrector_steps": "score: GRMALA steps at each level, or strokes.",
     "guidance_from": "score: the least noise level at which guidance holds.",
-    "guidance_to": "score: the largest.",
-    "correction": "score: weight of the real/fake head's log density ratio in drawing; 0 for none.",
+    "guidance_to": "score: the largest noise level at which guidance holds.",
+    "correction": "score: weight of the real/fake head's log density ratio in drawing; 0 for none. Networks energy "
+                  "and unet have the head.",
     "correction_from": "score: the least noise level at which the correction holds.",
-    "correction_to": "score: the largest.",
+    "correction_to": "score: the largest noise level at which the correction holds.",
     "head_passes": "score: the last passes, in which the real/fake head alone learns, of drawings of a network that "
-                   "stands still; 0 for it to learn in all passes, beside the rest.",
+                   "stands still; 0 for it to learn in all passes, beside the rest. Networks energy and unet have it.",
     "noise_mean": "score: mean of the logarithm of the training noise levels.",
-    "noise_std": "score: its standard deviation.",
+    "noise_std": "score: standard deviation of the logarithm of the training noise levels.",
     "cross_entropy_weight": "score: weight of the cross-entropy of the denoised images beside the denoising loss.",
     "mixup_weight": "score: weight of the cross-entropy of the mixup images, augmented ones.",
     "mixup_noise_mean": "score: mean of the logarithm of the mixup images' noise levels.",

@@ -8,7 +8,7 @@ from stic_tf import config as config_lib
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, which drives singular values to about 1 in few rounds
 _ROUNDS = 5
 _MOMENTUM = 0.95
-_ROOT_MEAN_SQUARE = 0.2  # of a step over the learning rate, about that of Adam (Liu et al. 2025), whose rates then serve
+_ROOT_MEAN_SQUARE = 0.2  # of a step over the learning rate, about that of Adam's (Liu et al. 2025)
 
 
 def orthogonalised(matrix: tf.Tensor) -> tf.Tensor:
