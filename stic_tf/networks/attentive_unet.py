@@ -6,6 +6,7 @@ import keras
 
 from stic_tf import config as config_lib
 from stic_tf.networks import class_queries
+from stic_tf.networks import shared_energy
 from stic_tf.networks import unet
 
 
@@ -38,4 +39,4 @@ def attentive_unet(config: config_lib.NetworkConfig, image_shape: Sequence[int],
                      f"{image_shape[0]}x{image_shape[1]} pixels")
   of_classes = class_queries.over(grids[config.tile_grid], num_classes, seed, made.encoded.summary)
   return keras.Model([made.image, *made.conditioning.inputs],
-                     [unet.with_common(of_classes, made.energy), *made.encoded.features], name="attentive_unet")
+                     [shared_energy.added(of_classes, made.energy), *made.encoded.features], name="attentive_unet")

@@ -22,9 +22,9 @@ from stic_tf import config as config_lib
 from stic_tf import first_rows
 from stic_tf import rounding
 from stic_tf import sparse_weights
+from stic_tf.networks import shared_energy
 
 QUERIES = "class_queries"  # the layer by whose name an attentive network is known
-COMMON = "energy_in_common"  # the layer of what a network adds to the logits of all classes alike, [B, 1], if it does
 _CAP = 1.5  # c
 
 
@@ -161,13 +161,13 @@ class ClassReader:
 
   Args:
     network: shares its weights with this reader. Its logits are those of the queries, and the output of its layer
-      COMMON, where it has one, added to all of them.
+      shared_energy.COMMON, where it has one, added to all of them.
   """
 
   def __init__(self, network: keras.Model):
     self._queries = network.get_layer(QUERIES)
     inputs = self._queries.input
-    common = [layer.output for layer in network.layers if layer.name == COMMON]
+    common = [layer.output for layer in network.layers if layer.name == shared_energy.COMMON]
     self._trunk = keras.Model(network.input, [*inputs, *common, *network.outputs[1:]])
     self._inputs, self._has_common = len(inputs), bool(common)
     # With the queries in it: they give a row the same bits in whole blocks of rows alone.

@@ -18,11 +18,10 @@ from stic_tf import registries
 from stic_tf import sparse_weights
 from stic_tf.networks import class_queries
 from stic_tf.networks import layers as shared
+from stic_tf.networks import shared_energy
 
 # Noise levels that an answer can mix.
 ANSWERS = 8
-# The layer of a trunk whose outputs are the energies but for what all classes share.
-CLASSES = "energies_of_classes_alone"
 
 
 class EnergyPrecond(keras.Model):
@@ -31,7 +30,7 @@ class EnergyPrecond(keras.Model):
   Args:
     trunk: g. A model of the scaled image and ln σ / 4 [B], or of the scaled image alone, whose energies are then
       scaled and shifted by the noise level. Of several outputs the first are energies [B, K]; one called "evidence" is
-      taken for real/fake logits. A layer called CLASSES says what the energies are but for what all classes share.
+      taken for real/fake logits. What all its classes share is known by shared_energy.py.
     image_shape: (H, W, C).
     num_classes: K.
     gaussian: of the registry's GAUSSIANS.
@@ -43,8 +42,7 @@ class EnergyPrecond(keras.Model):
     self.knows_level = len(trunk.inputs) == 2
     names = list(getattr(trunk, "output_names", []))
     self._evidence = names.index("evidence") if "evidence" in names else None
-    shares = self.knows_level and CLASSES in [layer.name for layer in trunk.layers]
-    self._classes = keras.Model(trunk.inputs, trunk.get_layer(CLASSES).output) if shares else None
+    self._classes = shared_energy.without(trunk) if self.knows_level else None
     self._reader = class_queries.ClassReader(trunk) if class_queries.attends(trunk) else None
     if not self.knows_level:
       self.harmonics = shared.Harmonics(name="harmonics")

@@ -15,10 +15,9 @@ import tensorflow as tf
 from keras import layers
 
 from stic_tf import config as config_lib
-from stic_tf.networks import class_queries
 from stic_tf.networks import energy as energy_lib
 from stic_tf.networks import layers as shared
-from stic_tf.networks import precond
+from stic_tf.networks import shared_energy
 
 
 class Enlarge(layers.Layer):
@@ -91,7 +90,7 @@ def autoencoder(config: config_lib.NetworkConfig, image_shape: Sequence[int], se
                                          seed + 1000 * (stage + 1) + 10 * (block + 1))
   hidden = layers.Activation("swish")(conditioning.film(hidden, "decoded_film"))
   decoded = _decoded(hidden, image_shape, seed + 9)
-  energy = AutoencoderEnergy(name=class_queries.COMMON, dtype="float32")([image, decoded])
+  energy = AutoencoderEnergy(name=shared_energy.COMMON, dtype="float32")([image, decoded])
   return Autoencoder(image, conditioning, encoded, energy)
 
 
@@ -110,16 +109,10 @@ def unet(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_class
   """
   made = autoencoder(config, image_shape, seed, conditioned)
   of_classes = energy_lib.readout(made.encoded, num_classes, "class", seed + 4)
-  outputs = [with_common(of_classes, made.energy)]
+  outputs = [shared_energy.added(of_classes, made.energy)]
   outputs += ([energy_lib.readout(made.encoded, num_classes, "evidence", seed + 14)] if conditioned
               else made.encoded.features)
   return keras.Model([made.image, *made.conditioning.inputs], outputs, name="unet")
-
-
-def with_common(of_classes, common):
-  """Energies [B, K] of what tells classes apart and of what they share, [B, 1]."""
-  of_classes = layers.Activation("linear", name=precond.CLASSES, dtype="float32")(of_classes)
-  return layers.Add(name="energy", dtype="float32")([of_classes, common])
 
 
 def _enlarged(hidden, shape: Sequence[int], name: str, seed: int):

@@ -16,6 +16,7 @@ from stic_tf.mcmc import random as random_lib
 from stic_tf.mcmc import recording
 from stic_tf.mcmc import run as run_lib
 from stic_tf.networks import build
+from stic_tf.networks import shared_energy
 from stic_tf.preconditioners import base as base_preconditioner
 from stic_tf.preconditioners import build as preconditioners
 from stic_tf.systems import base
@@ -43,6 +44,7 @@ class STIC(base.System):
     walk, sampler = self.config.walk, self.config.sampler
     channels = [shape[-1] for shape in self.feature_shapes()] if walk.gram_weight > 0 else []
     self.class_grams = class_grams_lib.ClassGrams(self.num_classes, channels, rank=walk.gram_rank)
+    self._classes = shared_energy.without(self.network)
     self.reference = self._make_reference()
     self.targets = {name: density.Target(self.energy(network), self.preconditioner, self.image_shape, self.reference)
                     for name, network in (("network", self.network), ("average", self.average))}
@@ -205,11 +207,10 @@ class STIC(base.System):
     apart = walk.denoising_weight > 0  # the generative stream, whose images its gradient is taken by
     names = ["real", "mixup"] + ["generative"] * bool((training.fakes or walk.noisy_weight) and not apart)
     names += ["fake"] * training.fakes
-    images = tf.concat([streams[f"{name}_images"] for name in names], axis=0)
-    sizes = [tf.shape(streams[f"{name}_images"])[0] for name in names]
+    # What all classes share tells no class from another.
+    parts = [(self._classes, names[:2]), (self.network, names[2:])] if self._classes else [(self.network, names)]
     with tf.GradientTape() as tape:
-      outputs = tf.nest.flatten(self.network(images, training=True))
-      logits = dict(zip(names, tf.split(tf.cast(outputs[0], tf.float32), sizes)))
+      logits = {name: of_stream for network, some in parts for name, of_stream in self._logits(network, streams, some)}
       logs = {"loss_classification": losses.soft_cross_entropy(streams["real_labels"], logits["real"]),
               "loss_mixup": losses.soft_cross_entropy(streams["mixup_labels"], logits["mixup"])}
       loss = logs["loss_classification"] + logs["loss_mixup"]
@@ -229,9 +230,19 @@ class STIC(base.System):
         logs.update(loss_generative=generative, energy_real=tf.reduce_mean(real), energy_fake=tf.reduce_mean(fake))
       loss *= self.replica_share
     variables = self.network.trainable_variables
-    self.apply_gradients(tape.gradient(loss, variables), variables)
+    # A classifier alone has a decoder that no loss depends on.
+    self.apply_gradients(tape.gradient(loss, variables, unconnected_gradients="zero"), variables)
     logs[base.LARGEST] = tf.reduce_max(tf.abs(tf.concat(list(logits.values()), axis=0)))
     return logs
+
+  @staticmethod
+  def _logits(network, streams, names):
+    """(name, logits [B, K]) of some of the streams, computed together."""
+    if not names:
+      return ()
+    images = [streams[f"{name}_images"] for name in names]
+    outputs = tf.nest.flatten(network(tf.concat(images, axis=0), training=True))
+    return zip(names, tf.split(tf.cast(outputs[0], tf.float32), [tf.shape(of_stream)[0] for of_stream in images]))
 
   def _denoising(self, streams):
     """The error of the jump from real images in the smoothing noise, over that of the reference alone; their logits.
@@ -249,6 +260,8 @@ class STIC(base.System):
     of_reference = gradient_lib.denoise(noisy, target.reference_score(noisy), variance)
     denoised = gradient_lib.denoise(of_reference, score, variance)
     unlearnt = tf.reduce_mean(tf.square(of_reference - streams["clean_images"]))
+    if self.num_replicas > 1:  # of the whole batch
+      unlearnt = tf.distribute.get_replica_context().all_reduce("mean", unlearnt)
     return losses.denoising(denoised, streams["clean_images"], unlearnt), logits
 
   def after_update(self, strategy, logs):

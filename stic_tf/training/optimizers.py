@@ -32,6 +32,11 @@ class Muon(keras.optimizers.Adam):
   Takes the arguments of Adam; `beta_1`, `beta_2` and `epsilon` are those of what is not a kernel.
   """
 
+  def add_variable_from_reference(self, model_variable, variable_name, shape=None, initial_value=None):
+    if variable_name == "v" and model_variable.shape.rank == 4:
+      shape = ()  # a kernel has no use for Adam's mean square
+    return super().add_variable_from_reference(model_variable, variable_name, shape, initial_value)
+
   def update_step(self, gradient, variable):
     if variable.shape.rank != 4:
       super().update_step(gradient, variable)

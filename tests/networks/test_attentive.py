@@ -10,6 +10,7 @@ from stic_tf import sparse_weights
 from stic_tf.networks import attentive
 from stic_tf.networks import build
 from stic_tf.networks import class_queries
+from stic_tf.networks import shared_energy
 
 SHAPES = {"8x8, 4": ((8, 8, 1), 4, 10), "28x28, 4": ((28, 28, 1), 4, 10), "28x28, 7": ((28, 28, 1), 7, 10),
           "16x16, 2": ((16, 16, 3), 2, 1), "12x12, 12": ((12, 12, 1), 12, 3)}
@@ -121,7 +122,7 @@ def test_a_u_net_whose_classes_attend_shares_the_energy_of_its_decoder():
   network, images = _network((32, 32, 3), 8, network="attentive_unet", attention_side=0), _images((32, 32, 3))
   reader = class_queries.ClassReader(network)
   assert class_queries.tile_grid(network) == 8 and reader.attention(images).shape == (3, 10, 64)
-  common = keras.Model(network.input, network.get_layer(class_queries.COMMON).output)(images)
+  common = keras.Model(network.input, network.get_layer(shared_energy.COMMON).output)(images)
   queries = keras.Model(network.input, network.get_layer(class_queries.QUERIES).output)(images)
   np.testing.assert_allclose(_logits(network, images), queries + common, rtol=1e-5, atol=1e-5)
   assert np.abs(common).min() > 1e-3
