@@ -76,6 +76,7 @@ class DrawingClassifier:
   def __init__(self, system, config: config_lib.RunConfig):
     self.system, self.config = system, config
     self.checkpoint: Optional[str] = None  # the file it was read from
+    self.chosen_step_size: Optional[float] = None
     self.image_shape, self.class_names, self.num_classes = system.image_shape, system.class_names, system.num_classes
     self.strategy = system.distribute_strategy
     self._drawer = system.drawer(config)
@@ -101,6 +102,7 @@ class DrawingClassifier:
     config.check_read(settings, self.image_shape)
     other = DrawingClassifier(self.system, config)
     other.checkpoint = self.checkpoint
+    other.chosen_step_size = settings.get("step_size", self.chosen_step_size)
     return other
 
   @property
@@ -136,9 +138,10 @@ class DrawingClassifier:
   @property
   def step_size(self) -> float:
     """h that a drawing begins with: what training arrived at, unless the settings say another."""
-    own, given = self.system.config.sampler.step_size, self.config.sampler.step_size
+    if self.chosen_step_size is not None:
+      return self.chosen_step_size
     with tf.init_scope():  # a number, also while a graph is made
-      return float(self.system.step_size.numpy()) if given == own else given
+      return float(self.system.step_size.numpy())
 
   @property
   def noise_level(self) -> float:

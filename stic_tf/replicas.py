@@ -1,6 +1,5 @@
 """Devices: splitting a batch over the replicas of a `tf.distribute.Strategy` and joining it again; what they can do."""
 
-import functools
 import itertools
 import pathlib
 
@@ -102,7 +101,7 @@ def compiled(strategy: tf.distribute.Strategy, step):
   def run(per_replica, *broadcast):
     if _is_single(strategy):
       return step(per_replica, *broadcast)
-    return strategy.run(functools.partial(step), args=(per_replica, *broadcast))
+    return strategy.run(step, args=(per_replica, *broadcast))
 
   return run
 

@@ -20,8 +20,12 @@ class RunFolder:
   def file(self, *names: str) -> str:
     return os.path.join(self.path, *names)
 
-  def check_settings(self, settings: Dict[str, object]) -> None:
+  def check_settings(self, settings: Dict[str, object], defaults: Dict[str, object]) -> None:
     """Refuses a folder that was made with other settings.
+
+    Args:
+      settings: of this training.
+      defaults: what those that are no part of a RunConfig were before there was a choice.
 
     Raises:
       ConfigError: names the settings that differ.
@@ -37,7 +41,7 @@ class RunFolder:
     except ValueError as problem:
       raise config_lib.ConfigError(f"--run_dir={self.path}: its settings.json is damaged") from problem
     # A setting that came later has its default in what was begun before.
-    made_with = {**config_lib.RunConfig().flat(), **made_with}
+    made_with = {**config_lib.RunConfig().flat(), **defaults, **made_with}
     differing = [f"--{name} was {made_with.get(name)}, now {value}" for name, value in settings.items()
                  if made_with.get(name) != value]
     if differing:

@@ -20,14 +20,14 @@ class SparseWeights(NamedTuple):
   weights: tf.Tensor
 
 
-def of_dense(class_weights: tf.Tensor) -> SparseWeights:
-  """Class weights float32 [B, K] on the simplex as n = min(K, MOST_CLASSES) pairs an image.
+def of_dense(class_weights: tf.Tensor, most: int = MOST_CLASSES) -> SparseWeights:
+  """Class weights float32 [B, K] on the simplex as n = min(K, `most`) pairs an image.
 
   n does not depend on the images beside one in a batch, and neither, therefore, does the order of any sum. Of an image
   that mixes more classes the largest are kept, in proportion: a graph that served it with others must not fail. Weights
   of fewer classes stay as they are, bit for bit.
   """
-  weights, classes = tf.math.top_k(class_weights, min(class_weights.shape[-1], MOST_CLASSES))
-  cut = tf.math.count_nonzero(class_weights, axis=1) > MOST_CLASSES
+  weights, classes = tf.math.top_k(class_weights, min(class_weights.shape[-1], most))
+  cut = tf.math.count_nonzero(class_weights, axis=1) > most
   shares = weights / tf.reduce_sum(weights, axis=1, keepdims=True)
   return SparseWeights(classes, tf.where(cut[:, tf.newaxis], shares, weights))

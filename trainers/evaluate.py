@@ -127,15 +127,14 @@ class Evaluator:
     return {f"ood_auroc_{name}": out_of_distribution.auroc(inside, classifier.log_density(outside))
             for name, outside in others.items()}
 
-  def draw(self, classifier: drawing_lib.DrawingClassifier, count: int, num_steps: Optional[int] = None,
-           on_batch: Callable[[int], None] = lambda done: None):
+  def draw(self, classifier: drawing_lib.DrawingClassifier, count: int, num_steps: Optional[int] = None):
     """`count` fresh drawings, classes in turn: (Drawings, labels int [count])."""
     labels = np.arange(count) % self.num_classes
     seeds = seed_pairs.of_use(seed_pairs.MEASURED, self.seed, count)
-    return classifier.draw(labels, seeds, num_steps=num_steps, on_batch=on_batch), labels
+    return classifier.draw(labels, seeds, num_steps=num_steps), labels
 
   def score(self, classifier: drawing_lib.DrawingClassifier, count: int, num_steps: Optional[int] = None,
-            on_batch: Callable[[int], None] = lambda done: None, split: str = "test") -> dict:
+            split: str = "test") -> dict:
     """Everything that is reported of a classifier, and under "drawings" and "labels" what was drawn for it.
 
     Of the real images of one split, "test" or "validation". Of 0 drawings it is what needs no judge; some are drawn all
@@ -144,7 +143,7 @@ class Evaluator:
     is_judged, count = count > 0, count or _LOOKED_AT
     result = self.accuracy(classifier, split)
     began = time.monotonic()
-    drawings, labels = self.draw(classifier, count, num_steps, on_batch)
+    drawings, labels = self.draw(classifier, count, num_steps)
     result["images_per_second_sampling"] = count / (time.monotonic() - began)
     if is_judged:
       result.update(self.judge(split).score(drawings.images, labels))
@@ -250,14 +249,14 @@ def beside_real(classifier: drawing_lib.DrawingClassifier, images: np.ndarray, l
 
 
 def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, classifier: drawing_lib.DrawingClassifier,
-           seconds_training: float, on_batch: Callable[[int], None] = lambda done: None) -> dict:
+           seconds_training: float) -> dict:
   """Scores the finished run and writes interpolation.png, samples/final.png and summary.json; returns the summary.
 
   A model that draws in strokes leaves drawing.gif and attention.png too; a run that was tested on its training images
   leaves memorised.png, drawings beside them.
   """
   evaluator.judge("test")  # before anything is drawn: it may have to be trained
-  scores = evaluator.score(classifier, values.num_samples, on_batch=on_batch)
+  scores = evaluator.score(classifier, values.num_samples)
   drawings, labels, of_answers = (scores.pop(name) for name in ("drawings", "labels", "intervals"))
   grid.write_png(folder.file("samples", "final.png"), class_grid(drawings, classifier.num_classes))
   paths, *ends = interpolations(classifier, evaluator.seed)
@@ -286,9 +285,10 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
 
 def describe(summary: dict) -> str:
   """The summary in two lines, the floor beside the FID; a third where it is memorisation that was measured."""
-  real = summary["cas_real"]
+  cas, real = summary["cas"], summary["cas_real"]
   warning = "\nmemorisation: the test images are the training images, so nothing here speaks of generalisation"
-  return (f"test accuracy {summary['test_accuracy']:.4f}, ECE {summary['ece']:.4f}, CAS {summary['cas']:.4f}"
+  return (f"test accuracy {summary['test_accuracy']:.4f}, ECE {summary['ece']:.4f}"
+          f"{'' if cas is None else f', CAS {cas:.4f}'}"
           f"{'' if real is None else f' (of as many real images {real:.4f})'}\n"
           f"FID {summary['fid']:.2f} (floor {summary['fid_floor']:.2f}: real train against real test), "
           f"KID {summary['kid']:.4f}, inception score {summary['inception_score']:.2f}, "

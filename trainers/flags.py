@@ -8,6 +8,7 @@ from absl import flags
 from stic_tf import config as config_lib
 from stic_tf import registries
 from stic_tf import run_folder
+from stic_tf import zoo
 from stic_tf.datasets import catalog
 
 MODES = ("train", "evaluate", "sample")
@@ -182,8 +183,13 @@ def to_config(values) -> config_lib.RunConfig:
   profile_window(values)
   spec = catalog.lookup(values.dataset)
   names = list(config_lib.RunConfig().flat())
-  config = config_lib.RunConfig.of({name: getattr(values, name) for name in names})
-  if values.mode == "train":
+  if values.mode != "train":
+    # Beside what was not given stands what the run was made with.
+    made_with = run_folder.RunFolder(zoo.find(values.run_dir)).json("settings.json") or {}
+    given = {name: getattr(values, name) for name in DRAWING_FLAGS if values[name].present}
+    config = config_lib.RunConfig.of({**{name: made_with[name] for name in names if name in made_with}, **given})
+  else:
+    config = config_lib.RunConfig.of({name: getattr(values, name) for name in names})
     replicas = max(1, values.num_replicas)
     config_lib.require(values.batch_size % replicas == 0, "batch_size", values.batch_size,
                        f"must be a multiple of --num_replicas={replicas}")

@@ -28,6 +28,7 @@ flags.DEFINE_string("zoo_dir", "", "Folder to make, zoo/NAME; it must not exist.
 flags.DEFINE_string("about", "", "A sentence for the card: what the model is good and bad at.")
 flags.adopt_module_key_flags(trainer_flags)
 MOST_BYTES = 8_000_000
+_LEAST_FLOOR = 1e-6
 _CARD = """# {name}
 
 {about}
@@ -40,8 +41,8 @@ _CARD = """# {name}
 | data | {origin} |
 | trained | seed {seed}, {minutes:.0f} minutes, [flags.txt](flags.txt), at commit {trained_commit} |
 | test accuracy | {test_accuracy:.4f}, expected calibration error {ece:.4f} |
-| FID | {ratio:.2f} × the floor (real training against real test images), {num_samples} fresh drawings, {judge} |
-| CAS | {cas:.4f}; the judge reads the class asked for in {judge_agreement:.4f} of the drawings |
+| FID | {ratio} × the floor (real training against real test images), {num_samples} fresh drawings, {judge} |
+| CAS | {cas}; the judge reads the class asked for in {judge_agreement} of the drawings |
 | a drawing | {network_evaluations_per_image} evaluations of the network, {drawing_steps} steps |
 
 All figures are of these files as they are, [summary.json](summary.json); one seed. The drawings are samples of what the
@@ -82,9 +83,10 @@ def publish(values) -> str:
     # What is measured are the files as they are.
     figures = evaluate.finish(folder, own, evaluator, loading.load(aside), summary["seconds_training"])
     parameters = sum(array.size for name, array in weights.items() if name.startswith("average/"))
+    figures.update({name: _shown(figures[name], 4) for name in ("cas", "judge_agreement")})
     card = _CARD.format(**figures, name=os.path.basename(os.path.normpath(values.zoo_dir)), about=values.about,
                         parameters=parameters, origin=catalog.lookup(settings["dataset"]).origin,
-                        minutes=figures["seconds_training"] / 60, ratio=figures["fid"] / figures["fid_floor"],
+                        minutes=figures["seconds_training"] / 60, ratio=_shown(_ratio(figures), 2),
                         trained_commit=summary["git_commit"])
     pathlib.Path(folder.file("card.md")).write_text(card, encoding="utf-8")
     zoo.write_sums(aside)
@@ -93,6 +95,15 @@ def publish(values) -> str:
   finally:
     shutil.rmtree(aside, ignore_errors=True)
   return values.zoo_dir
+
+
+def _ratio(figures):
+  """FID over its floor; None where real images are one set, and there is none."""
+  return figures["fid"] / figures["fid_floor"] if figures["fid_floor"] > _LEAST_FLOOR else None
+
+
+def _shown(figure, digits: int) -> str:
+  return "–" if figure is None else f"{figure:.{digits}f}"
 
 
 def _halved(arrays):

@@ -50,7 +50,7 @@ def run(values, config: config_lib.RunConfig) -> None:
   if leads:
     config_lib.require(not zoo.is_model(folder.path), "run_dir", folder.path,
                        "is a model of the zoo, weights alone; name another folder to train in")
-    folder.check_settings(settings)
+    folder.check_settings(settings, {name: values[name].default for name in trainer_flags.RUN_FLAGS})
   config_lib.require(not config.training.jit or tf.config.list_physical_devices("GPU"), "jit", True,
                      "needs a GPU: compiled by XLA for a processor, chains take twenty times as long")
   config = precise(config)
@@ -70,11 +70,11 @@ def run(values, config: config_lib.RunConfig) -> None:
   dataset = dataset_lib.load(values.dataset, values.data_dir)
   build.check(config, dataset.spec.num_classes)
   learnt = dataset.learnt(values.train_images, values.seed)
-  # Before anything is written, as a wrong --inception_weights shows here; and a judge can take long.
+  # Before anything is written, as a wrong --inception_weights shows here.
   evaluator = evaluate.Evaluator(values, dataset) if leads else None
-  if leads and values.pass_samples:
-    evaluator.judge("validation")  # no part of the seconds of training
   training = Training(values, config, folder, learnt, strategy, evaluator)
+  if leads and values.pass_samples:
+    evaluator.judge("validation")  # can take long, and is no part of the seconds of training
   if leads:
     folder.claim(settings, trainer_flags.flagfile_lines(settings, values.data_dir))
   with workers.working_together(strategy):

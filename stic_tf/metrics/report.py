@@ -79,8 +79,9 @@ class DrawingJudge:
       with_cas: whether to train the network of the classification accuracy score (the slow part).
     Returns:
       A JSON-ready dict: `fid`, `fid_floor`, `kid`, `kid_std`, `inception_score`, `inception_score_std`, `cas` (None
-      without), `judge` (the network's name), `judge_accuracy` and `judge_agreement` (fraction of drawings that the
-      network gives their own class; None where its classes are not the data set's), `num_samples`.
+      without, and of one class alone), `judge` (the network's name), `judge_accuracy` and `judge_agreement` (fraction
+      of drawings that the network gives their own class; None where its classes are not the data set's),
+      `num_samples`.
     Raises:
       ValueError: drawings or labels of a wrong shape, type or range.
     """
@@ -91,7 +92,7 @@ class DrawingJudge:
     kid, kid_std = kernel.kernel_distance(drawn.features, self._test.features)
     score, score_std = inception_score(drawn.probabilities, splits=_splits(drawings))
     cas = None
-    if with_cas:
+    if with_cas and self.num_classes > 1:  # of one class any answer is right
       cas = classification_accuracy_score(
         drawings, labels, self._test_images, self._test_labels, self.num_classes, _CAS_SEED)
     return {

@@ -45,7 +45,7 @@ def attentive(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_
     return layers.Activation("swish")(conditioning.film(hidden, f"{name}_film"))
 
   stem_stride = 2 if side > 16 and side // tile_grid % 2 == 0 else 1
-  stem_width = width // 2 if side // stem_stride > tile_grid else width
+  stem_width = max(1, width // 2) if side // stem_stride > tile_grid else width
   hidden = active(shared.convolution(stem_width, stem_stride, "stem", seed=seed)(image), "stem")
   features, stage = [], 0
   while hidden.shape[1] > tile_grid:

@@ -30,7 +30,7 @@ def small_network(image_shape: Sequence[int], num_classes: int, width: int, seed
   image = keras.Input(image_shape, name="image")
   features = []
   stem_stride = 1 if image_shape[0] <= 16 else 2
-  hidden = layers.Activation("swish")(shared.convolution(width // 2, stem_stride, "stem", seed=seed)(image))
+  hidden = layers.Activation("swish")(shared.convolution(max(1, width // 2), stem_stride, "stem", seed=seed)(image))
   stage = 0
   while hidden.shape[1] > 4:
     stage += 1

@@ -9,6 +9,7 @@ from stic_tf import config as config_lib
 from stic_tf.networks import layers as shared
 
 _ATTENTION_FROM = 32
+_HEADS = 4
 
 
 class Encoded(NamedTuple):
@@ -35,13 +36,26 @@ def residual_block(hidden, conditioning: shared.Conditioning, name: str, seed: i
   return layers.Add()([hidden, shared.BranchScale(name=f"{name}_scale")(branch)])
 
 
+class SelfAttention(layers.MultiHeadAttention):
+  """Keras' own, whose query, key and value would all begin as one matrix where the initializer has a seed."""
+
+  def _get_common_kwargs_for_sublayer(self):
+    of_sublayer = super()._get_common_kwargs_for_sublayer()
+    settings = self._kernel_initializer.get_config()
+    self._made = getattr(self, "_made", 0) + 1
+    # Of the first three, [C, heads, C / heads], Keras takes heads · C for the fan-in.
+    scale = settings["scale"] * (self._num_heads if self._made <= 3 else 1)
+    of_sublayer["kernel_initializer"] = shared.initializer(scale, settings["seed"] + self._made)
+    return of_sublayer
+
+
 def _attention(hidden, name: str, seed: int):
   """Positions attend to each other; a residual branch that starts small."""
   height, width, channels = hidden.shape[1:]
   rows = layers.Reshape([height * width, channels])(hidden)
   rows = layers.LayerNormalization(name=f"{name}_norm")(rows)  # over the channels of a position
-  attended = layers.MultiHeadAttention(4, channels // 4, kernel_initializer=shared.initializer(1.0, seed), name=name)(
-      rows, rows)
+  attended = SelfAttention(_HEADS, max(1, channels // _HEADS), kernel_initializer=shared.initializer(1.0, seed),
+                           name=name)(rows, rows)
   attended = layers.Reshape([height, width, channels])(attended)
   return layers.Add()([hidden, shared.BranchScale(name=f"{name}_scale")(attended)])
 

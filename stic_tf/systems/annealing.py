@@ -28,6 +28,9 @@ def check(config: config_lib.RunConfig) -> None:
                      config.score.corrector_steps, "must be at least 1, the strokes at a level, with --drawing=strokes")
 
 
+_ROUNDING = 1e-5
+
+
 class Annealing(drawer.Drawer):
   """Draws down a schedule of noise levels; a step is a level.
 
@@ -86,7 +89,9 @@ class Annealing(drawer.Drawer):
     """`weight` at noise levels [B] from `first` to `last`, 0 at others; itself where these are all of them."""
     if first <= self.config.score.sigma_min and last >= self.config.score.sigma_max:
       return weight
-    return tf.where(tf.logical_and(noise_level >= first, noise_level <= last), weight, 0.0)
+    # A schedule comes to its ends within rounding.
+    inside = tf.logical_and(noise_level >= first * (1.0 - _ROUNDING), noise_level <= last * (1.0 + _ROUNDING))
+    return tf.where(inside, weight, 0.0)
 
   def draw(self, request):
     """From the blank canvas N(μ, M_σmax), or on from images, and rendered by one denoising step.

@@ -10,6 +10,7 @@ from stic_tf.mcmc import windowed_mala
 from stic_tf.networks import class_queries
 from stic_tf.systems import stic
 from stic_tf.targets import energies
+from stic_tf.training import fakes
 
 
 class AttentiveSTIC(stic.STIC):
@@ -27,8 +28,10 @@ class AttentiveSTIC(stic.STIC):
     return class_queries.with_queries(network, self.num_classes, self.seed)
 
   def energy(self, network):
+    # Chains are of two classes at most; a drawing may be asked for of more.
+    most = fakes.MOST_CLASSES if network is not self.average else sparse_weights.MOST_CLASSES
     return energies.AttentiveEnergy(class_queries.ClassReader(network).energy_and_attention, self.class_grams,
-                                    self.config.walk.gram_weight)
+                                    self.config.walk.gram_weight, most)
 
   def drawer(self, config):
     in_strokes = self.is_exact(config) and config.strokes.drawing != "whole"

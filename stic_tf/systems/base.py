@@ -9,6 +9,7 @@ boundary on real images, mixtures and fakes, and moves the average of the weight
 level, step size, counters) are variables on the device, so that Keras' `fit`, strategies and callbacks work with it.
 """
 
+import dataclasses
 from typing import Dict, List, Optional, Sequence
 
 import keras
@@ -32,6 +33,7 @@ from stic_tf.training import randomness as randomness_lib
 from stic_tf.training import streams as streams_lib
 
 _STATISTICS_IMAGES = 10000
+_OF_BUILT = frozenset(("mixed_precision", *(field.name for field in dataclasses.fields(config_lib.NetworkConfig))))
 LARGEST = "energy_bound"  # the one log that is a largest value, not a mean
 
 
@@ -81,6 +83,8 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
       tf.config.optimizer.set_experimental_options({"remapping": False})
     image_shape = tuple(image_shape or network.inputs[0].shape[1:])
     if config is None:
+      for name in _OF_BUILT.intersection(settings):
+        config_lib.require(False, name, settings[name], "is of networks that are built by name")
       config = config_lib.RunConfig.of({"model": self.kind}).replace(**settings)
       config.check_read(settings, image_shape)
     self.check(config, num_classes)
@@ -205,7 +209,8 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
         rng = np.random.default_rng([self.seed, 0])
         labels, shares = fakes_lib.classes_of_chains(training.chains, self.num_classes, training.soft_fraction, rng)
         self.chains = fakes_lib.Chains(self.image_shape, labels, shares)
-        self.pool = fakes_lib.FakePool(training.pool_capacity, self.image_shape, self.num_classes)
+        capacity = training.pool_capacity if training.fakes else 0
+        self.pool = fakes_lib.FakePool(capacity, self.image_shape, self.num_classes)
 
   def fit(self, x=None, *args, epochs: int = 1, callbacks: Sequence = (), num_passes: Optional[int] = None, **kwargs):
     """Keras' fit: an epoch is a pass of self-analysis, `steps_per_epoch` its updates.

@@ -64,8 +64,10 @@ class ScoreSTIC(base.System):
     head_passes, training = config.score.head_passes, config.training
     config_lib.require(head_passes < training.num_passes, "head_passes", head_passes,
                        f"must be below --num_passes={training.num_passes}")
-    config_lib.require(not head_passes or (training.fakes and training.fake_weight), "head_passes", head_passes,
+    config_lib.require(not head_passes or training.fakes, "head_passes", head_passes,
                        "needs fakes to learn from, --fakes_from=previous_pass")
+    config_lib.require(not head_passes or training.fake_weight > 0, "fake_weight", training.fake_weight,
+                       "must be above 0 with --head_passes")
 
   def prepare(self, network):
     if isinstance(network, precond.EnergyPrecond):
@@ -132,8 +134,9 @@ class ScoreSTIC(base.System):
       self.make_train_function(force=True)
 
   def keep_fakes(self, number):
-    # Those of a network that is still to move would teach a head nothing of the one that stands.
-    if not self.config.score.head_passes or self._is_of_the_head(number + 1):
+    # Without a head nobody reads them. Those of a network that is still to move would teach it nothing of the one that
+    # stands.
+    if self._learns_evidence and (not self.config.score.head_passes or self._is_of_the_head(number + 1)):
       super().keep_fakes(number)
 
   @property

@@ -64,15 +64,17 @@ class AttentiveEnergy:
     read: function (images, SparseWeights, whether all classes are read) -> (f_w [B], a_w [B, M], [features
       [B, H, W, C], …], log Σ_k exp f_k [B] or None).
     class_grams, gram_weight: as for ClassEnergy.
+    most_classes: how many an image is a mixture of.
   """
 
   def __init__(self, read: Callable, class_grams: Optional[class_grams_lib.ClassGrams] = None,
-               gram_weight: float = 0.0):
+               gram_weight: float = 0.0, most_classes: int = sparse_weights.MOST_CLASSES):
     self._read, self._class_grams, self._gram_weight = read, class_grams, gram_weight
+    self._most_classes = most_classes
 
   def condition(self, class_weights: tf.Tensor, guidance: Optional[tf.Tensor] = None) -> Any:
     """What a call takes for class weights float32 [B, K] and γ float32 [B], None for none."""
-    sparse = sparse_weights.of_dense(class_weights)
+    sparse = sparse_weights.of_dense(class_weights, self._most_classes)
     return sparse, guidance, self._class_grams.of_sparse(sparse) if self._gram_weight > 0 else []
 
   def __call__(self, images: tf.Tensor, condition) -> tuple:

@@ -8,6 +8,8 @@ from typing import Tuple
 import numpy as np
 import tensorflow as tf
 
+MOST_CLASSES = 2  # of which a fake is a mixture
+
 
 def _variable(value, dtype, name: str) -> tf.Variable:
   return tf.Variable(tf.cast(value, dtype), trainable=False, name=name)

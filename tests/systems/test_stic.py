@@ -349,3 +349,21 @@ def test_the_bound_is_the_largest_of_the_pass_and_the_others_are_means(resumed):
   assert len(rows) == 3 and {name: pytest.approx(value) for name, value in rows[-1].items()} == logs
   bounds = [row["energy_bound"] for row in rows]
   assert bounds == sorted(bounds)
+
+
+@pytest.mark.parametrize("settings, moves", [
+    ({"fakes_from": "none"}, False), ({"fakes_from": "none", "denoising_weight": 1.0}, True), ({}, True)])
+def test_what_classes_share_learns_of_what_it_changes_alone(settings, moves):
+  """The decoder of a U-Net tells no class from another, and is not run to classify."""
+  system = tiny.build_system("stic", network="unet", updates_per_pass=1, **settings)
+  weights = {variable.name: variable.numpy() for variable in system.network.trainable_variables}
+  batch = tiny.batch(0)
+  whole = tf.nest.flatten(system.network(batch["real_images"]))[0]
+  logs = tiny.run_pass(system)
+  expected = keras.losses.categorical_crossentropy(batch["real_labels"], whole, from_logits=True)
+  assert logs["loss_classification"] == pytest.approx(float(tf.reduce_mean(expected)), abs=1e-4)
+  moved = {variable.name: bool((variable.numpy() != weights[variable.name]).any())
+           for variable in system.network.trainable_variables}
+  decoder = [name for name in moved if name.startswith(("up", "decoded"))]
+  assert len(decoder) > 3 and any(moved[name] for name in decoder) == moves
+  assert any(moved[name] for name in moved if name not in decoder)

@@ -13,7 +13,7 @@ import pytest
 from tests import tiny_run
 from trainers import launch
 
-_SHORT = ("--num_passes=2", "--updates_per_pass=2")
+_SHORT = ("--num_passes=2", "--updates_per_pass=2", "--denoising_weight=0.5")
 _PATIENCE_SECONDS = 300
 
 

@@ -106,3 +106,12 @@ def test_a_network_of_convolutions_learns_by_muon():
                 keras.losses.SparseCategoricalCrossentropy(from_logits=True))
   history = model.fit(images, labels, batch_size=64, epochs=40, verbose=0).history["loss"]
   assert history[-1] < 0.5 * history[0]
+
+
+def test_muon_keeps_one_number_a_weight_of_a_kernel():
+  kernel, table = tf.Variable(tf.zeros([3, 3, 2, 4]), name="kernel"), tf.Variable(tf.zeros([5, 2]), name="table")
+  optimizer = optimizers.build(config_lib.TrainingConfig(optimizer="muon"), [kernel, table])
+  optimizer.build([kernel, table])
+  sizes = {variable.name.split(":")[0]: int(tf.size(variable)) for variable in optimizer.variables}
+  assert {name: sizes[name] for name in sizes if "/" in name} == {"m/kernel": 72, "v/kernel": 1, "m/table": 10,
+                                                                 "v/table": 10}
