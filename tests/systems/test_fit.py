@@ -81,7 +81,8 @@ def test_fit_trains_and_keras_callbacks_work(trained):
   assert np.isfinite([*history.values()]).all()
   assert (int(state["scalars/updates_done"]), int(state["scalars/passes_done"])) == (8, 2)
   assert history["loss_classification"][1] < history["loss_classification"][0]
-  assert len(model.pool) > 0 and state["chains/begun"].any()
+  learns_from_fakes = "loss_generative" in model.log_names  # Score-STIC's network has no head here
+  assert (len(model.pool) > 0) == state["chains/begun"].any() == learns_from_fakes
   assert glob.glob(os.path.join(folder, "train", "*.tfevents.*"))
   assert glob.glob(os.path.join(folder, "**", "*.xplane.pb"), recursive=True)
 
@@ -109,7 +110,7 @@ def _assert_nearly_same_state(kind, state, other, tolerance):
     byte = 2 / 255 if kind == "ScoreSTIC" and name in ("chains/images", "pool/images") else 0.0
     np.testing.assert_allclose(state[name], value, rtol=tolerance, atol=tolerance + byte, err_msg=name)
     if byte:
-      assert np.mean(np.abs(state[name] - value) > tolerance) < 1e-3
+      assert np.sum(np.abs(state[name] - value) > tolerance) <= 1e-3 * value.size
 
 
 def test_how_many_updates_a_call_makes_changes_no_bit(kind, trained):
