@@ -3,6 +3,7 @@
     .venv/bin/python tools/flags_page.py
 """
 
+import dataclasses
 import html
 import pathlib
 import sys
@@ -13,10 +14,10 @@ sys.path.insert(0, str(ROOT))
 from absl import flags  # noqa: E402
 
 from stic_tf import config as config_lib  # noqa: E402
-from stic_tf import registries  # noqa: E402
 from trainers import flags as trainer_flags  # noqa: E402
 
 PAGE = ROOT / "docs" / "flags.md"
+_ANY_SHAPE = (32, 32, 3)  # who reads a setting does not depend on it
 _HEAD = """# Flags
 
 Written by `tools/flags_page.py` from `trainers/flags.py` and `stic_tf/config.py`. `trainers/main.py` takes all of them;
@@ -27,12 +28,9 @@ _TITLES = {"network": "Networks", "sampler": "Drawing", "training": "Training",
            "walk": "Walks of STIC and Attentive-STIC", "strokes": "Strokes", "score": "Score-STIC"}
 
 
-def _read_by(part: str, name: str) -> str:
-  if part == "network" and name != "network":
-    return ", ".join(f"`{other}`" for other, entry in registries.NETWORKS.items() if name in entry.reads)
-  if part in config_lib.OWN_PARTS:
-    return ", ".join(f"`{other}`" for other, entry in registries.SYSTEMS.items() if part in entry.reads)
-  return "all"
+def _read_by(name: str) -> str:
+  found = config_lib.RunConfig().readers(name, _ANY_SHAPE)
+  return ", ".join(f"`{reader}`" for reader in found[2]) if found else "all"
 
 
 def _table(title: str, rows) -> str:
@@ -46,8 +44,8 @@ def _table(title: str, rows) -> str:
 def page() -> str:
   """The text of docs/flags.md."""
   known, defaults = flags.FLAGS, config_lib.RunConfig().flat()
-  tables = [_table(_TITLES[part], [(field, defaults[field], _read_by(part, field), known[field].help)
-                                   for field in fields.__dataclass_fields__])
+  tables = [_table(_TITLES[part], [(field.name, defaults[field.name], _read_by(field.name), known[field.name].help)
+                                   for field in dataclasses.fields(fields)])
             for part, fields in config_lib.PARTS.items()]
   own = [flag for flag in known.get_key_flags_for_module(trainer_flags)
          if flag.name == "model" or flag.name not in defaults]
