@@ -103,7 +103,8 @@ def train(arguments, its_flags, dataset: dataset_lib.Dataset) -> dict:
   system.adapt(dataset.arrays("train", limit=10000)[0])
   system.compile(system.make_optimizer(), steps_per_execution=arguments.updates_per_call)
   stream = pipeline.update_stream(dataset, config.training.batch_size, values.seed, values.augment,
-                                  config.training.mixup_alpha, ratio=config.training.classification_ratio)
+                                  config.training.mixup_alpha, ratio=config.training.classification_ratio,
+                                  cutout=values.cutout)
   clock = time.perf_counter if arguments.wall_clock else time.process_time
   deadline = Deadline(60.0 * arguments.minutes, config.training.learning_rate, clock)
   began = clock()

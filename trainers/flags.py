@@ -101,7 +101,7 @@ _HELP = {
                        "cost.",
 }
 # What a run is made with: a run folder belongs to one setting of these.
-RUN_FLAGS = ["dataset", "init_from", "train_images", "seed", "num_replicas", "augment", "inception_weights",
+RUN_FLAGS = ["dataset", "init_from", "train_images", "seed", "num_replicas", "augment", "cutout", "inception_weights",
              "num_samples", "pass_samples", "pass_steps"]
 
 # What a drawing can be asked to do otherwise than the run.
@@ -113,7 +113,7 @@ DRAWING_FLAGS = ("sampler", "num_steps", "temperature", "step_size", "burn_in_fr
 MODEL_FLAGS = ("dataset", "model", "gaussian", "preconditioner", "mirrored_answer", "reference", "gram_weight",
                "gram_rank", "target_acceptance",
                *(field.name for field in dataclasses.fields(config_lib.NetworkConfig)))
-TRAINING_FLAGS = ("train_images", "augment", "init_from", "pass_samples", "pass_steps",
+TRAINING_FLAGS = ("train_images", "augment", "cutout", "init_from", "pass_samples", "pass_steps",
                   *(name for name in config_lib.RunConfig().flat()
                     if name not in (*DRAWING_FLAGS, *MODEL_FLAGS, "jit", "mixed_precision")))
 
@@ -128,6 +128,8 @@ def _define() -> None:
   flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS datasets; TFDS' own default if not given.")
   flags.DEFINE_bool("augment", True, "Shift and rotate (or crop and flip) the images of the classification "
                     "streams, and mirror those of the generative one where that shows their class still.")
+  flags.DEFINE_float("cutout", 0.0, "Side of a square that is hidden in each image of the classification streams, as a "
+                                    "share of the image's; 0 for none.")
   flags.DEFINE_integer("train_images", 0, "Train on so many images, as many of each class, by --seed; 0 for all.")
   flags.DEFINE_string("init_from", None, "Run folder, or model of the zoo, with whose weights the training begins.")
   flags.DEFINE_integer("seed", 0, "Seed of everything random; in sample and evaluate mode that of the drawings.")
@@ -176,6 +178,8 @@ def to_config(values) -> config_lib.RunConfig:
   config_lib.require(values.checkpoint_minutes >= 0, "checkpoint_minutes", values.checkpoint_minutes,
                      "must be at least 0")
   config_lib.require(0 <= values.seed < 2 ** 31, "seed", values.seed, "must lie in [0, 2^31)")
+  config_lib.require(0 <= values.cutout < 1, "cutout", values.cutout, "must lie in [0, 1)")
+  config_lib.require(values.augment or not values.cutout, "cutout", values.cutout, "needs --augment")
   config_lib.require(values.num_replicas >= 0, "num_replicas", values.num_replicas, "must be at least 0")
   config_lib.require(values.strategy in STRATEGIES, "strategy", values.strategy,
                      "must be one of " + ", ".join(STRATEGIES))

@@ -14,12 +14,12 @@ from stic_tf.datasets.catalog import DatasetSpec
 from stic_tf.datasets.pixel_range import BACKGROUND
 from stic_tf.datasets.share import Rows
 
-NUM_KEYS = 3  # how many keys `augment` takes
+NUM_KEYS = 4  # how many keys `augment` takes
 
 
 def augment(images: tf.Tensor, spec: DatasetSpec, keys: Sequence[int], step: tf.Tensor,
-            rows: Optional[Rows] = None) -> tf.Tensor:
-  """The augmentation that suits the dataset, within its `max_shift`, `max_rotation` and `flip`.
+            rows: Optional[Rows] = None, cutout: float = 0.0) -> tf.Tensor:
+  """The augmentation that suits the dataset, within its `max_shift`, `max_rotation` and `flip`, and cutout.
 
   Args:
     images: float32 [B, H, W, C] in [-1, 1].
@@ -27,15 +27,18 @@ def augment(images: tf.Tensor, spec: DatasetSpec, keys: Sequence[int], step: tf.
     keys: NUM_KEYS integers.
     step: int64 scalar, the batch; (keys, step) determine every random number.
     rows: which rows of the batch the images are; None for all.
+    cutout: side of the square that is hidden in each, as a share of the image's sides, in [0, 1); 0 for none.
 
   Returns:
     float32 [B, H, W, C] in [-1, 1].
   """
-  shift_seed, rotation_seed, flip_seed = (tf.stack([tf.constant(key, tf.int64), step]) for key in keys)
+  shift_seed, rotation_seed, flip_seed, cutout_seed = (tf.stack([tf.constant(key, tf.int64), step]) for key in keys)
   rows = rows or Rows(0, len(images), len(images))
   if spec.max_rotation > 0:
-    return _shift_and_rotate(images, spec.max_shift, spec.max_rotation, shift_seed, rotation_seed, rows)
-  return _crop_and_flip(images, int(spec.max_shift), spec.flip, shift_seed, flip_seed, rows)
+    images = _shift_and_rotate(images, spec.max_shift, spec.max_rotation, shift_seed, rotation_seed, rows)
+  else:
+    images = _crop_and_flip(images, int(spec.max_shift), spec.flip, shift_seed, flip_seed, rows)
+  return _cut_out(images, cutout, cutout_seed, rows) if cutout else images
 
 
 def mixup(images: tf.Tensor, labels: tf.Tensor, alpha: float, seed: tf.Tensor,
@@ -107,6 +110,17 @@ def _crop_and_flip(images: tf.Tensor, max_shift: int, flip: bool, shift_seed: tf
   # Both are one gather of pixels, which is cheaper than padding, cropping and reversing image by image.
   pixels = (tf.range(count)[:, None, None] * height + lines[:, :, None]) * width + columns[:, None, :]
   return tf.gather(tf.reshape(images, [count * height * width, -1]), pixels)
+
+
+def _cut_out(images: tf.Tensor, share: float, seed: tf.Tensor, rows: Rows) -> tf.Tensor:
+  """A square of each image hidden in grey (DeVries & Taylor 2017), partly outside where its centre is near a border."""
+  sides = tuple(images.shape[1:3])
+  centres = rows.of_batch(tf.random.stateless_uniform([rows.of, 2], seed)) * tf.constant(sides, tf.float32)
+  centres = tf.floor(centres) - 0.5  # between pixels, so that an even side is met
+  down, right = (tf.abs(tf.range(side, dtype=tf.float32) - centres[:, axis, tf.newaxis]) < 0.5 * share * side
+                 for axis, side in enumerate(sides))
+  hidden = tf.logical_and(down[:, :, tf.newaxis], right[:, tf.newaxis])
+  return tf.where(hidden[..., tf.newaxis], 0.0, images)
 
 
 def _mirrored(positions: tf.Tensor, size: int) -> tf.Tensor:

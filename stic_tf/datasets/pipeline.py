@@ -26,7 +26,8 @@ _PREFETCHED_BATCHES = 4
 
 
 def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = True,
-                          mixup_alpha: float = 0.2, start: int = 0, share: Share = WHOLE) -> tf.data.Dataset:
+                          mixup_alpha: float = 0.2, start: int = 0, share: Share = WHOLE,
+                          cutout: float = 0.0) -> tf.data.Dataset:
   """Real images and mixtures of real images, for the two cross-entropy streams.
 
   Args:
@@ -37,23 +38,26 @@ def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment:
     mixup_alpha: mixing weights are Beta(alpha, alpha); 0 makes the mixup stream equal to the real one.
     start: number of the first batch.
     share: which part of every batch is wanted, and read; its rows are those that the whole batch would have.
+    cutout: side of the square that augmentation hides in each image, as a share of the image's sides; 0 for none.
 
   Returns:
     An endless dataset of dicts: "real_images" and "mixup_images" float32 [B, H, W, C] in [-1, 1], "real_labels" and
     "mixup_labels" float32 [B, K] on the simplex (real ones one-hot). The mixtures are of the same B images.
 
   Raises:
-    ConfigError: batch_size or mixup_alpha out of range.
+    ConfigError: batch_size, mixup_alpha or cutout out of range, or cutout without augmentation.
   """
   require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
   require(0 <= mixup_alpha < float("inf"), "mixup_alpha", mixup_alpha, "must be a finite number of at least 0")
+  require(0 <= cutout < 1, "cutout", cutout, "must lie in [0, 1)")
+  require(augment or not cutout, "cutout", cutout, "needs --augment")
   order_key, mixup_key, *augment_keys = stream_keys(seed, _CLASSIFICATION, 2 + NUM_KEYS)
   rows = share.rows(batch_size, with_neighbour=True)
 
   def finish(step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> Dict[str, tf.Tensor]:
     images = from_uint8(images)
     if augment:
-      images = augment_batch(images, dataset.spec, augment_keys, step, rows)
+      images = augment_batch(images, dataset.spec, augment_keys, step, rows, cutout)
     labels = tf.one_hot(labels, dataset.spec.num_classes)
     mixup_images, mixup_labels = mixup(images, labels, mixup_alpha, tf.stack([mixup_key, step]), rows)
     own = slice(rows.count - batch_size // share.of, None)
@@ -96,7 +100,7 @@ def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int =
 
 
 def update_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = True, mixup_alpha: float = 0.2,
-                  start: int = 0, share: Share = WHOLE, ratio: int = 1) -> tf.data.Dataset:
+                  start: int = 0, share: Share = WHOLE, ratio: int = 1, cutout: float = 0.0) -> tf.data.Dataset:
   """Both streams side by side, as an update of a system reads them; arguments as for `classification_stream`.
 
   Args:
@@ -108,7 +112,8 @@ def update_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = 
     "generative_labels", of B.
   """
   require(ratio >= 1, "classification_ratio", ratio, "must be at least 1")
-  classification = classification_stream(dataset, batch_size * ratio, seed, augment, mixup_alpha, start, share)
+  classification = classification_stream(dataset, batch_size * ratio, seed, augment, mixup_alpha, start, share,
+                                         cutout)
   generation = generation_stream(dataset, batch_size, seed, start, share, augment)
   return tf.data.Dataset.zip((classification, generation)).map(
       lambda streams, real: {**streams, "generative_images": real[0], "generative_labels": real[1]}).apply(

@@ -38,7 +38,8 @@ def test_rows_of_a_batch_are_those_of_the_whole_to_the_bit(name):
   # 64 rows and their neighbour: the last of 65 is no part of a whole vector of the processor.
   rows = Rows(127, 65, 128)
   mine = tf.gather(images, rows.numbers())
-  both = tf.function(lambda step: (augment(images, spec, KEYS, step), augment(mine, spec, KEYS, step, rows)),
+  both = tf.function(lambda step: (augment(images, spec, KEYS, step, None, 0.25),
+                                  augment(mine, spec, KEYS, step, rows, 0.25)),
                      autograph=False)
   for step in range(200):  # one in about fifty differed
     whole, part = both(tf.constant(step, tf.int64))
@@ -90,6 +91,23 @@ def test_a_photograph_is_an_exact_shift_or_mirrored_shift_of_the_original():
     shifts.update(matches[0][1:])
   assert 16 <= mirrored_count <= 48
   assert shifts == set(range(-4, 5))
+
+
+def test_cutout_hides_a_grey_square_of_its_side_anywhere():
+  spec = dataclasses.replace(lookup("svhn_cropped"), max_shift=0.0)
+  images = random_images((4096, 32, 32, 3))
+  hidden = augment(images, spec, KEYS, STEP, cutout=0.25).numpy() != images.numpy()
+  assert (hidden.all(3) == hidden.any(3)).all()
+  down, right = hidden.any((2, 3)).sum(1), hidden.any((1, 3)).sum(1)
+  np.testing.assert_array_equal(hidden.any(3).sum((1, 2)), down * right)  # a rectangle
+  assert down.max() == right.max() == 8 and down.min() == right.min() == 4
+  # Fewer where a border cuts it, of 7 of its 32 places a side: a standard error is .0065.
+  assert abs((down == 8).mean() - 25 / 32) < 0.033 and abs((right == 8).mean() - 25 / 32) < 0.033
+  assert abs(np.corrcoef(hidden.any((2, 3)).argmax(1), hidden.any((1, 3)).argmax(1))[0, 1]) < 0.08
+  grey = augment(images, spec, KEYS, STEP, cutout=0.25).numpy()[hidden]
+  np.testing.assert_array_equal(grey, 0.0)
+  untouched = augment(images, spec, KEYS, STEP).numpy()
+  np.testing.assert_array_equal(untouched, images.numpy())
 
 
 def test_house_numbers_are_never_mirrored():
