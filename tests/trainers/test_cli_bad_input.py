@@ -167,6 +167,27 @@ def test_evaluating_with_another_dataset(main, trained_run):
   assert tiny_run.summary(trained_run) == before
 
 
+_IS_NO_RUN = "must be the folder of a run"  # which is found out once the flags are right
+
+
+@pytest.mark.parametrize("mode, settings, flag, beside_defaults, beside_its_own", [
+    ("sample", {"sigma_max": 80.0}, "--guidance_to=50", "must lie within the noise levels [0.02, 20]", _IS_NO_RUN),
+    ("evaluate", {"sigma_min": 0.001}, "--sigma_max=0.01", "the schedule must decrease", _IS_NO_RUN),
+    ("sample", {"corrector_steps": 3}, "--predictor=none", "must be at least 1 with --predictor=none", _IS_NO_RUN),
+    ("evaluate", {"sigma_max": 0.5}, "--sigma_min=1", _IS_NO_RUN, "the schedule must decrease"),
+    ("sample", {"predictor": "none", "corrector_steps": 3}, "--corrector_steps=0", _IS_NO_RUN,
+     "--corrector_steps=0: must be at least 1 with --predictor=none"),
+    ("evaluate", {"model": "attentive", "drawing": "strokes"}, "--sampler=unadjusted", _IS_NO_RUN,
+     "--drawing=strokes: goes with --sampler=grmala")])
+def test_a_flag_is_right_or_wrong_beside_what_the_run_was_made_with(main, tmp_path, mode, settings, flag,
+                                                                    beside_defaults, beside_its_own):
+  command = (f"--mode={mode}", f"--run_dir={tmp_path}", f"--out={tmp_path / 'x.npz'}", flag)
+  assert beside_defaults in main(*command).error()
+  (tmp_path / "settings.json").write_text(json.dumps({"model": "score", **settings}))
+  assert beside_its_own in main(*command).error()
+  assert os.listdir(tmp_path) == ["settings.json"]
+
+
 def test_a_truncated_checkpoint_falls_back_to_the_one_before(train, main, trained_run, tmp_path):
   run = tmp_path / "run"
   shutil.copytree(trained_run, run)

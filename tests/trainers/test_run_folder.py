@@ -112,3 +112,30 @@ def test_evaluate_repeats_the_summary(main, trained_run, tmp_path):
   assert outcome.code == 0, outcome.stderr
   tiny_run.assert_same_run(run, trained_run)
   assert tiny_run.summary(run)["seconds_training"] == tiny_run.summary(trained_run)["seconds_training"]
+
+
+@pytest.fixture
+def older_run(trained_run, tmp_path):
+  """The finished run with settings of a time when these flags were not there yet, and its summary to be written."""
+  run = tmp_path / "run"
+  shutil.copytree(trained_run, run)
+  settings = json.loads((run / "settings.json").read_text())
+  kept = {name: value for name, value in settings.items() if name not in ("train_images", "cutout")}
+  assert len(kept) == len(settings) - 2
+  (run / "settings.json").write_text(json.dumps(kept))
+  (run / "summary.json").unlink()
+  return run
+
+
+@pytest.mark.parametrize("name, flag", [("train_images", "--train_images=100"), ("cutout", "--cutout=0.25")])
+def test_a_run_from_before_there_was_a_choice_is_not_gone_on_with_by_another(train, older_run, name, flag):
+  before = (older_run / "settings.json").read_text()
+  line = train(older_run, flag).error()
+  assert f"{name} was 0" in line and f"now {flag.split('=')[1]}" in line and line.count(" was ") == 1
+  assert (older_run / "settings.json").read_text() == before
+
+
+def test_a_run_from_before_there_was_a_choice_is_gone_on_with_by_the_default(train, older_run, trained_run):
+  outcome = train(older_run)
+  assert outcome.code == 0, outcome.stderr
+  tiny_run.assert_same_run(older_run, trained_run)
