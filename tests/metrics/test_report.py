@@ -89,6 +89,17 @@ def test_no_agreement_with_a_network_of_other_classes(digits):
   assert scores["judge_agreement"] is None and scores["judge_accuracy"] is None
 
 
+def test_of_one_class_there_is_no_accuracy_of_what_learns_from_drawings(digits):
+  """Any answer would be right; the distances are there all the same."""
+  labels = np.zeros(1300, int)
+  judge = DrawingJudge(CountingNetwork(num_classes=1), digits[0], labels, digits[2], labels[:497], 1)
+  scores = judge.score(digits[0][:50], labels[:50])
+  assert scores["cas"] is None
+  assert 0 < scores["fid"] == pytest.approx(scores["fid_floor"], rel=1.0)
+  final = judge.final_figures(digits[0][:50], labels[:50], digits[0], {**scores, "test_accuracy": 1.0})
+  assert "cas" not in final["intervals"] and "fid" in final["intervals"]
+
+
 @pytest.mark.parametrize("shape, labels, message", [
   ((5, 9, 9, 1), [0] * 5, "drawings are"),
   ((5, 8, 8, 1), [0] * 4, "labels"),

@@ -93,3 +93,13 @@ def test_what_does_not_walk_or_hardly_has_no_figure():
   assert levels[0]["step_size"] == pytest.approx(score.step_size) and all(0 < one["acceptance"] < 1 for one in levels)
   short = untrained_classifiers.small().with_settings(num_steps=6)
   assert evaluate.mixing(short, 0) == {"effective_draws_per_step": None}
+
+
+def test_a_summary_without_cas_is_described_without_it():
+  """Of one class there is none, neither of drawings nor of real images; the rest is said as of any run."""
+  summary = {"test_accuracy": 0.9, "ece": 0.02, "cas": 0.8125, "cas_real": 0.875, "fid": 3.0, "fid_floor": 1.5,
+             "kid": 0.001, "inception_score": 1.0, "acceptance_rate": 0.6, "num_samples": 100, "judge": "inception",
+             "memorisation": False}
+  with_cas, without = evaluate.describe(summary), evaluate.describe({**summary, "cas": None, "cas_real": None})
+  said = ", CAS 0.8125 (of as many real images 0.8750)"
+  assert said in with_cas and without == with_cas.replace(said, "")

@@ -13,6 +13,7 @@ from absl import flags
 import stic_tf
 from stic_tf import checkpoint
 from stic_tf import zoo
+from trainers import evaluate
 from trainers import publish
 
 
@@ -50,6 +51,24 @@ def test_it_is_the_weights_that_draw_a_card_and_hashes(published, trained_run):
   assert card.startswith("# tiny\n\nMade by a test.") and "Alpaydin" in card and "test accuracy" in card
   assert not list(published.parent.glob(".publish-*"))
   subprocess.run(["sha256sum", "--check", "--quiet", zoo.SUMS], cwd=published, check=True)
+
+
+@pytest.mark.parametrize("floor", [0.0, 1e-9])
+def test_the_card_has_a_dash_for_a_figure_that_there_is_not(published, trained_run, judge_cache, tmp_path, monkeypatch,
+                                                            floor):
+  """As of one class, of a judge of other classes, and of real images that are one set, be it within rounding."""
+  figures = json.loads((published / "summary.json").read_text())
+  rows = "| FID | {} × the floor (real|| CAS | {}; the judge reads the class asked for in {} of the drawings |"
+  shares = [f"{figures[name]:.4f}" for name in ("cas", "judge_agreement")]
+  known = rows.format(f"{figures['fid'] / figures['fid_floor']:.2f}", *shares).split("||")
+  card = (published / "card.md").read_text()
+  assert known[0] in card and known[1] in card
+  monkeypatch.setattr(evaluate, "finish", lambda *arguments: {
+      **figures, "fid_floor": floor, "cas": None, "judge_agreement": None})
+  _publish(trained_run, tmp_path / "tiny", judge_cache)
+  card = (tmp_path / "tiny" / "card.md").read_text()
+  unknown = rows.format("–", "–", "–").split("||")
+  assert unknown[0] in card and unknown[1] in card
 
 
 def test_it_answers_and_draws_as_the_run_does(published, trained_run):
