@@ -8,6 +8,8 @@ import tensorflow as tf
 from stic_tf import config as config_lib
 from stic_tf import registries
 from stic_tf.networks import build
+from stic_tf.networks import energy
+from stic_tf.networks import layers
 from stic_tf.networks import precond
 
 SHAPE, NUM_CLASSES = (32, 32, 1), 3
@@ -96,3 +98,43 @@ def test_blocks_of_each_resolution():
 def test_grids_that_attend(side, attending):
   network = _build("energy", True, "score", attention_side=side)
   assert {layer.name for layer in network.layers if layer.name.endswith("_attention")} == attending
+
+
+@pytest.mark.parametrize("conditioned", [False, True])
+@pytest.mark.parametrize("side", [8, 32])
+@pytest.mark.parametrize("name", [name for name, entry in registries.NETWORKS.items() if "width" in entry.reads])
+def test_a_width_of_one_is_a_network(name, side, conditioned):
+  """However often it is halved, and shared among the heads of attention, which is at every resolution of the larger."""
+  network = _build(name, conditioned, shape=(side, side, 1), width=1, attention_side=32)
+  attending = [layer for layer in network.layers if isinstance(layer, energy.SelfAttention)]
+  assert bool(attending) == (side == 32 and "attention_side" in registries.NETWORKS[name].reads)
+  images = tf.constant(np.random.default_rng(0).uniform(-1, 1, [2, side, side, 1]), tf.float32)
+  logits = network([images, tf.zeros([2])] if len(network.inputs) > 1 else images)[0]
+  assert logits.shape == (2, NUM_CLASSES) and np.isfinite(logits).all()
+
+
+def _attention_kernels(seed, channels=64):
+  """Kernels of an attention that is built on rows of `channels`: query, key, value and output."""
+  attention = energy.SelfAttention(4, channels // 4, kernel_initializer=layers.initializer(1.0, seed))
+  rows = tf.zeros([1, 2, channels])
+  attention(rows, rows)
+  kernels = {variable.name.split("/")[-2]: variable.numpy() for variable in attention.variables
+             if variable.name.endswith("kernel:0")}
+  assert set(kernels) == {"query", "key", "value", "attention_output"}
+  return kernels
+
+
+def test_query_key_and_value_begin_apart_and_in_the_scale_of_their_channels():
+  """4096 numbers a kernel: a variance has a standard error of 2 % at most, a correlation of 0.016."""
+  kernels = _attention_kernels(5)
+  for name, kernel in kernels.items():
+    assert kernel.var() == pytest.approx(1 / 64, rel=0.1), name
+  correlations = np.corrcoef([kernel.ravel() for kernel in kernels.values()])
+  assert np.abs(correlations - np.eye(4)).max() < 0.08
+
+
+def test_the_seed_fixes_the_weights_of_attention():
+  first, same, other = (_attention_kernels(seed) for seed in (5, 5, 9))
+  for name, kernel in first.items():
+    np.testing.assert_array_equal(kernel, same[name])
+    assert (kernel != other[name]).any()

@@ -152,18 +152,36 @@ def test_guidance_and_correction_add_to_the_energy():
     np.testing.assert_allclose(energy, own + guidance * (own - anyone) + correction * ratio, rtol=1e-4, atol=1e-4)
 
 
+def _held(weight, levels):
+  """At which of some noise levels a weight on the interval from 0.5 to 3 holds; at the others it is 0. Bool [N]."""
+  repeated = np.tile(levels, 8)
+  count = len(repeated)
+  images = tf.constant(CLASSES.sample(count, 3).reshape(-1, *SHAPE), tf.float32)
+  interval, own, everywhere = (_drawer(COARSE.replace(**settings)).energy(
+      images, tf.constant(repeated), tf.one_hot(np.arange(count) % 2, 2)).numpy() for settings in (
+          {weight: 1.5, f"{weight}_from": 0.5, f"{weight}_to": 3.0}, {}, {weight: 1.5}))
+  told_apart = np.abs(everywhere - own) > 1e-3
+  held = np.isclose(interval, everywhere, rtol=1e-5, atol=1e-4)
+  np.testing.assert_allclose(interval, np.where(held, everywhere, own), rtol=1e-5, atol=1e-4)
+  assert told_apart.mean() > 0.8
+  return np.array([held[(repeated == level) & told_apart].all() for level in levels])
+
+
 @pytest.mark.parametrize("weight", ["guidance", "correction"])
 def test_guidance_and_correction_hold_within_their_noise_levels(weight):
   """Each image at its own level: outside the interval the energy is the class's own."""
-  levels = np.array([0.25, 0.5, 1.0, 3.0, 8.0] * 8, np.float32)
-  images, weights = tf.constant(CLASSES.sample(40, 3).reshape(-1, *SHAPE), tf.float32), tf.one_hot(np.arange(40) % 2, 2)
-  settings = COARSE.replace(**{weight: 1.5, f"{weight}_from": 0.5, f"{weight}_to": 3.0})
-  energy = _drawer(settings).energy(images, tf.constant(levels), weights).numpy()
-  own, everywhere = (_drawer(COARSE.replace(**{weight: value})).energy(
-      images, tf.constant(levels), weights).numpy() for value in (0.0, 1.5))
-  within = (levels >= 0.5) & (levels <= 3.0)
-  np.testing.assert_allclose(energy, np.where(within, everywhere, own), rtol=1e-5, atol=1e-4)
-  assert (np.abs(everywhere - own) > 1e-3).mean() > 0.9
+  levels = np.array([0.25, 0.5, 1.0, 3.0, 8.0], np.float32)
+  np.testing.assert_array_equal(_held(weight, levels), (levels >= 0.5) & (levels <= 3.0))
+
+
+@pytest.mark.parametrize("weight", ["guidance", "correction"])
+def test_guidance_and_correction_hold_at_ends_that_a_schedule_comes_to_within_rounding(weight):
+  ends = np.array([[0.5], [3.0]], np.float32)
+  outwards = np.array([[-1.0], [1.0]])
+  for by, held in ((1e-6, True), (-1e-6, True), (1e-3, False), (-1e-3, True)):
+    levels = np.float32(ends * (1.0 + by * outwards)).ravel()
+    assert (levels != ends.ravel()).all()
+    assert (_held(weight, levels) == held).all(), by
 
 
 def test_many_small_steps_need_no_correction():

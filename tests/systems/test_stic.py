@@ -327,6 +327,18 @@ def test_a_drawing_starts_at_the_step_size_that_training_arrived_at(two_passes):
   assert system.classifier.with_settings(step_size=0.25).step_size == 0.25
 
 
+def test_a_drawing_can_ask_for_the_step_size_that_training_began_with(two_passes):
+  """Of all numbers the one that no flag needs to give: it is taken, and not taken for the adapted one."""
+  system, _, _ = two_passes
+  first = system.config.sampler.step_size
+  classifier = system.classifier.with_settings(step_size=first)
+  # It stays asked for, and settings of another kind ask for none.
+  others = {"num_steps": 2, "burn_in_fraction": 0.0}
+  further, own = classifier.with_settings(**others), system.classifier.with_settings(**others)
+  assert classifier.step_size == further.step_size == first != own.step_size == float(system.step_size)
+  np.testing.assert_array_equal(further.draw([0, 1]).step_size, np.float32([first, first]))  # as nothing adapts it
+
+
 def test_a_run_with_the_accept_test_is_drawn_from_without_it(two_passes):
   adjusted = two_passes[0].classifier.with_settings(num_steps=20, burn_in_fraction=0.0, step_size=0.5)
   bare = adjusted.with_settings(sampler="unadjusted")

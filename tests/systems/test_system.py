@@ -178,6 +178,18 @@ def test_a_state_whose_pool_is_not_full_is_taken_back(kind):
     tiny.build_system(kind, pool_capacity=4).load_state(state)
 
 
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_without_fakes_there_is_no_room_for_them(kind):
+  """A pool takes pool_capacity images of memory on every device; what nothing reads takes none."""
+  system = tiny.build_system(kind, fakes_from="none", pool_capacity=1000)
+  assert system.pool.capacity == 0 and system.pool.images.shape == (0, *SHAPE)
+  assert max(tf.size(variable).numpy() for variable in system.pool.variables) <= NUM_CLASSES
+  state, other = system.state(), tiny.build_system(kind, seed=1, fakes_from="none")
+  other.load_state(state)
+  tiny.assert_same_state(other.state(), state)
+  assert tiny.build_system(kind, pool_capacity=1000).pool.images.shape == (1000, *SHAPE)
+
+
 def test_a_network_with_batch_statistics_is_refused():
   image = keras.Input(SHAPE)
   hidden = keras.layers.BatchNormalization(name="norm")(keras.layers.Flatten()(image))
