@@ -79,7 +79,7 @@ def spread(runs: List[dict]) -> dict:
   """Mean, lowest and highest of each figure that all runs have."""
   values = {name: [run["summary"][name] for run in runs] for name in _FIGURES
             if all(run["summary"].get(name) is not None for run in runs)}
-  if "fid" in values and "fid_floor" in values:
+  if "fid" in values and min(values.get("fid_floor", [0])) > 0:  # of images learnt by heart the floor is 0
     values["fid_over_floor"] = [fid / floor for fid, floor in zip(values["fid"], values["fid_floor"])]
   return {name: {"mean": statistics.mean(found), "lowest": min(found), "highest": max(found)}
           for name, found in values.items()}

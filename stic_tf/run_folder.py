@@ -80,6 +80,11 @@ class RunFolder:
     except ValueError:
       return None
 
+  def settings(self) -> Dict[str, object]:
+    """What the run was made with, by flag name; {} where that cannot be read."""
+    found = self.json("settings.json")
+    return found if isinstance(found, dict) else {}
+
   def write_summary(self, summary: dict) -> None:
     """Writes summary.json."""
     atomic_file.write_text(self.file("summary.json"), json.dumps(summary, indent=1) + "\n")

@@ -189,9 +189,13 @@ def to_config(values) -> config_lib.RunConfig:
   names = list(config_lib.RunConfig().flat())
   if values.mode != "train":
     # Beside what was not given stands what the run was made with.
-    made_with = run_folder.RunFolder(zoo.find(values.run_dir)).json("settings.json") or {}
-    given = {name: getattr(values, name) for name in DRAWING_FLAGS if values[name].present}
-    config = config_lib.RunConfig.of({**{name: made_with[name] for name in names if name in made_with}, **given})
+    made_with = run_folder.RunFolder(zoo.find(values.run_dir)).settings() if values.run_dir else {}
+    # Without it they are checked when the weights have been read, which know it too.
+    given = {name: getattr(values, name) for name in DRAWING_FLAGS if made_with and values[name].present}
+    try:
+      config = config_lib.RunConfig.of({**{name: made_with[name] for name in names if name in made_with}, **given})
+    except TypeError as problem:
+      raise config_lib.ConfigError(f"--run_dir={values.run_dir}: its settings.json is damaged") from problem
   else:
     config = config_lib.RunConfig.of({name: getattr(values, name) for name in names})
     replicas = max(1, values.num_replicas)

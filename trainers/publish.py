@@ -13,6 +13,7 @@ import tempfile
 if not __package__:  # run as a file of a checkout, which then comes first
   sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import numpy as np  # noqa: E402
 from absl import app  # noqa: E402
 from absl import flags  # noqa: E402
 
@@ -73,6 +74,7 @@ def publish(values) -> str:
   try:
     folder = run_folder.RunFolder(aside)
     weights = _halved(checkpoint.collect(trained.system.drawing_variables()))
+    weights["scalars/step_size"] = np.float32(trained.step_size)  # that of the run, or --step_size
     path = os.path.join(folder.checkpoints, os.path.basename(trained.checkpoint))
     checkpoint.write(path, weights, {"config": settings, "dataset": settings["dataset"],
                                      "image_shape": trained.image_shape, "class_names": trained.class_names})

@@ -89,9 +89,10 @@ class Annealing(drawer.Drawer):
     """`weight` at noise levels [B] from `first` to `last`, 0 at others; itself where these are all of them."""
     if first <= self.config.score.sigma_min and last >= self.config.score.sigma_max:
       return weight
-    # A schedule comes to its ends within rounding.
-    inside = tf.logical_and(noise_level >= first * (1.0 - _ROUNDING), noise_level <= last * (1.0 + _ROUNDING))
-    return tf.where(inside, weight, 0.0)
+    # A schedule comes to a level within rounding, and at its ends nothing of the interval is left out.
+    least = 0.0 if first <= self.config.score.sigma_min else first * (1.0 - _ROUNDING)
+    most = float("inf") if last >= self.config.score.sigma_max else last * (1.0 + _ROUNDING)
+    return tf.where(tf.logical_and(noise_level >= least, noise_level <= most), weight, 0.0)
 
   def draw(self, request):
     """From the blank canvas N(μ, M_σmax), or on from images, and rendered by one denoising step.

@@ -184,6 +184,16 @@ def test_guidance_and_correction_hold_at_ends_that_a_schedule_comes_to_within_ro
     assert (_held(weight, levels) == held).all(), by
 
 
+def test_guidance_of_all_levels_on_one_side_holds_wherever_a_schedule_ends():
+  """With a small ρ the last level comes out below σ_min by more than rounding."""
+  least, most = COARSE.score.sigma_min, COARSE.score.sigma_max
+  below, above = (_drawer(COARSE.replace(guidance=1.5, guidance_from=first, guidance_to=last))._within(
+      first, last, tf.constant([least * 0.99, 0.5 * (least + most), most * 1.01]), 1.5).numpy()
+                  for first, last in ((least, 0.9 * most), (1.1 * least, most)))
+  np.testing.assert_array_equal(below, [1.5, 1.5, 0.0])
+  np.testing.assert_array_equal(above, [0.0, 1.5, 1.5])
+
+
 def test_many_small_steps_need_no_correction():
   """The predictor is consistent: of 60 levels its moments are those of the density."""
   end = _run(COARSE.replace(sigma_max=40.0), num_steps=60)

@@ -170,22 +170,35 @@ def test_evaluating_with_another_dataset(main, trained_run):
 _IS_NO_RUN = "must be the folder of a run"  # which is found out once the flags are right
 
 
-@pytest.mark.parametrize("mode, settings, flag, beside_defaults, beside_its_own", [
-    ("sample", {"sigma_max": 80.0}, "--guidance_to=50", "must lie within the noise levels [0.02, 20]", _IS_NO_RUN),
-    ("evaluate", {"sigma_min": 0.001}, "--sigma_max=0.01", "the schedule must decrease", _IS_NO_RUN),
-    ("sample", {"corrector_steps": 3}, "--predictor=none", "must be at least 1 with --predictor=none", _IS_NO_RUN),
-    ("evaluate", {"sigma_max": 0.5}, "--sigma_min=1", _IS_NO_RUN, "the schedule must decrease"),
-    ("sample", {"predictor": "none", "corrector_steps": 3}, "--corrector_steps=0", _IS_NO_RUN,
+@pytest.mark.parametrize("mode, settings, flag, answer", [
+    ("sample", {"sigma_max": 80.0}, "--guidance_to=50", _IS_NO_RUN),
+    ("sample", {}, "--guidance_to=50", "must lie within the noise levels [0.02, 20]"),
+    ("evaluate", {"sigma_min": 0.001}, "--sigma_max=0.01", _IS_NO_RUN),
+    ("evaluate", {"sigma_min": 0.02}, "--sigma_max=0.01", "the schedule must decrease"),
+    ("sample", {"corrector_steps": 3}, "--predictor=none", _IS_NO_RUN),
+    ("sample", {}, "--predictor=none", "must be at least 1 with --predictor=none"),
+    ("sample", {"predictor": "none", "corrector_steps": 3}, "--corrector_steps=0",
      "--corrector_steps=0: must be at least 1 with --predictor=none"),
-    ("evaluate", {"model": "attentive", "drawing": "strokes"}, "--sampler=unadjusted", _IS_NO_RUN,
+    ("evaluate", {"model": "attentive", "drawing": "strokes"}, "--sampler=unadjusted",
      "--drawing=strokes: goes with --sampler=grmala")])
-def test_a_flag_is_right_or_wrong_beside_what_the_run_was_made_with(main, tmp_path, mode, settings, flag,
-                                                                    beside_defaults, beside_its_own):
+def test_a_flag_is_right_or_wrong_beside_what_the_run_was_made_with(main, tmp_path, mode, settings, flag, answer):
   command = (f"--mode={mode}", f"--run_dir={tmp_path}", f"--out={tmp_path / 'x.npz'}", flag)
-  assert beside_defaults in main(*command).error()
+  assert _IS_NO_RUN in main(*command).error()  # the weights alone could tell
   (tmp_path / "settings.json").write_text(json.dumps({"model": "score", **settings}))
-  assert beside_its_own in main(*command).error()
+  assert answer in main(*command).error()
   assert os.listdir(tmp_path) == ["settings.json"]
+
+
+@pytest.mark.parametrize("text, answer", [('{"sigma_max": "wide"}', "its settings.json is damaged"), ("5", _IS_NO_RUN)])
+def test_settings_of_a_run_that_are_none(main, tmp_path, text, answer):
+  (tmp_path / "settings.json").write_text(text)
+  assert answer in main("--mode=evaluate", f"--run_dir={tmp_path}").error()
+
+
+def test_settings_beside_the_command_are_of_no_run(main, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  (tmp_path / "settings.json").write_text('{"model": "score", "sigma_max": 0.5}')
+  assert "--run_dir=: must" in main("--mode=sample", "--sigma_min=1", "--out=x.npz").error()
 
 
 def test_a_truncated_checkpoint_falls_back_to_the_one_before(train, main, trained_run, tmp_path):

@@ -27,7 +27,7 @@ def _publish(run_dir, zoo_dir, judge_cache, *others):
 @pytest.fixture(scope="module")
 def published(trained_run, judge_cache, tmp_path_factory):
   folder = tmp_path_factory.mktemp("zoo") / "tiny"
-  assert _publish(trained_run, folder, judge_cache, "--num_steps=5") == str(folder)
+  assert _publish(trained_run, folder, judge_cache, "--num_steps=5", "--step_size=0.9") == str(folder)
   return folder
 
 
@@ -47,6 +47,7 @@ def test_it_is_the_weights_that_draw_a_card_and_hashes(published, trained_run):
     groups = {name.split("/")[0] for name in arrays.files}
     assert {"average", "preconditioner", "scalars"} <= groups and not {"network", "optimizer", "chains"} & groups
     assert arrays["average/stem/kernel"].dtype == np.float16
+  assert stic_tf.load(str(published)).step_size == pytest.approx(0.9)
   card = (published / "card.md").read_text()
   assert card.startswith("# tiny\n\nMade by a test.") and "Alpaydin" in card and "test accuracy" in card
   assert not list(published.parent.glob(".publish-*"))
