@@ -310,7 +310,7 @@ def load_classifier(values) -> drawing_lib.DrawingClassifier:
     if warning.category is UserWarning and "falling back" in str(warning.message):
       print(f"warning: {warning.message}", file=sys.stderr)
   print(f"read {classifier.checkpoint}")
-  settings = folder.json("settings.json") or classifier.config.flat()
+  settings = folder.settings() or classifier.config.flat()
   _check_made_with(values, settings, classifier)
   return classifier.with_settings(**trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS))
 
@@ -347,8 +347,8 @@ def run(values) -> None:
   """
   classifier = load_classifier(values)
   folder = run_folder_lib.RunFolder(zoo.find(values.run_dir))
-  settings = folder.json("settings.json")
-  config_lib.require(settings is not None, "run_dir", values.run_dir, "its settings.json is damaged or not there")
+  settings = folder.settings()
+  config_lib.require(bool(settings), "run_dir", values.run_dir, "its settings.json is damaged or not there")
   given = trainer_flags.overrides(values, settings, ("num_samples", "inception_weights"))
   own, evaluator = evaluator_of({**settings, **given}, values.data_dir, values.cache_dir)
   if values["seed"].present:

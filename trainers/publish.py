@@ -63,7 +63,7 @@ def publish(values) -> str:
   from trainers import evaluate
   run = run_folder.RunFolder(values.run_dir)
   trained = evaluate.load_classifier(values)
-  settings, summary = run.json("settings.json"), run.json("summary.json")
+  settings, summary = run.settings(), run.json("summary.json")
   config_lib.require(bool(settings and summary), "run_dir", values.run_dir, "must hold a finished run")
   given = trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS)
   config_lib.require("sampler" not in given, "sampler", values.sampler, "is not what the run was trained with")
