@@ -114,8 +114,8 @@ def compare(inside: dict, outside: dict) -> dict:
 def measured(run_dir: str, arguments) -> dict:
   """{outsiders: what `compare` says} of a run."""
   folder = run_folder.RunFolder(zoo.find(run_dir))
-  classifier, settings = loading.load(run_dir), folder.json("settings.json")
-  require(settings is not None, "run_dir", run_dir, "has no settings.json that can be read")
+  classifier, settings = loading.load(run_dir), folder.settings()
+  require(bool(settings), "run_dir", run_dir, "has no settings.json that can be read")
   dataset = dataset_lib.load(settings["dataset"], arguments.data_dir)
   learnt = dataset.learnt(settings.get("train_images", 0), settings["seed"])
   images, labels = dataset.arrays("test", limit=min(dataset.sizes["test"], arguments.images))

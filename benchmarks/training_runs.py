@@ -91,7 +91,7 @@ def same_but_for_seeds(run_dirs: Sequence[str]) -> Tuple[str, List[int]]:
     ConfigError: they are not finished, of other settings or commits, or of one seed.
   """
   text = ",".join(run_dirs)
-  own = [run_folder.RunFolder(zoo.find(run)).json("settings.json") or {} for run in run_dirs]
+  own = [run_folder.RunFolder(zoo.find(run)).settings() for run in run_dirs]
   kinds = [{name: value for name, value in settings.items() if name != "seed"} for settings in own]
   require(all(kind and kind == kinds[0] for kind in kinds), "run_dir", text,
           "must be finished runs of the same settings but for their seeds")
