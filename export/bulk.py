@@ -70,6 +70,7 @@ def _work(values):
     count, given = len(bulk_images.files(values.images)), {"source": os.path.abspath(values.images)}
   else:
     require(bool(values.dataset), "dataset", values.dataset or "", "must name a data set, or --images a folder")
+    bulk_model.limit_threads(values.threads)  # a data set is read by TensorFlow
     count = len(bulk_images.of_dataset(values.dataset, values.split, values.data_dir)[0])
     given = {"source": f"{values.dataset}/{values.split}"}
   request = bulk_request.Request(task=values.task, model=bulk_model.fingerprint(folder), name=values.name,

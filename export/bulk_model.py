@@ -84,32 +84,44 @@ class Model:
     return {"probabilities": probabilities.numpy(), "log_density": -energy.numpy()}
 
 
-def load(export_dir: Optional[str], run_dir: Optional[str], threads: int) -> Model:
+def limit_threads(threads: int) -> None:
+  """Gives TensorFlow so many threads in this process, before it has run anything; 0 leaves them."""
+  import tensorflow as tf  # a wrong request is answered before TensorFlow has loaded
+  if threads:
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def load(export_dir: Optional[str], run_dir: Optional[str], threads: int, expected: Optional[str] = None) -> Model:
   """The model of a command; a process loads it once.
 
   Args:
     export_dir: folder of an exported model, whose highest version is taken; or None.
     run_dir: a run folder, or a name of the zoo, where there is no export_dir.
     threads: of TensorFlow in this process, before it has run anything; 0 leaves them. Bits may depend on them.
+    expected: the model's fingerprint; None takes any.
 
   Raises:
-    ConfigError: no such model.
+    ConfigError: no such model, or another than is expected.
   """
   with _LOADING:
-    return _load(export_dir, run_dir, threads)
+    return _load(export_dir, run_dir, threads, expected)
 
 
 @functools.lru_cache(maxsize=1)
-def _load(export_dir, run_dir, threads) -> Model:
-  import tensorflow as tf  # a wrong request is answered before TensorFlow has loaded
-  if threads:
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+def _load(export_dir, run_dir, threads, expected) -> Model:
+  import tensorflow as tf
+  limit_threads(threads)
+  folder = folder_of(export_dir, run_dir)
+  # A new version, or a checkpoint of a run that is still training, may have come after the command was given.
+  require(expected in (None, fingerprint(folder)), "export_dir" if export_dir else "run_dir", export_dir or run_dir,
+          "is not the model it was when this was asked for")
   if export_dir:
-    version = newest_version(export_dir)
-    with open(os.path.join(version, "assets.extra", "export.json"), encoding="utf-8") as file:
+    stated = os.path.join(folder, "assets.extra", "export.json")
+    require(os.path.isfile(stated), "export_dir", export_dir, "was not made by export/main.py")
+    with open(stated, encoding="utf-8") as file:
       serving = json.load(file)["serving"]
-    loaded = tf.saved_model.load(version)
+    loaded = tf.saved_model.load(folder)
     signatures = loaded.signatures
 
     def synthesize(weights, seeds, num_steps, temperature):

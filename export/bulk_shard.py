@@ -1,7 +1,6 @@
 """One shard of a bulk command: made block by block, so that a process that is killed loses a block and no more."""
 
 import dataclasses
-import functools
 import hashlib
 import os
 from typing import Dict, List, Optional, Sequence
@@ -46,8 +45,8 @@ class Work:
     return bulk_request.Folder(self.out, self.request)
 
   def model(self) -> bulk_model.Model:
-    """Its model; a process loads it once."""
-    return bulk_model.load(self.export_dir, self.run_dir, self.threads)
+    """Its model, which must be the one that was asked for; a process loads it once."""
+    return bulk_model.load(self.export_dir, self.run_dir, self.threads, self.request.model)
 
 
 def make(work: Work, number: int) -> Dict[str, int]:
@@ -150,15 +149,9 @@ def _records(work: Work, rows: Sequence[int]) -> List[bytes]:
           for row, fields in zip(answer["probabilities"].tolist(), known)]
 
 
-@functools.lru_cache(maxsize=1)
-def _encoder():
-  import tensorflow as tf
-  return tf.function(lambda images: tf.map_fn(tf.io.encode_png, images, fn_output_signature=tf.string),
-                     autograph=False, reduce_retracing=True)
-
-
 def _pngs(images: np.ndarray) -> List[bytes]:
-  return _encoder()(images).numpy().tolist()
+  import tensorflow as tf
+  return tf.io.encode_png(images).numpy().tolist()
 
 
 def _example(**features) -> bytes:

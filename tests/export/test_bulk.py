@@ -232,6 +232,29 @@ def test_a_split_is_classified(tmp_path):
   np.testing.assert_allclose(records["probabilities"].sum(1), 1.0, rtol=1e-5)
 
 
+def test_the_command_classifies_a_split(tmp_path):
+  """With a thread each, as it has by itself: TensorFlow must not have begun before that is set."""
+  out = tmp_path / "out"
+  finished = subprocess.run([sys.executable, BULK, f"--run_dir={MODEL}", "--task=classify", "--dataset=digits",
+                             f"--out={out}"], capture_output=True, text=True, check=False)
+  assert finished.returncode == 0, finished.stderr
+  records = _read(out)
+  assert np.mean(records["predicted"] == records["label"]) > 0.97
+
+
+def test_a_model_that_changed_meanwhile_is_refused(tmp_path):
+  """Of all processes: what they make has one fingerprint."""
+  with pytest.raises(ConfigError, match=f"run_dir={MODEL}: is not the model it was when this was asked for"):
+    _run(_work(tmp_path / "out", dataclasses.replace(_REQUEST, model="another")))
+
+
+def test_a_saved_model_of_others_is_refused(tmp_path):
+  (tmp_path / "1").mkdir()
+  (tmp_path / "1" / "saved_model.pb").write_bytes(b"")
+  with pytest.raises(ConfigError, match=f"export_dir={tmp_path}: was not made by export/main.py"):
+    bulk_model.load(str(tmp_path), None, 0)
+
+
 def test_picture_files_have_a_density(tmp_path):
   """Of any size and mode; noise is less likely than a digit."""
   pictures = tmp_path / "pictures"
