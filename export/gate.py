@@ -10,6 +10,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from export import serving_module
 from stic_tf import drawing_classifier as drawing_lib
+from stic_tf import sparse_weights
 
 _PYTHON_OPS = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
 # TensorFlow marks a jitted function, and each call of one, with this attribute.
@@ -54,7 +55,9 @@ def probe(settings: serving_module.Settings) -> Dict[str, np.ndarray]:
   """Inputs of `synthesize` that the gate compares: hard and soft classes, each row with a seed of its own."""
   rng = np.random.default_rng(0)
   num_classes = len(settings.class_names)
-  weights = rng.dirichlet(np.ones(num_classes), _COUNT)
+  weights = np.zeros([_COUNT, num_classes])
+  mixed = min(num_classes, sparse_weights.MOST_CLASSES)  # a system of many classes mixes no more
+  weights[:, :mixed] = rng.dirichlet(np.ones(mixed), _COUNT)
   weights[::2] = np.eye(num_classes)[np.arange(_COUNT)[::2] % num_classes]
   return {"class_weights": weights.astype(np.float32), "seed": rng.integers(-2 ** 62, 2 ** 62, [_COUNT, 2]),
           "num_steps": np.full(_COUNT, settings.num_steps, np.int32),

@@ -4,6 +4,7 @@ import os
 import pathlib
 import shutil
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -49,6 +50,14 @@ def test_other_samplers_pass(settings, tmp_path):
   """The gate itself compares the exported with the live drawings."""
   version = exporter.export_classifier(_wrap(_logits, **settings), str(tmp_path / "model"), png=False)
   assert version == str(tmp_path / "model" / "1")
+
+
+def test_a_system_that_mixes_ten_classes_at_most_passes_with_more(tmp_path):
+  network = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(8, 4, 2, "same", activation="swish")])
+  system = stic_tf.AttentiveSTIC(network, 12, average=network, num_steps=2)
+  system.adapt(np.random.default_rng(0).integers(0, 256, [20, 8, 8, 1]).astype(np.uint8))
+  exported = exporter.export_classifier(system.classifier, str(tmp_path / "model"), png=False)
+  assert exported == str(tmp_path / "model" / "1")
 
 
 def _rename_an_op(folder, to):
