@@ -58,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
   add("--timeout", type=float, default=60.0, help="deadline of a request in seconds, its retries included")
   add("--retries", type=int, default=4, help="how often a request is sent again while nobody answers it, 0 to 4")
   add("--tls_ca", help="file of the certificates to trust (PEM): connects by TLS")
+  add("--tls_cert", help="file of the client's own certificate (PEM), for a server that asks for one")
+  add("--tls_key", help="file of its key (PEM)")
   return parser
 
 
@@ -93,6 +95,13 @@ def _classify(client, path: str, no_resize: bool) -> None:
     print(f"{model.class_names[label]}  {probabilities[label]:.4f}")
 
 
+def _pem(path: Optional[str], flag: str) -> Optional[bytes]:
+  try:
+    return pathlib.Path(path).read_bytes() if path else None
+  except OSError as problem:
+    raise config_lib.ConfigError(f"--{flag}={path}: cannot be read ({problem})") from problem
+
+
 def run(values) -> None:
   """Does what the flags say.
 
@@ -104,14 +113,12 @@ def run(values) -> None:
   config_lib.require(0 <= values.seed < 2 ** 31, "seed", values.seed, "must lie in [0, 2^31)")
   if not values.classify:
     drawing_file.check_request(values.out or "", values.num_images, values.scale)
-  certificates = None
-  if values.tls_ca:
-    try:
-      certificates = pathlib.Path(values.tls_ca).read_bytes()
-    except OSError as problem:
-      raise config_lib.ConfigError(f"--tls_ca={values.tls_ca}: cannot be read ({problem})") from problem
+  config_lib.require(bool(values.tls_cert) == bool(values.tls_key), "tls_key", values.tls_key or "",
+                     "must be given with --tls_cert, and only with it")
+  config_lib.require(bool(values.tls_ca) or not values.tls_cert, "tls_cert", values.tls_cert, "goes with --tls_ca")
+  certificates = [_pem(getattr(values, name), name) for name in ("tls_ca", "tls_cert", "tls_key")]
   with drawing_client.Client(values.server, values.model_name, values.model_version, values.timeout, values.retries,
-                             certificates=certificates) as client:
+                             0.5, *certificates) as client:
     try:
       if values.classify:
         _classify(client, values.classify, values.no_resize)

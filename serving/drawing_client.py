@@ -89,6 +89,7 @@ class Client:
     retries: how often a request is sent again, 0..4.
     backoff: seconds before the first retry; then 3, 9, … times that, at most 10 s.
     certificates: those to trust (PEM), for a TLS connection; None for a plain one.
+    own_certificate, own_key: the client's own (PEM), for a server that asks for them; None for none.
 
   Raises:
     ConfigError: an argument out of range.
@@ -96,12 +97,17 @@ class Client:
 
   def __init__(self, server: str, model_name: str = "stic", model_version: Optional[int] = None, timeout: float = 60.0,
                retries: int = MOST_RETRIES, backoff: float = 0.5,
-               certificates: Optional[bytes] = None):
+               certificates: Optional[bytes] = None, own_certificate: Optional[bytes] = None,
+               own_key: Optional[bytes] = None):
     host, colon, port = server.rpartition(":")
     well_formed = bool(host and colon) and port.isascii() and port.isdigit()
     config_lib.require(well_formed, "server", server, "must be HOST:PORT")
     config_lib.require(0 < timeout < float("inf"), "timeout", timeout, "must be a finite number above 0")
     config_lib.require(0 <= retries <= MOST_RETRIES, "retries", retries, f"must lie in 0..{MOST_RETRIES}")
+    config_lib.require((own_certificate is None) == (own_key is None), "own_key", "…" if own_key else None,
+                       "must be given with own_certificate, and only with it")
+    config_lib.require(own_key is None or certificates is not None, "own_certificate", "…",
+                       "goes with a TLS connection, which `certificates` make")
     self._model_name, self._model_version, self._timeout = model_name, model_version, timeout
     options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1),
                # A request beyond this many bytes would not be kept for a retry.
@@ -114,7 +120,8 @@ class Client:
     if certificates is None:
       self._channel = grpc.insecure_channel(server, options)
     else:
-      self._channel = grpc.secure_channel(server, grpc.ssl_channel_credentials(certificates), options)
+      self._channel = grpc.secure_channel(server, grpc.ssl_channel_credentials(certificates, own_key, own_certificate),
+                                          options)
     self._ask_predict = self._method("Predict", api_protos.PredictRequest, api_protos.PredictResponse)
     self._ask_metadata = self._method("GetModelMetadata", api_protos.GetModelMetadataRequest,
                                       api_protos.GetModelMetadataResponse)

@@ -106,12 +106,14 @@ class Connection(h11_impl.H11Protocol):
       self._timer = None
 
   def _watch(self) -> None:
-    """Gives the client a total time for what it owes: the head of a request, or the rest of one that was answered."""
+    """Gives the client a total time for what it owes: the head of a request, the rest of one that was answered, or, on
+    a connection that ends, to read its answer."""
     if not self._is_quiet():
       self._unwatch()
     elif self._timer is None:
       owes_head = self.conn.their_state is h11.IDLE
-      seconds = self.limits.header_seconds if owes_head else self.limits.linger_seconds
+      seconds = (self.limits.header_seconds if owes_head else self.limits.linger_seconds
+                 if self.conn.their_state is h11.SEND_BODY else self.limits.idle_seconds)
       self._timer = self.loop.call_later(seconds, self._time_is_up, owes_head)
 
   def _time_is_up(self, owes_head: bool) -> None:

@@ -257,7 +257,7 @@ def test_wrong_arguments(arguments, message):
 def _values(server, **changes):
   defaults = dict(model_name="stic", model_version=None, classes=None, soft=None, canvas=None, classify=None,
                   num_images=4, seed=0, num_steps=None, temperature=None, batch_size=16, out=None, timeout=60.0,
-                  retries=4, tls_ca=None, scale=0, no_resize=False)
+                  retries=4, tls_ca=None, tls_cert=None, tls_key=None, scale=0, no_resize=False)
   return types.SimpleNamespace(**{"server": server.address, **defaults, **changes})
 
 
@@ -341,6 +341,8 @@ def wrong_pictures(tmp_path_factory):
     ({"classes": "12"}, "classes=12"), ({"soft": "3:0.5"}, "soft=3:0.5: weights"),
     ({"soft": "3:1", "classes": "3"}, "soft=3:1: cannot be given together"),
     ({"classify": "absent.png"}, "classify=absent.png: cannot be read"), ({"tls_ca": "absent.pem"}, "tls_ca"),
+    ({"tls_cert": "a.pem", "tls_ca": "a.pem"}, "tls_key=: must be given with tls_cert"),
+    ({"tls_cert": "a.pem", "tls_key": "a.pem"}, "tls_cert=a.pem: goes with tls_ca"),
     ({"scale": 65}, "scale=65"), ({"classify": "bomb.png"}, "classify=bomb.png: cannot be read as an image"),
     ({"classify": "cut.png"}, "classify=cut.png: cannot be read as an image"),
     ({"canvas": "large.png", "no_resize": True}, "canvas=.*is 10×9 pixels, must be 8×8")], ids=str)

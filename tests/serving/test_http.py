@@ -1,5 +1,6 @@
 """REST as HTTP: connections, chunks, gzip, CORS, and the limits that slow, silent and greedy clients meet."""
 
+import asyncio
 import gc
 import gzip
 import http.client
@@ -15,8 +16,11 @@ from concurrent import futures
 import numpy as np
 import orjson
 import pytest
+import uvicorn
+from uvicorn import server as uvicorn_server
 
 from serving import deadline
+from serving import http_limits
 from serving import rest
 from serving import rest_json
 from tests.serving import running_server
@@ -315,3 +319,34 @@ def test_a_wrong_shape_is_refused_before_its_values_are_read():
   _, most = tracemalloc.get_traced_memory()
   tracemalloc.stop()
   assert most < 100_000
+
+
+@pytest.mark.parametrize("head", [b"GET / HTTP/1.0\r\n\r\n", b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n"],
+                         ids=["HTTP/1.0", "close"])
+def test_an_answer_on_a_connection_that_ends_may_be_read_slowly(head):
+  """Not within the seconds in which a client may send on after it was answered."""
+  size = 32 << 20  # more than a socket holds
+
+  async def answer(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", str(size).encode())]})
+    await send({"type": "http.response.body", "body": bytes(size)})
+
+  class Connection(http_limits.Connection):
+    limits = http_limits.Limits(linger_seconds=0.1)
+
+  async def fetch():
+    config = uvicorn.Config(answer, lifespan="off", log_config=None)
+    config.load()
+    listening = await asyncio.get_running_loop().create_server(
+        lambda: Connection(config, uvicorn_server.ServerState(), {}), "127.0.0.1", 0)
+    async with listening:
+      reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname(), limit=1 << 16)
+      writer.write(head)
+      received = len(await reader.readuntil(b"\r\n\r\n"))
+      await asyncio.sleep(0.5)
+      while part := await reader.read(1 << 16):
+        received += len(part)
+      writer.close()
+    return received
+
+  assert asyncio.run(fetch()) > size

@@ -128,6 +128,20 @@ def test_wrong_certificates_are_wrong_flags(tmp_path, base, case, flag):
   assert len(ended.stderr.splitlines()) == 1
 
 
+def test_a_client_shows_its_own_certificate(tmp_path, base):
+  """Where the server asks for it: what follows is an answer of the server's, which has no model of ours."""
+  key, certificate = _self_signed(tmp_path)
+  flags = [f"--ssl_key_file={key}", f"--ssl_cert_file={certificate}", f"--ssl_client_ca_file={certificate}"]
+  with running_server.process(str(tmp_path / "log"), *_flags(base), *flags) as server:
+    port = server.wait_for(r"Running ModelServer at \S+:(\d+)")[0]
+    command = [sys.executable, "serving/client.py", f"--server=localhost:{port}", "--model_name=m", "--retries=0",
+               f"--tls_ca={certificate}", f"--out={tmp_path / 'x.png'}"]
+    for own, said in (([], "UNAVAILABLE"), ([f"--tls_cert={certificate}", f"--tls_key={key}"],
+                                            "m is not a model of export/main.py")):
+      ended = subprocess.run([*command, *own], cwd=running_server.ROOT, capture_output=True, text=True, timeout=60)
+      assert ended.returncode == 1 and said in ended.stderr, ended.stderr
+
+
 def test_the_first_line_comes_at_once(tmp_path, base):
   """Before TensorFlow is imported, which takes seconds."""
   start = time.monotonic()
