@@ -33,6 +33,7 @@ from stic_tf import loading  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
 from stic_tf import seed_pairs  # noqa: E402
 from stic_tf import zoo  # noqa: E402
+from stic_tf.config import DRAWING_SETTINGS  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
@@ -79,7 +80,7 @@ def _given(its_flags: str):
   except flags.Error as problem:
     raise ConfigError(f"--way={its_flags}: {problem}") from problem
   others = rest + [name for name in values if values[name].present and not flags.FLAGS[name].present
-                   and name not in trainer_flags.DRAWING_FLAGS]
+                   and name not in DRAWING_SETTINGS]
   require(not others, "way", its_flags, f"has {', '.join(others)}, which is no flag of a drawing")
   return values
 
@@ -100,7 +101,7 @@ class _Run:
     """Figures of `count` drawings a seed: lists, a number a seed."""
     labels = np.arange(count) % self.num_classes
     drawing = self.classifier.with_settings(**trainer_flags.overrides(
-        _given(its_flags), self._settings, trainer_flags.DRAWING_FLAGS))
+        _given(its_flags), self._settings, DRAWING_SETTINGS))
     figures = {"evaluations": drawing.network_evaluations(), "fid_over_floor": [], "agreement": [], "acceptance": [],
                "seconds": []}
     drawing.draw(labels[:16], 0)

@@ -20,8 +20,10 @@ DRAWINGS = ("auto", "whole", "strokes")
 MOST_CHAINS = 1 << 20
 FAKES_FROM = ("auto", "previous_pass", "current", "canvas", "none")
 OPTIMIZERS = ("adam", "muon")
-
-
+# What a drawing can be asked to do otherwise than the run.
+DRAWING_SETTINGS = ("sampler", "num_steps", "temperature", "step_size", "burn_in_fraction", "drawing", "sweep_every",
+                    "sigma_min", "sigma_max", "rho", "predictor", "corrector_steps", "guidance", "guidance_from",
+                    "guidance_to", "correction", "correction_from", "correction_to")
 _FLAG = re.compile(r"(?<![^\s(])--(?=[a-z])")
 
 

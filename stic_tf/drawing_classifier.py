@@ -94,11 +94,13 @@ class DrawingClassifier:
     """The same classifier under other settings of drawing, by the names of their flags, for example guidance=0.5.
 
     Raises:
-      ConfigError: a setting that its system does not read, or a value out of range.
+      ConfigError: a setting that is not of drawing or that its system does not read, or a value out of range.
     """
     if not settings:
       return self
     config = self.config.replace(**settings)
+    for name in set(settings).difference(config_lib.DRAWING_SETTINGS):
+      config_lib.require(False, name, settings[name], "is what the model was made with, and no setting of a drawing")
     config.check_read(settings, self.image_shape)
     other = DrawingClassifier(self.system, config)
     other.checkpoint = self.checkpoint
@@ -319,6 +321,7 @@ class DrawingClassifier:
     config_lib.require(num_frames == 0 or num_frames > 0 and self.can_record,
                        "num_frames", num_frames, "must be at least 0, and 0 where drawings cannot be recorded")
     config_lib.require(len(weights) > 0, "class_weights", "[]", "must ask for at least one drawing")
+    config_lib.require(batch_size > 0, "batch_size", batch_size, "must be at least 1")
     seeds = seed_pairs.of(seeds, len(weights))
     canvas = self._canvas(len(weights), canvas_images, canvas_noise)
     own = self.config.sampler

@@ -312,7 +312,7 @@ def load_classifier(values) -> drawing_lib.DrawingClassifier:
   print(f"read {classifier.checkpoint}")
   settings = folder.settings() or classifier.config.flat()
   _check_made_with(values, settings, classifier)
-  return classifier.with_settings(**trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS))
+  return classifier.with_settings(**trainer_flags.overrides(values, settings, config_lib.DRAWING_SETTINGS))
 
 
 def _check_made_with(values, settings: dict, classifier: drawing_lib.DrawingClassifier) -> None:

@@ -104,18 +104,13 @@ _HELP = {
 RUN_FLAGS = ["dataset", "init_from", "train_images", "seed", "num_replicas", "augment", "cutout", "inception_weights",
              "num_samples", "pass_samples", "pass_steps"]
 
-# What a drawing can be asked to do otherwise than the run.
-DRAWING_FLAGS = ("sampler", "num_steps", "temperature", "step_size", "burn_in_fraction", "drawing", "sweep_every",
-                 "sigma_min", "sigma_max", "rho", "predictor", "corrector_steps", "guidance", "guidance_from",
-                 "guidance_to", "correction", "correction_from", "correction_to")
-
 # What makes the model what it is, and what only its training reads: neither can be asked of a run that is there.
 MODEL_FLAGS = ("dataset", "model", "gaussian", "preconditioner", "mirrored_answer", "reference", "gram_weight",
                "gram_rank", "target_acceptance",
                *(field.name for field in dataclasses.fields(config_lib.NetworkConfig)))
 TRAINING_FLAGS = ("train_images", "augment", "cutout", "init_from", "pass_samples", "pass_steps",
                   *(name for name in config_lib.RunConfig().flat()
-                    if name not in (*DRAWING_FLAGS, *MODEL_FLAGS, "jit", "mixed_precision")))
+                    if name not in (*config_lib.DRAWING_SETTINGS, *MODEL_FLAGS, "jit", "mixed_precision")))
 
 
 def _define() -> None:
@@ -191,7 +186,7 @@ def to_config(values) -> config_lib.RunConfig:
     # Beside what was not given stands what the run was made with.
     made_with = run_folder.RunFolder(zoo.find(values.run_dir)).settings() if values.run_dir else {}
     # Without it they are checked when the weights have been read, which know it too.
-    given = {name: getattr(values, name) for name in DRAWING_FLAGS if made_with and values[name].present}
+    given = {name: getattr(values, name) for name in config_lib.DRAWING_SETTINGS if made_with and values[name].present}
     try:
       config = config_lib.RunConfig.of({**{name: made_with[name] for name in names if name in made_with}, **given})
     except TypeError as problem:

@@ -65,7 +65,7 @@ def publish(values) -> str:
   trained = evaluate.load_classifier(values)
   settings, summary = run.settings(), run.json("summary.json")
   config_lib.require(bool(settings and summary), "run_dir", values.run_dir, "must hold a finished run")
-  given = trainer_flags.overrides(values, settings, trainer_flags.DRAWING_FLAGS)
+  given = trainer_flags.overrides(values, settings, config_lib.DRAWING_SETTINGS)
   config_lib.require("sampler" not in given, "sampler", values.sampler, "is not what the run was trained with")
   settings = {**settings, **given}
   parent = os.path.dirname(os.path.abspath(values.zoo_dir))

@@ -339,6 +339,18 @@ def test_a_drawing_can_ask_for_the_step_size_that_training_began_with(two_passes
   np.testing.assert_array_equal(further.draw([0, 1]).step_size, np.float32([first, first]))  # as nothing adapts it
 
 
+@pytest.mark.parametrize("name, value", [("preconditioner", "identity"), ("width", 9), ("learning_rate", 1.0)])
+def test_what_a_model_was_made_with_is_no_setting_of_a_drawing(two_passes, name, value):
+  with pytest.raises(config_lib.ConfigError, match=f"{name}={value}: is what the model was made with"):
+    two_passes[0].classifier.with_settings(**{name: value})
+
+
+@pytest.mark.parametrize("batch_size", [0, -3])
+def test_a_batch_has_a_drawing_at_least(two_passes, batch_size):
+  with pytest.raises(config_lib.ConfigError, match=f"batch_size={batch_size}: must be at least 1"):
+    two_passes[0].classifier.draw([0], batch_size=batch_size)
+
+
 def test_a_run_with_the_accept_test_is_drawn_from_without_it(two_passes):
   adjusted = two_passes[0].classifier.with_settings(num_steps=20, burn_in_fraction=0.0, step_size=0.5)
   bare = adjusted.with_settings(sampler="unadjusted")
