@@ -82,14 +82,16 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
       # Of a layer normalisation it makes a kernel that there is for processors alone (TensorFlow 2.15).
       tf.config.optimizer.set_experimental_options({"remapping": False})
     image_shape = tuple(image_shape or network.inputs[0].shape[1:])
-    if config is None:
+    if config is None or settings:
       for name in _OF_BUILT.intersection(settings):
         config_lib.require(False, name, settings[name], "is of networks that are built by name")
-      config = config_lib.RunConfig.of({"model": self.kind}).replace(**settings)
+      config = (config or config_lib.RunConfig.of({"model": self.kind})).replace(**settings)
       config.check_read(settings, image_shape)
     self.check(config, num_classes)
     self.config, self.image_shape, self.num_classes, self.seed = config, image_shape, num_classes, seed
-    self.class_names = tuple(class_names or (str(label) for label in range(num_classes)))
+    self.class_names = tuple(map(str, range(num_classes) if class_names is None else class_names))
+    config_lib.require(len(self.class_names) == num_classes, "class_names", len(self.class_names),
+                       f"must be {num_classes}, a name a class")
     _refuse_batch_statistics(network)
     average = keras.models.clone_model(network) if average is None else average
     same = average is network
@@ -384,7 +386,7 @@ def _refuse_batch_statistics(network) -> None:
 
 
 def _some_images(images) -> np.ndarray:
-  """Up to 10,000 images of an array or a data set, as float32 in [-1, 1]."""
+  """Up to 10,000 images, the first of a data set or from all over an array, as float32 in [-1, 1]."""
   if isinstance(images, tf.data.Dataset):
     kept, count = [], 0
     for batch in images:
@@ -393,5 +395,6 @@ def _some_images(images) -> np.ndarray:
       if count >= _STATISTICS_IMAGES:
         break
     images = np.concatenate(kept)[:_STATISTICS_IMAGES]
+  images = images[::-(-len(images) // _STATISTICS_IMAGES) or 1]  # an array may be in order of its classes
   images = np.asarray(images)
   return pixel_range.from_uint8(images).numpy() if images.dtype == np.uint8 else images.astype(np.float32)

@@ -23,7 +23,8 @@ def of_batch(data, num_classes: int, mixup_alpha: float,
 
   Args:
     data: a dictionary of the streams, as `trainers` makes it, or a pair (images, labels): images uint8, or float in
-      [-1, 1], [B, H, W, C]; labels int [B] or float [B, K]. A pair's images are taken as they are for all streams.
+      [-1, 1], [B, H, W, C]; labels int [B] or [B, 1], or float [B, K]. A pair's images are taken as they are for all
+      streams.
     num_classes: K.
     mixup_alpha: images of a pair are mixed with each other in shares of Beta(α, α); 0 for none.
     randomness: of the update.
@@ -57,4 +58,9 @@ def _floats(images: tf.Tensor) -> tf.Tensor:
 
 
 def _one_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
-  return tf.one_hot(labels, num_classes) if labels.dtype.is_integer else tf.cast(labels, tf.float32)
+  is_number = labels.dtype.is_integer
+  if is_number and labels.shape.rank == 2 and labels.shape[1] == 1:  # as Keras' own data sets have them
+    labels = labels[:, 0]
+  config_lib.require(labels.shape.rank == (1 if is_number else 2), "dataset", f"labels {labels.shape}",
+                     f"must be class numbers [N], or class weights float [N, {num_classes}]")
+  return tf.one_hot(labels, num_classes) if is_number else tf.cast(labels, tf.float32)

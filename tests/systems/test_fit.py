@@ -75,6 +75,29 @@ def trained(kind, tmp_path_factory):
   return model, history.history, model.state(), folder
 
 
+def test_keywords_replace_settings_of_a_configuration_that_is_given():
+  config = config_lib.RunConfig.of({"model": "stic", "chains": 64, "num_steps": 7})
+  model = stic_tf.STIC(_network("STIC"), 10, config=config, chains=32)
+  assert (model.config.training.chains, model.config.sampler.num_steps) == (32, 7)
+  with pytest.raises(config_lib.ConfigError, match="chians=32: is no setting; chains is"):
+    stic_tf.STIC(_network("STIC"), 10, config=config, chians=32)
+
+
+def test_a_class_has_a_name_each():
+  names = np.array(list("abcdefghij"))
+  assert stic_tf.STIC(_network("STIC"), 10, class_names=names).class_names == tuple("abcdefghij")
+  with pytest.raises(config_lib.ConfigError, match="class_names=2: must be 10, a name a class"):
+    stic_tf.STIC(_network("STIC"), 10, class_names=["a", "b"])
+
+
+def test_moments_of_a_large_array_are_of_images_from_all_over_it(monkeypatch):
+  monkeypatch.setattr(base, "_STATISTICS_IMAGES", 4)
+  images = np.arange(9, dtype=np.uint8)[:, np.newaxis, np.newaxis, np.newaxis] + np.zeros([9, 2, 2, 1], np.uint8)
+  assert base._some_images(images).shape == (3, 2, 2, 1)
+  np.testing.assert_allclose(base._some_images(images)[:, 0, 0, 0], np.array([0, 3, 6]) / 127.5 - 1, atol=1e-6)
+  assert len(base._some_images(images[:4])) == 4
+
+
 def test_fit_trains_and_keras_callbacks_work(trained):
   model, history, state, folder = trained
   assert set(history) == set(model.log_names) and all(len(values) == 2 for values in history.values())

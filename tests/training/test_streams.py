@@ -30,6 +30,21 @@ def test_a_pair_of_bytes_and_numbers():
     np.testing.assert_array_equal(found[f"{name}_labels"], np.eye(4)[labels])
 
 
+def test_labels_in_a_column_are_numbers_too():
+  """As keras.datasets has them."""
+  images, labels = _pair()
+  column = _of((images, labels[:, tf.newaxis]))
+  for name, value in _of((images, labels)).items():
+    np.testing.assert_array_equal(column[name], value)
+
+
+@pytest.mark.parametrize("labels", [tf.one_hot([0, 1, 2, 3, 0, 1], 4, dtype=tf.int64), tf.zeros([6])], ids=str)
+@pytest.mark.parametrize("alpha", [0.0, 0.2])
+def test_labels_of_another_shape_are_refused(labels, alpha):
+  with pytest.raises(config_lib.ConfigError, match="must be class numbers .N., or class weights float .N, 4."):
+    _of((_pair()[0], labels), alpha)
+
+
 def test_a_pair_of_floats_and_soft_labels():
   images, soft = tf.random.stateless_uniform([6, 3, 5, 2], [0, 1], -1.0, 1.0), np.full([6, 4], 0.25)
   found = _of([images, tf.constant(soft)])
