@@ -22,7 +22,7 @@ def gram_matrix(features: tf.Tensor) -> tf.Tensor:
 
 
 def gram_distance(features: Sequence[tf.Tensor], class_grams: Sequence[tf.Tensor]) -> tf.Tensor:
-  """Σ_l ‖G_l(x) - Ḡ_l‖² / ‖Ḡ_l‖².
+  """Σ_l ‖G_l(x) - Ḡ_l‖² / ‖Ḡ_l‖², without the terms whose Ḡ_l is 0: of classes that were never seen.
 
   Args:
     features: a tensor [B, H_l, W_l, r_l] per layer, as `ClassGrams.project` gives them.
@@ -34,7 +34,8 @@ def gram_distance(features: Sequence[tf.Tensor], class_grams: Sequence[tf.Tensor
   distances = []
   for layer, mean in zip(features, class_grams):
     difference = tf.reduce_sum(tf.square(gram_matrix(layer) - mean), axis=[1, 2])
-    distances.append(difference / (tf.reduce_sum(tf.square(mean), axis=[1, 2]) + 1e-6))
+    size = tf.reduce_sum(tf.square(mean), axis=[1, 2])
+    distances.append(tf.where(size > 0, difference / (size + 1e-6), 0.0))
   return rounding.sum_of(distances)
 
 

@@ -31,6 +31,14 @@ def test_gram_matrix_and_distance():
   assert distance[0] < 1e-9 < 0.1 < distance[1:].min()
 
 
+def test_classes_that_were_never_seen_have_no_gram_term():
+  grams, features = class_grams.ClassGrams(2, [3, 6]), [tf.constant(layer) for layer in _features(2)]
+  grams.update([layer[:1] for layer in features], tf.constant([0], tf.int32))
+  distance = class_grams.gram_distance(features, grams.of_weights(tf.eye(2))).numpy()
+  assert distance[0] < 1e-6 and distance[1] == 0
+  assert class_grams.gram_distance(features, grams.of_weights(tf.constant([[0.0, 1.0], [1.0, 0.0]]))).numpy()[1] > 0.1
+
+
 def test_class_grams_keep_running_means():
   """The first batches of a class are averaged; from 1 / (1 - decay) on it moves by 1 - decay."""
   decay, num_classes = 0.9, 4
