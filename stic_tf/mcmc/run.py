@@ -34,7 +34,7 @@ class ChainResult(NamedTuple):
 
 def run(kernel: kernel_lib.Kernel, position: tf.Tensor, seeds: tf.Tensor, num_steps: tf.Tensor, step_size: tf.Tensor,
         burn_in_steps: tf.Tensor = 0, target_acceptance: float = adaptation.TARGET_ACCEPTANCE,
-        first_step: tf.Tensor = 0, block_steps: Optional[int] = None,
+        block_steps: Optional[int] = None,
         recorder: Union[recording.Recorder, recording.Trace, None] = None) -> ChainResult:
   """Runs B independent chains.
 
@@ -49,7 +49,6 @@ def run(kernel: kernel_lib.Kernel, position: tf.Tensor, seeds: tf.Tensor, num_st
     step_size: h, float32 [B] or scalar.
     burn_in_steps: int32 [B] or scalar.
     target_acceptance: what the burn-in aims at.
-    first_step: int32 scalar, the number of the first step, so that a continued chain does not repeat its noise.
     block_steps: how many steps' random numbers are made at once; never changes a number.
     recorder: keeps the canvas at some steps or log π at all of them, for the result's `frames`; None keeps nothing.
 
@@ -60,13 +59,12 @@ def run(kernel: kernel_lib.Kernel, position: tf.Tensor, seeds: tf.Tensor, num_st
   num_steps = tf.broadcast_to(tf.cast(num_steps, tf.int32), [batch])
   burn_in_steps = tf.broadcast_to(tf.cast(burn_in_steps, tf.int32), [batch])
   log_step_size = tf.math.log(tf.broadcast_to(tf.cast(step_size, tf.float32), [batch]))
-  first_step = tf.cast(first_step, tf.int32)
   keys = random_lib.image_keys(seeds, random_lib.CHAIN_STREAM)
   block = block_steps or max(1, min(32, _BLOCK_NUMBERS // (16 * size)))
 
   longest = tf.reduce_max(num_steps)
   # Keys of all steps at once: two words a step and chain, against a hundred tiny operations in every step.
-  step_keys = random_lib.fold_steps(keys, first_step + tf.range(longest + block))
+  step_keys = random_lib.fold_steps(keys, tf.range(longest + block))
 
   def random_block(step):
     return random_lib.of_step_keys([tf.slice(key, [step, 0], [block, batch]) for key in step_keys], size)

@@ -23,13 +23,13 @@ def _start(count=BATCH):
 
 
 @tf.function(reduce_retracing=True, autograph=False)
-def _compiled(start, seeds, num_steps, step_size, burn_in_steps, first_step):
-  return mala.run_chain(GAUSSIAN, start, seeds, num_steps, step_size, burn_in_steps, first_step=first_step)
+def _compiled(start, seeds, num_steps, step_size, burn_in_steps):
+  return mala.run_chain(GAUSSIAN, start, seeds, num_steps, step_size, burn_in_steps)
 
 
-def _run(num_steps, step_size=0.3, burn_in_steps=0, count=BATCH, first_step=0, start=None):
-  return _compiled(_start(count) if start is None else start, _seeds(count), tf.constant(num_steps),
-                   tf.constant(step_size, tf.float32), tf.constant(burn_in_steps), tf.constant(first_step))
+def _run(num_steps, step_size=0.3, burn_in_steps=0, count=BATCH):
+  return _compiled(_start(count), _seeds(count), tf.constant(num_steps), tf.constant(step_size, tf.float32),
+                   tf.constant(burn_in_steps))
 
 
 def _assert_same(result, other, rows=slice(None)):
@@ -134,16 +134,6 @@ def test_block_steps_change_no_number(block_steps):
   _assert_same(mala.run_chain(*arguments, block_steps=block_steps), mala.run_chain(*arguments))
 
 
-@pytest.mark.parametrize("first_part", [1, 7, 13, 19])
-def test_a_continued_chain_is_the_unbroken_one(first_part):
-  whole = _run(20)
-  first = _run(first_part)
-  second = _run(20 - first_part, first_step=first_part, start=first.state.position)
-  np.testing.assert_array_equal(second.state.position.numpy(), whole.state.position.numpy())
-  repeated = _run(20 - first_part, start=first.state.position)  # the negative control: without first_step
-  assert not np.array_equal(repeated.state.position.numpy(), whole.state.position.numpy())
-
-
 def test_replay_of_rejected_and_accepted_steps_from_the_seed():
   """Any step of any chain can be made again, alone, from its seed pair and number."""
   replayed = {True: 0, False: 0}
@@ -199,23 +189,23 @@ def test_no_retrace_when_numbers_change():
   traces = []
 
   @tf.function(autograph=False)
-  def run(num_steps, step_size, temperature, burn_in_steps, first_step, seeds):
+  def run(num_steps, step_size, temperature, burn_in_steps, seeds):
     traces.append(1)
 
     def tempered(position):
       return tuple(value / temperature for value in GAUSSIAN(position))
 
-    return mala.run_chain(tempered, _start(), seeds, num_steps, step_size, burn_in_steps, first_step=first_step)
+    return mala.run_chain(tempered, _start(), seeds, num_steps, step_size, burn_in_steps)
 
-  def call(num_steps=3, step_size=0.1, temperature=1.0, burn_in_steps=0, first_step=0, seeds=0):
+  def call(num_steps=3, step_size=0.1, temperature=1.0, burn_in_steps=0, seeds=0):
     return run(tf.constant(num_steps), tf.constant(step_size), tf.constant(temperature), tf.constant(burn_in_steps),
-               tf.constant(first_step), _seeds(first=seeds)).state.position.numpy()
+               _seeds(first=seeds)).state.position.numpy()
 
   moved = [call(), call(num_steps=11), call(step_size=0.7), call(temperature=0.2), call(num_steps=5, burn_in_steps=4),
-           call(first_step=40), call(seeds=1)]
+           call(seeds=1)]
   assert len(traces) == 1
   assert len({position.tobytes() for position in moved}) == len(moved)  # and each number has its effect
-  run(tf.constant(3), tf.fill([BATCH], 0.1), tf.constant(1.0), tf.constant(0), tf.constant(0), _seeds())
+  run(tf.constant(3), tf.fill([BATCH], 0.1), tf.constant(1.0), tf.constant(0), _seeds())
   assert len(traces) == 2  # the counter counts: another shape is another graph
 
 
