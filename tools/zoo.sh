@@ -27,6 +27,10 @@ for name in "${names[@]}"; do
     echo "error: $name is no model of the zoo, which has: ${!about[*]}" >&2
     exit 2
   fi
+  if [ -e "runs/zoo/published/$name" ]; then
+    echo "runs/zoo/published/$name is there already"
+    continue
+  fi
   data=(${DATA_DIR:+"--data_dir=$DATA_DIR"})
   run .venv/bin/python trainers/main.py "--flagfile=trainers/flagfiles/$name.flags" "--run_dir=runs/zoo/$name" "${data[@]}"
   run .venv/bin/python trainers/publish.py "--run_dir=runs/zoo/$name" "--zoo_dir=runs/zoo/published/$name" \
