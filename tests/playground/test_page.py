@@ -58,7 +58,8 @@ def test_the_address_brings_everything_back(page, tool):
 
 @pytest.mark.parametrize("state", [
     "seed=1e99&steps=-4&t=0&g=nan&w=99:5,a:b,,1:-3&class=77&from=x&to=1e9&n=900&strength=7&corners=1:2,3&frame=-2",
-    "tool=nope&mode=<b>&pad=%00%FF&corners=9:9,9:9,9:9", "w=0:0", "model=score&pad=iVBORw0KGgo"])
+    "tool=nope&mode=<b>&pad=%00%FF&corners=9:9,9:9,9:9", "w=0:0", "model=score&pad=iVBORw0KGgo",
+    "mode=triangle&corners=-1:1,-9:0,1:0"])
 def test_an_address_of_nonsense_does_no_harm(page, state):
   page.open("model=score&" + state)
   _shown(page, "mix")
@@ -125,6 +126,43 @@ def test_a_wrong_model_is_a_sentence_and_another_can_be_picked(page):
   page.keys("#model", "strokes")
   page.drawn("#mixImage", "0:100|4|")
   page.calm()
+
+
+def test_what_was_asked_for_meanwhile_outlives_a_problem_that_stays(page):
+  """A drawing of too many steps is refused, and the one of fewer that waits behind it is not."""
+  page.open("model=score&w=0:100")
+  page.drawn("#mixImage", "0:100|")
+  page.wait("!drawing.running")
+  page.js("""(() => { const real = window.fetch;
+    window.fetch = (address, options) => {
+      window.fetch = real;
+      return new Promise(resolve => { window.refuse = () => resolve(new Response(
+        JSON.stringify({error: "no"}), {status: 400, headers: {"content-type": "application/json"}})); });
+    };
+    window.slide = value => {
+      $('steps').value = value;
+      $('steps').dispatchEvent(new Event('input', {bubbles: true}));
+    };
+  })()""")
+  page.js("window.slide(5)")
+  page.wait("drawing.running && !!window.refuse")
+  page.js("window.slide(3)")
+  page.wait("drawing.next !== null")
+  page.js("window.refuse()")
+  page.drawn("#mixImage", "0:100|0|3|")
+
+
+def test_another_model_is_picked_while_a_path_plays(page):
+  page.open("model=score&tool=path&from=1&to=7&n=5")
+  page.drawn("#pathFrame", "1|7|5|")
+  page.find("#pathPlay").click()
+  page.wait("timer !== null && state.frame > 0")
+  page.js("window.threw = []")
+  page.js("window.addEventListener('error', event => window.threw.push(event.message))")
+  page.keys("#model", "strokes")
+  assert page.js("timer === null && film === null")
+  page.drawn("#pathFrame", "1|7|5|")
+  assert page.js("state.model") == "strokes" and page.js("window.threw") == []
 
 
 def test_a_drag_makes_no_queue(page):
