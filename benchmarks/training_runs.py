@@ -108,7 +108,7 @@ def commit_of(run_dirs: Sequence[str]) -> str:
 
 def one_commit(commits: Iterable[Optional[str]], flag: str, value: str) -> str:
   """The commit of all runs. Raises ConfigError where they are of several, of a changed checkout, or not finished."""
-  found = sorted(set(map(str, commits)))
+  found = sorted({one for each in commits for one in str(each).split(",")})  # a run may itself be of several
   require(len(found) == 1 and found[0] not in ("None", "unknown") and not found[0].endswith("-dirty"), flag, value,
           f"holds runs of several commits, or of no clean one: {', '.join(found)}")
   return found[0]
@@ -116,7 +116,10 @@ def one_commit(commits: Iterable[Optional[str]], flag: str, value: str) -> str:
 
 def is_there(folder: pathlib.Path) -> bool:
   """Whether a run was trained, to its end or until it gave up."""
-  return (folder / "summary.json").exists() or gave_up(folder)
+  run = run_folder.RunFolder(str(folder))
+  summary = run.json("summary.json")
+  # A run that was evaluated before its end has one too.
+  return gave_up(folder) or bool(summary) and summary.get("passes") in (None, run.settings().get("num_passes"))
 
 
 def gave_up(folder: pathlib.Path) -> bool:

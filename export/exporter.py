@@ -53,7 +53,7 @@ def export_run(run_dir: str, export_dir: str, max_steps: int = 0, png: bool = Tr
   classifier, folder = loading.load(run_dir), run_folder.RunFolder(run_dir)
   record = {"run_dir": os.path.abspath(run_dir), "checkpoint": os.path.basename(classifier.checkpoint),
             "settings": folder.json("settings.json"), "flags": folder.text("flags.txt"),
-            "summary": folder.json("summary.json"), "last_pass": folder.last_row()}
+            "summary": folder.json("summary.json"), "last_pass": (folder.rows() or [None])[-1]}
   return export_classifier(classifier, export_dir, max_steps, record, png)
 
 

@@ -60,10 +60,9 @@ class RunFolder:
     """Writes metrics.jsonl, a line a pass."""
     atomic_file.write_text(self.file("metrics.jsonl"), "".join(json.dumps(row) + "\n" for row in rows))
 
-  def last_row(self) -> Optional[dict]:
-    """The last line of metrics.jsonl; None where there is none."""
-    lines = (self.text("metrics.jsonl") or "").splitlines()
-    return json.loads(lines[-1]) if lines else None
+  def rows(self) -> List[dict]:
+    """The lines of metrics.jsonl, none where it is not there."""
+    return [json.loads(line) for line in (self.text("metrics.jsonl") or "").splitlines()]
 
   def text(self, name: str) -> Optional[str]:
     """A file of the run, None where it cannot be read."""

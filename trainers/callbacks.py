@@ -58,7 +58,7 @@ class Evaluation(_AfterPass):
                                                   "num_samples", "drawing_steps", "acceptance_rate")},
            "step_size": float(system.step_size.numpy()), "noise_level": float(system.noise_level.numpy()),
            "fakes_in_pool": len(system.pool), "network_evaluations": int(system.network_evaluations.numpy()),
-           "attempt": int(system.attempt.numpy()), **_numbers(logs)}
+           "attempt": int(system.attempt.numpy()), **_numbers(logs), "git_commit": training.commit}
     training.rows.append(row)
     grid.write_png(training.folder.file("samples", f"pass_{epoch + 1:02d}.png"), picture)
     training.checkpointer.save(system, training.rows, seconds)

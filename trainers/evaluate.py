@@ -5,7 +5,7 @@ import sys
 import time
 import types
 import warnings
-from typing import Callable, Optional
+from typing import Callable, Optional, Sequence
 
 import numpy as np
 
@@ -69,7 +69,8 @@ class Evaluator:
     self.real = {"test": dataset.arrays("test", limit=min(dataset.sizes["test"], _LARGEST_REAL_SAMPLE)),
                  "validation": validation_images(dataset)}
     few = getattr(values, "train_images", 0)  # settings of an older run do not have it
-    self.learnt = dataset.learnt(few, values.seed).arrays("train")[0] if few else train[0]
+    whole = dataset.learnt(few, values.seed)
+    self.learnt = whole.arrays("train")[0] if whole.in_memory else train[0]
     # What is wrong with them shows at once; a judge can take an hour to train.
     self._network = features.InceptionNetwork(values.inception_weights) if values.inception_weights else None
     if not self._network:
@@ -249,8 +250,11 @@ def beside_real(classifier: drawing_lib.DrawingClassifier, images: np.ndarray, l
 
 
 def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, classifier: drawing_lib.DrawingClassifier,
-           seconds_training: float) -> dict:
+           seconds_training: float, **noted) -> dict:
   """Scores the finished run and writes interpolation.png, samples/final.png and summary.json; returns the summary.
+
+  `noted` stands in the summary beside what was measured: git_commit, that of the code that trained, passes, and
+  drawn_with, what drawings were asked to do otherwise than the run's.
 
   A model that draws in strokes leaves drawing.gif and attention.png too; a run that was tested on its training images
   leaves memorised.png, drawings beside them.
@@ -278,9 +282,14 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
       "step_size": classifier.step_size, "noise_level": classifier.noise_level,
       "drawing": "strokes" if classifier.tile_grid else "whole",
       "network_evaluations_per_image": classifier.network_evaluations(), "seconds_training": seconds_training,
-      "versions": provenance.versions(), "git_commit": provenance.git_commit()}
+      "versions": provenance.versions(), **noted, "measured_at": provenance.git_commit()}
   folder.write_summary(summary)
   return summary
+
+
+def commits(rows: Sequence[dict], otherwise: str) -> str:
+  """The commits of the code that trained, by the rows of the log, separated by commas; `otherwise` of older runs."""
+  return ",".join(dict.fromkeys(row["git_commit"] for row in rows if "git_commit" in row)) or otherwise
 
 
 def describe(summary: dict) -> str:
@@ -354,10 +363,13 @@ def run(values) -> None:
   if values["seed"].present:
     evaluator.seed = values.seed
   before = folder.json("summary.json") or {}
-  seconds = (folder.last_row() or {}).get("seconds", before.get("seconds_training", 0.0))
-  if zoo.is_model(folder.path):  # the zoo's files stay as they are
+  rows, of_drawing = folder.rows(), trainer_flags.overrides(values, settings, config_lib.DRAWING_SETTINGS)
+  seconds = rows[-1]["seconds"] if rows else before.get("seconds_training", 0.0)
+  commit = commits(rows, before.get("git_commit", "unknown"))
+  if zoo.is_model(folder.path) or of_drawing:  # the zoo's files and the figures of the run's own drawings stay
     name = os.path.basename(os.path.normpath(folder.path))
     folder = run_folder_lib.RunFolder(os.path.join("runs", "evaluated", name))
-  summary = finish(folder, own, evaluator, classifier, seconds)
+  summary = finish(folder, own, evaluator, classifier, seconds, git_commit=commit, drawn_with=of_drawing,
+                   passes=rows[-1]["pass"] if rows else before.get("passes", 0))
   print(describe(summary))
   print(f"run folder: {folder.path}")

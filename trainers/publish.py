@@ -65,6 +65,10 @@ def publish(values) -> str:
   trained = evaluate.load_classifier(values)
   settings, summary = run.settings(), run.json("summary.json")
   config_lib.require(bool(settings and summary), "run_dir", values.run_dir, "must hold a finished run")
+  unfinished = "passes" in summary and summary["passes"] < settings["num_passes"]
+  config_lib.require(not unfinished, "run_dir", values.run_dir, "must hold a finished run")
+  for name in ("num_samples", "inception_weights", "seed"):
+    config_lib.require(not values[name].present, name, getattr(values, name), "is not read: figures are the run's own")
   given = trainer_flags.overrides(values, settings, config_lib.DRAWING_SETTINGS)
   config_lib.require("sampler" not in given, "sampler", values.sampler, "is not what the run was trained with")
   settings = {**settings, **given}
@@ -83,13 +87,14 @@ def publish(values) -> str:
     folder.claim(settings, trainer_flags.flagfile_lines(settings, None))
     own, evaluator = evaluate.evaluator_of(settings, values.data_dir, values.cache_dir)
     # What is measured are the files as they are.
-    figures = evaluate.finish(folder, own, evaluator, loading.load(aside), summary["seconds_training"])
+    figures = evaluate.finish(folder, own, evaluator, loading.load(aside), summary["seconds_training"],
+                              git_commit=summary["git_commit"], drawn_with=given, passes=settings["num_passes"])
     parameters = sum(array.size for name, array in weights.items() if name.startswith("average/"))
     figures.update({name: _shown(figures[name], 4) for name in ("cas", "judge_agreement")})
     card = _CARD.format(**figures, name=os.path.basename(os.path.normpath(values.zoo_dir)), about=values.about,
                         parameters=parameters, origin=catalog.lookup(settings["dataset"]).origin,
                         minutes=figures["seconds_training"] / 60, ratio=_shown(_ratio(figures), 2),
-                        trained_commit=summary["git_commit"])
+                        trained_commit=figures["git_commit"])
     pathlib.Path(folder.file("card.md")).write_text(card, encoding="utf-8")
     zoo.write_sums(aside)
     os.chmod(aside, 0o755)

@@ -139,6 +139,7 @@ class Training:
     system: what is trained.
     rows: of metrics.jsonl.
     validation: images and labels on which an answer is chosen.
+    commit: of the code that trains.
     values, config, folder, evaluator, checkpointer, clock, dashboard: what its callbacks work with.
   """
 
@@ -161,6 +162,8 @@ class Training:
     if evaluator and not checkpoint.available(folder.checkpoints):
       _begin_with(self.system, values.init_from)  # what is wrong with it shows before anything is written
     self.rows: List[dict] = []
+    self.commit = provenance.git_commit()  # of what runs; a checkout may change beside it
+    self._profiled = trainer_flags.profile_window(values)
 
   def run(self) -> Optional[dict]:
     """Runs the passes that are left, then evaluates; returns the summary, None without evaluator."""
@@ -184,7 +187,8 @@ class Training:
       self.dashboard.close()
     if self.evaluator is None:
       return None
-    return evaluate.finish(self.folder, self.values, self.evaluator, self.system.classifier, self.rows[-1]["seconds"])
+    return evaluate.finish(self.folder, self.values, self.evaluator, self.system.classifier, self.rows[-1]["seconds"],
+                           git_commit=evaluate.commits(self.rows, self.commit), drawn_with={}, passes=len(self.rows))
 
   def _restore(self, or_fresh: bool = True) -> float:
     """Takes the newest checkpoint, on every worker the one that the chief read; returns its seconds of training."""
@@ -219,8 +223,10 @@ class Training:
           raise passes.DivergenceError(f"training diverged {rollbacks} times, the last time in pass {number}: "
                                        f"{problem}") from problem
         self.dashboard.say(f"warning: pass {number} diverged ({problem}); rolling back, attempt {attempt}")
+        scale = 0.5 * float(system.learning_rate_scale.numpy())
         self._restore(or_fresh=False)
-        system.start_new_attempt(attempt, 0.5 ** rollbacks)
+        # Half of what diverged, whichever attempt the checkpoint is of.
+        system.start_new_attempt(attempt, scale / float(system.learning_rate_scale.numpy()))
         self.dashboard.rewind(int(system.updates_done.numpy()))
 
   def _train(self) -> None:
@@ -236,7 +242,7 @@ class Training:
   def _fit(self, first: int, end: int, updates: int) -> None:
     own = [callbacks.LearningRate(self.system)]
     if self.evaluator:
-      window = trainer_flags.profile_window(self.values)
+      window, self._profiled = self._profiled, None  # once: Keras counts the updates of each `fit` anew
       # Keras begins and ends within the updates that it names: whole are those between.
       own += [keras.callbacks.TensorBoard(self.folder.tensorboard, write_graph=False,
                                           profile_batch=(max(1, window[0] - 1), window[1] + 1))] if window else []

@@ -36,6 +36,20 @@ def test_rollbacks_and_runs_that_gave_up_are_counted_and_not_trained_again(tmp_p
   assert "1 of 3 without a rollback" in capsys.readouterr().out
 
 
+def test_a_run_that_was_evaluated_before_its_end_is_not_there(tmp_path):
+  _run(tmp_path, 0, passes=3)
+  folder = tmp_path / "digits_seed0"
+  for num_passes, is_there in ((10, False), (3, True)):
+    (folder / "settings.json").write_text(json.dumps({"num_passes": num_passes}))
+    assert training_runs.is_there(folder) is is_there
+
+
+def test_a_run_of_several_commits_is_of_no_one():
+  assert training_runs.one_commit(["a", "a"], "run_dir", "x") == "a"
+  with pytest.raises(ConfigError, match="run_dir=x: holds runs of several commits, or of no clean one: a, b"):
+    training_runs.one_commit(["a,b", "a,b"], "run_dir", "x")
+
+
 def test_a_run_of_other_flags_is_not_counted(tmp_path, monkeypatch):
   _run(tmp_path, 1)
   (tmp_path / "digits_seed1.flags").write_text("--width=8")

@@ -58,12 +58,33 @@ def test_another_seed_draws_others_and_chooses_no_other_training_images(tmp_path
   found = []
   monkeypatch.setattr(evaluate, "load_classifier", lambda values: None)
   monkeypatch.setattr(evaluate, "describe", lambda summary: "")
-  monkeypatch.setattr(evaluate, "finish", lambda folder, values, evaluator, classifier, seconds: found.append(
+  monkeypatch.setattr(evaluate, "finish", lambda folder, values, evaluator, classifier, seconds, **noted: found.append(
       (values.seed, evaluator.seed, seconds, evaluator.learnt)))
   for given in ((), ("seed",)):
     evaluate.run(_Values(given=given, run_dir=str(tmp_path), seed=5 if given else 0, data_dir=None, cache_dir="/none"))
   assert [one[:3] for one in found] == [(3, 3, 7.0), (3, 5, 7.0)]
   np.testing.assert_array_equal(found[0][3], found[1][3])
+
+
+def test_the_summary_of_a_run_is_of_its_own_drawings_and_says_what_trained_it(tmp_path, monkeypatch):
+  own = {"dataset": "digits", "model": "stic", "seed": 0, "train_images": 0, "inception_weights": None, "num_steps": 9}
+  run = tmp_path / "run"
+  run.mkdir()
+  (run / "settings.json").write_text(json.dumps(own))
+  rows = [{"pass": number + 1, "seconds": 2.0, "git_commit": commit} for number, commit in enumerate("aab")]
+  (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+  found = []
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(evaluate, "load_classifier", lambda values: None)
+  monkeypatch.setattr(evaluate, "describe", lambda summary: "")
+  monkeypatch.setattr(evaluate, "Evaluator", lambda values, dataset: None)
+  monkeypatch.setattr(evaluate, "finish", lambda folder, *others, **noted: found.append((folder.path, noted)))
+  for num_steps in (9, 5):  # its own, and another
+    evaluate.run(_Values(given=("num_steps",), run_dir=str(run), num_steps=num_steps, data_dir=None, cache_dir="/none"))
+  noted = {"git_commit": "a,b", "passes": 3}
+  assert found == [(str(run), {**noted, "drawn_with": {}}),
+                   ("runs/evaluated/run", {**noted, "drawn_with": {"num_steps": 5}})]
+  assert evaluate.commits([{"pass": 1}], "c") == "c"
 
 
 @pytest.mark.parametrize("name", ["small", "attentive"])
