@@ -104,6 +104,9 @@ _HELP = {
 RUN_FLAGS = ["dataset", "init_from", "train_images", "seed", "num_replicas", "augment", "cutout", "inception_weights",
              "num_samples", "pass_samples", "pass_steps"]
 
+# Of --mode=sample alone.
+SAMPLING_FLAGS = ("classes", "class_weights", "num_images", "out", "scale", "record_drawing")
+
 # What makes the model what it is, and what only its training reads: neither can be asked of a run that is there.
 MODEL_FLAGS = ("dataset", "model", "gaussian", "preconditioner", "mirrored_answer", "reference", "gram_weight",
                "gram_rank", "target_acceptance",
@@ -180,6 +183,9 @@ def to_config(values) -> config_lib.RunConfig:
                      "must be one of " + ", ".join(STRATEGIES))
   config_lib.require(values.worker_timeout > 0, "worker_timeout", values.worker_timeout, "must be above 0")
   profile_window(values)
+  for name in SAMPLING_FLAGS:
+    config_lib.require(values.mode == "sample" or not values[name].present, name, getattr(values, name),
+                       f"is of --mode=sample, and this is --mode={values.mode}")
   spec = catalog.lookup(values.dataset)
   names = list(config_lib.RunConfig().flat())
   if values.mode != "train":

@@ -16,6 +16,11 @@ def _checkpoints(run_dir):
   return sorted(path.name for path in pathlib.Path(run_dir, "checkpoints").iterdir())
 
 
+def _out(mode, folder):
+  """The flag that a mode which draws needs, and which others refuse."""
+  return [f"--out={folder / 'x.npz'}"] * (mode == "sample")
+
+
 def _truncate(path):
   os.truncate(path, os.path.getsize(path) // 2)
 
@@ -60,6 +65,11 @@ def test_a_value_out_of_range(train, tmp_path, flag, allowed):
 def test_digits_are_not_to_be_mirrored(train, tmp_path):
   line = train(tmp_path / "run", "--model=score", "--mirrored_answer").error()
   assert "--mirrored_answer=True: must be off with --dataset=digits, where a mirror image shows another thing" in line
+
+
+def test_a_forgotten_mode_does_not_train(train, tmp_path):
+  line = train(tmp_path / "run", "--classes=3", f"--out={tmp_path / 'd.png'}").error()
+  assert "--classes=3: is of --mode=sample, and this is --mode=train" in line
 
 
 def test_fakes_that_a_system_has_not_are_refused_before_a_judge_is_trained(train, tmp_path):
@@ -155,7 +165,7 @@ def test_a_drawing_that_cannot_be(main, trained_run, tmp_path, flags, named, all
 @pytest.mark.parametrize("run_dir", ["", "absent"])
 def test_a_run_that_is_not_there(main, tmp_path, mode, run_dir):
   run_dir = run_dir and str(tmp_path / run_dir)
-  line = main(f"--mode={mode}", f"--run_dir={run_dir}", f"--out={tmp_path / 'x.npz'}").error()
+  line = main(f"--mode={mode}", f"--run_dir={run_dir}", *_out(mode, tmp_path)).error()
   assert f"--run_dir={run_dir}: must" in line
   assert not list(tmp_path.iterdir())
 
@@ -182,7 +192,7 @@ _IS_NO_RUN = "must be the folder of a run"  # which is found out once the flags 
     ("evaluate", {"model": "attentive", "drawing": "strokes"}, "--sampler=unadjusted",
      "--drawing=strokes: goes with --sampler=grmala")])
 def test_a_flag_is_right_or_wrong_beside_what_the_run_was_made_with(main, tmp_path, mode, settings, flag, answer):
-  command = (f"--mode={mode}", f"--run_dir={tmp_path}", f"--out={tmp_path / 'x.npz'}", flag)
+  command = (f"--mode={mode}", f"--run_dir={tmp_path}", flag, *_out(mode, tmp_path))
   assert _IS_NO_RUN in main(*command).error()  # the weights alone could tell
   (tmp_path / "settings.json").write_text(json.dumps({"model": "score", **settings}))
   assert answer in main(*command).error()
@@ -291,9 +301,9 @@ def test_a_checkpoint_of_another_format(train, main, trained_run, tmp_path, mode
   if mode == "train":
     line = train(run).error()
   else:
-    line = main(f"--mode={mode}", f"--run_dir={run}", f"--out={tmp_path / 'x.png'}").error()
+    line = main(f"--mode={mode}", f"--run_dir={run}", *_out(mode, tmp_path)).error()
   assert f"{newest} has checkpoint format 1, and this version reads format 2" in line and "train again" in line
-  assert newest.read_bytes() == before and not (tmp_path / "x.png").exists()
+  assert newest.read_bytes() == before and not (tmp_path / "x.npz").exists()
 
 
 def test_a_file_that_is_no_checkpoint(main, trained_run, tmp_path):
