@@ -61,10 +61,6 @@ class JudgeNetwork:
     features, logits = judge_model.predict(self.model, images)
     return FeatureBatch(features, scipy.special.softmax(logits, axis=1))
 
-  def accuracy(self, images: np.ndarray, labels: np.ndarray) -> float:
-    """The fraction of uint8 images [N,H,W,C] that the judge gives its label [N]."""
-    return float(np.mean(np.argmax(self(images).probabilities, axis=1) == labels))
-
 
 def require_classes(num_classes: int, dataset_name: str) -> None:
   """Raises ConfigError for fewer than 2 classes: a judge would learn nothing."""

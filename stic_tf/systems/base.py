@@ -194,11 +194,7 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
     Args:
       images: uint8, or float in [-1, 1], [N, H, W, C]; or a data set as for `fit`, of which 10,000 images are taken.
     """
-    self.on_moments(statistics_lib.ImageStatistics.fit(_some_images(images)))
-
-  def on_moments(self, statistics: statistics_lib.ImageStatistics) -> None:
-    """`adapt` with moments that are known already."""
-    self.statistics = statistics
+    self.statistics = statistics_lib.ImageStatistics.fit(_some_images(images))
     self.on_statistics()
 
   def prepare_training(self) -> None:
