@@ -119,7 +119,8 @@ def is_there(folder: pathlib.Path) -> bool:
   run = run_folder.RunFolder(str(folder))
   summary = run.json("summary.json")
   # A run that was evaluated before its end has one too.
-  return gave_up(folder) or bool(summary) and summary.get("passes") in (None, run.settings().get("num_passes"))
+  return gave_up(folder) or (
+      summary is not None and summary.get("passes") in (None, run.settings().get("num_passes")))
 
 
 def gave_up(folder: pathlib.Path) -> bool:

@@ -101,8 +101,7 @@ def test_steps_and_burn_in_a_chain():
   """A chain that has done its steps stays; what it reports does not depend on how long its neighbours run."""
   num_steps = np.array([7, 0, 1, 12, 7, 5] + [3] * (BATCH - 6), np.int32)
   burn_in_steps = np.array([3, 0, 1, 6, 7, 9] + [0] * (BATCH - 6), np.int32)
-  together = _compiled(_start(), _seeds(), tf.constant(num_steps), tf.constant(0.3), tf.constant(burn_in_steps),
-                       tf.constant(0))
+  together = _compiled(_start(), _seeds(), tf.constant(num_steps), tf.constant(0.3), tf.constant(burn_in_steps))
   for row in range(7):
     # All rows run alike: the batch keeps its size, so the numbers must be equal to the last bit.
     alone = _run(int(num_steps[row]), burn_in_steps=int(burn_in_steps[row]))
@@ -161,7 +160,7 @@ def test_replay_of_rejected_and_accepted_steps_from_the_seed():
 
 
 def test_chains_of_other_seeds_are_independent_and_equal_seeds_equal():
-  position = _run(60, count=1000, start=tf.zeros([1000, SIZE])).state.position.numpy()
+  position = mala.run_chain(GAUSSIAN, tf.zeros([1000, SIZE]), _seeds(1000), 60, 0.3).state.position.numpy()
   assert len(np.unique(position, axis=0)) == 1000
   whitened = GAUSSIAN.whiten(position)
   statistical.assert_plausible(statistical.mean_p_value(whitened[1:] * whitened[:-1], 0.0, 1.0))

@@ -160,9 +160,8 @@ def test_another_model_is_picked_while_a_path_plays(page):
   page.js("window.threw = []")
   page.js("window.addEventListener('error', event => window.threw.push(event.message))")
   page.keys("#model", "strokes")
-  assert page.js("timer === null && film === null")
-  page.drawn("#pathFrame", "1|7|5|")
-  assert page.js("state.model") == "strokes" and page.js("window.threw") == []
+  page.wait("state.model === 'strokes' && film !== null && timer === null")
+  assert page.js("window.threw") == []
 
 
 def test_a_drag_makes_no_queue(page):

@@ -35,9 +35,10 @@ class Outcome:
 
 
 class Main:
-  """Calls `python trainers/main.py FLAGS…`; see fork_server.py."""
+  """Calls `python trainers/main.py FLAGS…` in `folder`; see fork_server.py."""
 
   def __init__(self, folder: str, judge_cache: str):
+    self.folder = folder
     environment = {**os.environ, "HOME": folder, "TFDS_DATA_DIR": os.path.join(folder, "no_datasets")}
     self._process = subprocess.Popen([sys.executable, _SERVER, tiny_run.MAIN], stdin=subprocess.PIPE, text=True,
                                      stdout=subprocess.PIPE, cwd=folder, env=environment)

@@ -84,10 +84,13 @@ def test_a_drawing_is_recorded(main, run_dir, tmp_path):
 
 
 def test_whole_image_steps_of_the_same_run(main, run_dir, tmp_path):
+  """Their figures stand apart from the run's own."""
   shutil.copytree(run_dir, tmp_path / "run")
   outcome = main("--mode=evaluate", "--drawing=whole", f"--run_dir={tmp_path / 'run'}")
   assert outcome.code == 0, outcome.stderr
-  whole, strokes = (tiny_run.summary(folder) for folder in (tmp_path / "run", run_dir))
+  apart = outcome.stdout.splitlines()[-1].removeprefix("run folder: ")
+  whole, strokes = (tiny_run.summary(folder) for folder in (os.path.join(main.folder, apart), run_dir))
+  assert whole["drawn_with"] == {"drawing": "whole"} and tiny_run.summary(tmp_path / "run") == strokes
   assert whole["drawing"] == "whole" and whole["test_accuracy"] == strokes["test_accuracy"]
   assert whole["fid"] != strokes["fid"]
 
