@@ -60,7 +60,7 @@ def require_one_commit(arguments, flagfiles: List[str], seeds: List[int]) -> Non
   """Raises ConfigError where the runs that are there, and those still to be trained, are not all of one commit."""
   folders = [_folder(arguments, flagfile, seed) for flagfile in flagfiles for seed in seeds]
   summaries = [path for folder in folders if (path := folder / "summary.json").exists()]
-  commits = {one for path in summaries for one in str(json.loads(path.read_text("utf-8")).get("git_commit")).split(",")}
+  commits = training_runs.each_of(json.loads(path.read_text("utf-8")).get("git_commit") for path in summaries)
   if not all(map(training_runs.is_there, folders)):
     commits.add(str(provenance.git_commit()))
   require(len(commits) <= 1, "runs", arguments.runs,

@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 from concurrent import futures
-from typing import Callable, Iterable, List, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Iterable, List, Optional, Sequence, Set, Tuple, TypeVar
 
 from stic_tf import atomic_file
 from stic_tf import run_folder
@@ -106,9 +106,14 @@ def commit_of(run_dirs: Sequence[str]) -> str:
   return one_commit((summary.get("git_commit") for summary in summaries), "run_dir", ",".join(run_dirs))
 
 
+def each_of(commits: Iterable[Optional[str]]) -> Set[str]:
+  """The commits of runs, of which each may be of several, separated by commas."""
+  return {one for each in commits for one in str(each).split(",")}
+
+
 def one_commit(commits: Iterable[Optional[str]], flag: str, value: str) -> str:
   """The commit of all runs. Raises ConfigError where they are of several, of a changed checkout, or not finished."""
-  found = sorted({one for each in commits for one in str(each).split(",")})  # a run may itself be of several
+  found = sorted(each_of(commits))
   require(len(found) == 1 and found[0] not in ("None", "unknown") and not found[0].endswith("-dirty"), flag, value,
           f"holds runs of several commits, or of no clean one: {', '.join(found)}")
   return found[0]
@@ -116,11 +121,7 @@ def one_commit(commits: Iterable[Optional[str]], flag: str, value: str) -> str:
 
 def is_there(folder: pathlib.Path) -> bool:
   """Whether a run was trained, to its end or until it gave up."""
-  run = run_folder.RunFolder(str(folder))
-  summary = run.json("summary.json")
-  # A run that was evaluated before its end has one too.
-  return gave_up(folder) or (
-      summary is not None and summary.get("passes") in (None, run.settings().get("num_passes")))
+  return gave_up(folder) or run_folder.RunFolder(str(folder)).is_finished()
 
 
 def gave_up(folder: pathlib.Path) -> bool:

@@ -84,6 +84,11 @@ class RunFolder:
     found = self.json("settings.json")
     return found if isinstance(found, dict) else {}
 
+  def is_finished(self) -> bool:
+    """Whether it was trained to its end: one that was evaluated before has a summary too, of fewer passes."""
+    summary = self.json("summary.json")
+    return summary is not None and summary.get("passes") in (None, self.settings().get("num_passes"))
+
   def write_summary(self, summary: dict) -> None:
     """Writes summary.json."""
     atomic_file.write_text(self.file("summary.json"), json.dumps(summary, indent=1) + "\n")

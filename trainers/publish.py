@@ -64,9 +64,8 @@ def publish(values) -> str:
   run = run_folder.RunFolder(values.run_dir)
   trained = evaluate.load_classifier(values)
   settings, summary = run.settings(), run.json("summary.json")
-  config_lib.require(bool(settings and summary), "run_dir", values.run_dir, "must hold a finished run")
-  unfinished = "passes" in summary and summary["passes"] < settings["num_passes"]
-  config_lib.require(not unfinished, "run_dir", values.run_dir, "must hold a finished run")
+  config_lib.require(bool(settings and summary) and run.is_finished(), "run_dir", values.run_dir,
+                     "must hold a finished run")
   for name in ("num_samples", "inception_weights", "seed"):
     config_lib.require(not values[name].present, name, getattr(values, name), "is not read: figures are the run's own")
   given = trainer_flags.overrides(values, settings, config_lib.DRAWING_SETTINGS)
