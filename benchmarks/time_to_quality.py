@@ -31,6 +31,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from benchmarks import measure  # noqa: E402
 from stic_tf import atomic_file  # noqa: E402
 from stic_tf import checkpoint  # noqa: E402
+from stic_tf import run_folder  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
 
@@ -99,7 +100,7 @@ def train(run_dir: pathlib.Path, flagfile: str, hours: List[float], its_flags: L
   def all_put_aside():
     return all([put_aside(run_dir, mark, updates_an_hour) for mark in hours])
 
-  if all_put_aside() or (run_dir / "summary.json").exists():
+  if all_put_aside() or run_folder.RunFolder(str(run_dir)).is_finished():
     return
   run_dir.parent.mkdir(parents=True, exist_ok=True)
   command = [sys.executable, _MAIN, f"--flagfile={_ROOT / 'trainers' / 'flagfiles' / flagfile}.flags",
@@ -136,7 +137,7 @@ def _figures(folder: pathlib.Path) -> dict:
 def rows(run_dir: pathlib.Path, hours: List[float], its_flags: List[str], updates_an_hour: float = 0.0) -> List[dict]:
   """The figures of all marks that a run has come to, and of its end."""
   found = [measured(run_dir, mark, its_flags) for mark in hours if mark_folder(run_dir, mark).exists()]
-  if (run_dir / "summary.json").exists():
+  if run_folder.RunFolder(str(run_dir)).is_finished():
     found.append({**_figures(run_dir), "seconds": newest(run_dir, updates_an_hour)[1]})
   return found
 
