@@ -33,6 +33,7 @@ flags.DEFINE_string("classes", None, "draw: classes by number or name, separated
 flags.DEFINE_string("class_weights", None, "draw: a soft class, as 0:0.5,8:0.5.")
 flags.DEFINE_integer("num_steps", None, "draw: steps; none: the model's own.")
 flags.DEFINE_float("temperature", None, "draw: temperature; none: the model's own.")
+flags.DEFINE_float("guidance", None, "draw: guidance, of a model that has it; none: the model's own.")
 flags.DEFINE_string("dataset", None, "classify, log_density: the data set whose images are taken.")
 flags.DEFINE_string("split", "test", "classify, log_density: its split.")
 flags.DEFINE_string("data_dir", None, "Folder of prepared TFDS datasets; TFDS' own default if not given.")
@@ -58,7 +59,7 @@ def _work(values):
           "must be lower-case letters, digits and underscores, a letter first")
   require(values.task in bulk_request.TASKS, "task", values.task, "must be one of " + ", ".join(bulk_request.TASKS))
   drawing, given = values.task == "draw", {}
-  own = ("num_images", "seed", "classes", "class_weights", "num_steps", "temperature")
+  own = ("num_images", "seed", "classes", "class_weights", "num_steps", "temperature", "guidance")
   for name in ("dataset", "images", "split") if drawing else own:
     require(not values[name].present, name, getattr(values, name), f"is not read by --task={values.task}")
   folder = bulk_model.folder_of(values.export_dir, values.run_dir)
@@ -67,7 +68,7 @@ def _work(values):
     count = values.num_images
   elif values.images:
     require(not values.dataset, "images", values.images, "cannot be given together with --dataset")
-    count, given = len(bulk_images.files(values.images)), {"source": os.path.abspath(values.images)}
+    count, given = len(bulk_images.files(values.images)), {"source": bulk_images.source(values.images)}
   else:
     require(bool(values.dataset), "dataset", values.dataset or "", "must name a data set, or --images a folder")
     bulk_model.limit_threads(values.threads)  # a data set is read by TensorFlow
@@ -87,16 +88,18 @@ def main(argv) -> None:
   passed_on = [argument for argument in others if argument.startswith("--")]
   with command.answering([argv[0], *(set(others) - set(passed_on))], lambda: f"--out={values.out}"):
     logging.getLogger().setLevel(logging.ERROR)  # Beam tells of every channel that it opens
+    logging.getLogger("apache_beam.options").setLevel(logging.WARNING)  # and of options that nothing reads
     try:
       from export import bulk_pipeline
     except ImportError as problem:
-      raise ConfigError(f"Apache Beam is not installed: pip install -r requirements-beam.txt ({problem})") from problem
+      raise ConfigError("Apache Beam is not installed: pip install -r requirements-beam.txt, on Python 3.10 or 3.11 "
+                        f"({problem})") from problem
     work = _work(values)
     options = bulk_pipeline.options(values.runner, values.processes, passed_on)
     model = work.model()
     if work.request.task == "draw":
       work.request.weights([0], model.class_names)
-      model.check(work.request.num_steps, work.request.temperature)
+      model.check(work.request.num_steps, work.request.temperature, work.request.guidance)
     elif work.dataset:
       from export import bulk_images
       shape = bulk_images.of_dataset(work.dataset, work.split, work.data_dir)[0].shape[1:]

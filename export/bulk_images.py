@@ -1,6 +1,7 @@
 """The images that a bulk command classifies: the split of a data set, or the picture files of a folder."""
 
 import functools
+import hashlib
 import os
 from typing import Optional, Sequence, Tuple
 
@@ -38,6 +39,15 @@ def files(folder: str) -> Tuple[str, ...]:
                        if name.lower().endswith(_FORMATS)))
   require(bool(found), "images", folder, "holds no picture files")
   return found
+
+
+def source(folder: str) -> str:
+  """What a folder of picture files is, for a request: its path, and a hash of its files' names, sizes and times."""
+  root, found = os.path.abspath(os.path.expanduser(folder)), hashlib.sha256()
+  for path in files(folder):
+    about = os.stat(path)
+    found.update(f"{os.path.relpath(path, os.path.expanduser(folder))}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+  return f"{root} {found.hexdigest()[:16]}"
 
 
 def read(paths: Sequence[str], image_shape: Sequence[int]) -> np.ndarray:

@@ -51,30 +51,42 @@ class Model:
     image_shape: (H, W, C).
     class_names: K names.
     num_steps, temperature: its own.
+
+  Args:
+    synthesize: draws rows of weights, seeds, steps, temperature and, where that is asked for, guidance.
+    classify: answers images.
+    guidance_range: (least, most) that can be asked for; empty where there is no guidance to choose.
+    max_steps, temperature_range: what can be asked for.
   """
 
   def __init__(self, image_shape: Sequence[int], class_names: Sequence[str], num_steps: int, temperature: float,
-               synthesize, classify, max_steps: float = np.inf, temperature_range: Sequence[float] = (0.0, np.inf)):
+               synthesize, classify, guidance_range: Sequence[float], max_steps: float = np.inf,
+               temperature_range: Sequence[float] = (0.0, np.inf)):
     self.image_shape, self.class_names = tuple(image_shape), list(class_names)
     self.num_steps, self.temperature = num_steps, temperature
-    self._synthesize, self._classify = synthesize, classify
+    self._synthesize, self._classify, self._guidance_range = synthesize, classify, guidance_range
     self._max_steps, self._temperature_range = max_steps, temperature_range
 
-  def check(self, num_steps: Optional[int], temperature: Optional[float]) -> None:
-    """Raises ConfigError for what an export would cut to its limits."""
+  def check(self, num_steps: Optional[int], temperature: Optional[float], guidance: Optional[float] = None) -> None:
+    """Raises ConfigError for what an export would cut to its limits, or does not have."""
     require((num_steps or 0) <= self._max_steps, "num_steps", num_steps,
             f"must be at most {self._max_steps}, the export's limit")
     least, most = self._temperature_range
     require(temperature is None or least <= temperature <= most, "temperature", temperature,
             f"must lie in [{least:g}, {most:g}], the export's range")
+    if guidance is not None:
+      require(len(self._guidance_range) > 0, "guidance", guidance, "cannot be chosen of this model")
+      least, most = self._guidance_range
+      require(least <= guidance <= most, "guidance", guidance, f"must lie in [{least:g}, {most:g}]")
 
   def draw(self, class_weights: np.ndarray, seeds: np.ndarray, num_steps: Optional[int] = None,
-           temperature: Optional[float] = None) -> Dict[str, np.ndarray]:
+           temperature: Optional[float] = None, guidance: Optional[float] = None) -> Dict[str, np.ndarray]:
     """Images uint8 [B, H, W, C] and log_density float32 [B], of weights [B, K] and seed pairs int64 [B, 2]."""
     count = len(seeds)
+    further = {} if guidance is None else {"guidance": np.full(count, guidance, np.float32)}
     drawn = self._synthesize(class_weights.astype(np.float32), seeds,
                              np.full(count, num_steps or self.num_steps, np.int32),
-                             np.full(count, temperature or self.temperature, np.float32))
+                             np.full(count, temperature or self.temperature, np.float32), **further)
     return {name: drawn[name].numpy() for name in ("images", "log_density")}
 
   def answer(self, images: np.ndarray) -> Dict[str, np.ndarray]:
@@ -124,13 +136,19 @@ def _load(export_dir, run_dir, threads, expected) -> Model:
     loaded = tf.saved_model.load(folder)
     signatures = loaded.signatures
 
-    def synthesize(weights, seeds, num_steps, temperature):
-      return signatures["synthesize"](class_weights=tf.constant(weights), seed=tf.constant(seeds),
-                                      num_steps=tf.constant(num_steps), temperature=tf.constant(temperature))
+    def synthesize(weights, seeds, num_steps, temperature, **further):
+      drawn = signatures["synthesize_png" if further else "synthesize"](
+          class_weights=tf.constant(weights), seed=tf.constant(seeds), num_steps=tf.constant(num_steps),
+          temperature=tf.constant(temperature), **{name: tf.constant(values) for name, values in further.items()})
+      if further:
+        drawn["images"] = tf.stack([tf.io.decode_png(data, shape[-1]) for data in drawn["image_png_bytes"]])
+      return drawn
 
-    model = Model(serving["image_shape"], serving["class_names"], serving["num_steps"], serving["temperature"],
+    shape = serving["image_shape"]
+    model = Model(shape, serving["class_names"], serving["num_steps"], serving["temperature"],
                   synthesize, lambda images: signatures["serving_default"](images=tf.constant(images)),
-                  serving["max_steps"], serving["temperature_range"])
+                  serving["guidance_range"] if "synthesize_png" in signatures else (), serving["max_steps"],
+                  serving["temperature_range"])
     model.loaded = loaded  # its variables live as long
     return model
   from stic_tf import loading
@@ -138,10 +156,13 @@ def _load(export_dir, run_dir, threads, expected) -> Model:
   own, shape = classifier.config.sampler, classifier.image_shape
   specs = [tf.TensorSpec([None, classifier.num_classes], tf.float32), tf.TensorSpec([None, 2], tf.int64),
            tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.float32)]
+  plain = tf.function(classifier.draw_tensors, input_signature=specs, autograph=False)
+  guided = tf.function(lambda *rows: classifier.draw_tensors(*rows[:-1], guidance=rows[-1]),
+                       input_signature=[*specs, tf.TensorSpec([None], tf.float32)], autograph=False)
   return Model(shape, classifier.class_names, own.num_steps, own.temperature,
-               tf.function(classifier.draw_tensors, input_signature=specs, autograph=False),
+               lambda *rows, guidance=None: plain(*rows) if guidance is None else guided(*rows, guidance),
                tf.function(classifier.classify_tensors, input_signature=[tf.TensorSpec([None, *shape], tf.uint8)],
-                           autograph=False))
+                           autograph=False), () if classifier.guidance is None else (-1.0, np.inf))
 
 
 def folder_of(export_dir: Optional[str], run_dir: Optional[str]) -> str:

@@ -45,8 +45,12 @@ def options(runner: str, processes: int, others: Sequence[str]) -> pipeline_opti
   """Beam's options: the runner, its processes where it is the direct one, and the user's own.
 
   Raises:
-    ConfigError: no such runner.
+    ConfigError: no such runner, or an option in place of `processes`.
   """
+  for option in others:
+    name = option.lstrip("-").partition("=")[0]
+    require(runner != "DirectRunner" or name not in ("direct_num_workers", "direct_running_mode"), name,
+            option.partition("=")[2], "is what --processes sets")
   others = ["--default_sdk_harness_log_level=ERROR", *others]
   given = [f"--runner={runner}", *others]
   if runner == "DirectRunner":
@@ -115,9 +119,10 @@ def run(work: bulk_shard.Work, beam_options: pipeline_options.PipelineOptions,
 def _shards(work: bulk_shard.Work) -> List[dict]:
   folder, request, shards = work.folder, work.request, []
   for number in range(request.num_shards):
+    rows = request.rows(number)
     path, expected = folder.shard(number), bulk_shard.read_hash(folder.hash_file(number))
     require(expected is not None, "out", folder.path, f"shard {number} is missing; the same command makes it")
-    shards.append({"file": os.path.basename(path), "sha256": expected, "rows": len(request.rows(number)),
+    shards.append({"file": os.path.basename(path), "first": rows[0], "count": len(rows), "sha256": expected,
                    "bytes": os.path.getsize(path)})
   return shards
 
@@ -169,7 +174,7 @@ def _describe(work: bulk_shard.Work, shards: Sequence[dict]) -> None:
     features = {**known, **answers}
   template = tfds.core.ShardedFileTemplate(data_dir=folder.path, dataset_name=request.name, split="train",
                                            filetype_suffix="tfrecord")
-  split = tfds.core.SplitInfo(name="train", shard_lengths=[shard["rows"] for shard in shards],
+  split = tfds.core.SplitInfo(name="train", shard_lengths=[shard["count"] for shard in shards],
                               num_bytes=sum(shard["bytes"] for shard in shards), filename_template=template)
   tfds.folder_dataset.write_metadata(data_dir=folder.path, features=tfds_features.FeaturesDict(features),
                                      split_infos=[split], check_data=False)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import os
 from typing import Optional, Sequence
 
@@ -29,8 +30,8 @@ class Request:
     seed: drawing i has the seed pair (seed, i).
     classes: "3,7" by number or name: these in turn; None for all in turn. Of drawings.
     class_weights: "0:0.5,8:0.5" for every drawing.
-    num_steps, temperature: of drawings; None for the model's own.
-    source: of images: what names them, a data set with its split or a folder.
+    num_steps, temperature, guidance: of drawings; None for the model's own.
+    source: of images: what names them, a data set with its split, or a folder and what its files are.
   """
 
   task: str
@@ -43,6 +44,7 @@ class Request:
   class_weights: Optional[str] = None
   num_steps: Optional[int] = None
   temperature: Optional[float] = None
+  guidance: Optional[float] = None
   source: Optional[str] = None
 
   def __post_init__(self):
@@ -52,6 +54,7 @@ class Request:
     require(self.num_steps is None or self.num_steps >= 1, "num_steps", self.num_steps, "must be at least 1")
     require(self.temperature is None or 0 < self.temperature < float("inf"), "temperature", self.temperature,
             "must be a finite number above 0")
+    require(self.guidance is None or math.isfinite(self.guidance), "guidance", self.guidance, "must be a finite number")
 
   @property
   def num_shards(self) -> int:
@@ -130,8 +133,9 @@ class Folder:
     return os.path.join(self.path, _PARTS)
 
   def write_manifest(self, shards: Sequence[dict]) -> str:
-    """Writes manifest.json: the request, and name, SHA-256, rows and bytes of each shard; returns its path."""
+    """Writes manifest.json, the request, how many images there are and what each shard is; returns its path."""
     path = os.path.join(self.path, _MANIFEST)
-    text = json.dumps({"request": dataclasses.asdict(self.request), "shards": list(shards)}, indent=1)
+    text = json.dumps({"request": dataclasses.asdict(self.request), "images": self.request.num_rows,
+                       "shards": list(shards)}, indent=1)
     atomic_file.write_text(path, text + "\n")
     return path

@@ -130,7 +130,7 @@ def _records(work: Work, rows: Sequence[int]) -> List[bytes]:
   model, request = work.model(), work.request
   if request.task == "draw":
     weights, seeds = request.weights(rows, model.class_names), request.seeds(rows)
-    drawn = model.draw(weights, seeds, request.num_steps, request.temperature)
+    drawn = model.draw(weights, seeds, request.num_steps, request.temperature, request.guidance)
     columns = zip(_pngs(drawn["images"]), weights.tolist(), seeds.tolist(), drawn["log_density"].tolist())
     return [_example(image=[png], label=[row.index(max(row))], class_weights=row, seed=seed, log_density=[log_density])
             for png, row, seed, log_density in columns]

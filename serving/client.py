@@ -53,6 +53,8 @@ def _parser() -> argparse.ArgumentParser:
   add("--seed", type=int, default=0, help="drawing i has the seed pair (--seed, i)")
   add("--num_steps", type=int, help="steps of a drawing; the run's own if not given")
   add("--temperature", type=float, help="T; the run's own if not given")
+  add("--guidance", type=float, help="guidance, of a model that has it; the run's own if not given")
+  add("--canvas_noise", type=float, help="noise in which --canvas is drowned; the run's own if not given")
   add("--batch_size", type=int, default=16, help="drawings a request")
   add("--out", help="FILE.png or FILE.npz")
   add("--timeout", type=float, default=60.0, help="deadline of a request in seconds, its retries included")
@@ -75,7 +77,7 @@ def _draw(client, values) -> None:
   if values.canvas:
     canvas = np.stack([_read(values.canvas, model, "canvas", values.no_resize)] * values.num_images)
   drawings = client.draw(weights, values.seed, values.num_steps, values.temperature, canvas, values.batch_size,
-                         on_batch=lambda done: _show_progress(done, len(weights)), model=model)
+                         lambda done: _show_progress(done, len(weights)), model, values.guidance, values.canvas_noise)
   drawing_file.write(values.out, drawings, values.scale)
   print(f"{len(weights)} drawings, acceptance {drawings.acceptance_rate.mean():.3f}: {os.path.abspath(values.out)}")
 

@@ -4,15 +4,17 @@
       drawings = client.draw([3, 7], seeds=1)             # as stic_tf.load(run_dir).draw([3, 7], seeds=1)
       probabilities = client.classify(drawings.images)    # uint8 [N, H, W, C] -> float32 [N, K]
 
-It needs grpcio, protobuf and NumPy, and no TensorFlow.
+It needs grpcio, protobuf, NumPy and Pillow, and no TensorFlow.
 """
 
 import dataclasses
+import io
 import json
-from typing import Callable, Dict, Optional, Sequence
+from typing import Callable, Dict, Mapping, Optional, Sequence
 
 import grpc
 import numpy as np
+from PIL import Image
 
 from serving import api_protos
 from serving import tensor_protos
@@ -64,6 +66,8 @@ class ServedModel:
     temperature_range: (least, most); others are clipped.
     class_names: K names.
     image_shape: (H, W, C).
+    further: what else a drawing can ask for where the model has it, guidance and (on a canvas) canvas_noise: by name
+      the run's own and the least and the most a request can have.
   """
 
   version: int
@@ -73,6 +77,7 @@ class ServedModel:
   temperature_range: Sequence[float]
   class_names: Sequence[str]
   image_shape: Sequence[int]
+  further: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=dict)
 
 
 class Client:
@@ -155,17 +160,20 @@ class Client:
     stated = {name: tensor_protos.to_array(value)
               for name, value in signatures.signature_def["settings"].defaults.items()}
     images = signatures.signature_def["serving_default"].inputs["images"].tensor_shape
+    defaults = signatures.signature_def["refine_png"].defaults if "refine_png" in signatures.signature_def else {}
+    further = {name: (tensor_protos.to_array(defaults[name])[0], *stated[f"{name}_range"])
+               for name in ("guidance", "canvas_noise") if name in defaults}
     return ServedModel(
         version=response.model_spec.version.value, num_steps=int(stated["num_steps"][0]),
         temperature=float(stated["temperature"][0]), max_steps=int(stated["max_steps"][0]),
         temperature_range=tuple(stated["temperature_range"].tolist()),
         class_names=tuple(name.decode() for name in stated["class_names"]),
-        image_shape=tuple(dim.size for dim in images.dim[1:]))
+        image_shape=tuple(dim.size for dim in images.dim[1:]), further=further)
 
   def draw(self, class_weights, seeds=0, num_steps: Optional[int] = None, temperature: Optional[float] = None,
            canvas_images: Optional[np.ndarray] = None, batch_size: int = 16,
-           on_batch: Callable[[int], None] = lambda done: None,
-           model: Optional[ServedModel] = None) -> Drawings:
+           on_batch: Callable[[int], None] = lambda done: None, model: Optional[ServedModel] = None,
+           guidance: Optional[float] = None, canvas_noise: Optional[float] = None) -> Drawings:
     """Draws one image a row of `class_weights`: the same bytes as `DrawingClassifier.draw`.
 
     Args:
@@ -177,9 +185,12 @@ class Client:
       batch_size: images a request.
       on_batch: called with the number of images drawn so far.
       model: what `describe` gave; None to ask now.
+      guidance: γ; None for the run's own.
+      canvas_noise: standard deviation of the noise in which the canvas is drowned; None for the run's own.
 
     Raises:
-      ConfigError: weights off the simplex, seeds of another shape, or a setting that the server would clip.
+      ConfigError: weights off the simplex, seeds of another shape, or a setting that the server would clip or does not
+        have.
       ServingError: a request failed, or the server went over to another version in between.
     """
     model = model or self.describe()
@@ -199,17 +210,30 @@ class Client:
     if canvas_images is not None:
       inputs["images"] = _check_images(canvas_images, model)
       config_lib.require(len(inputs["images"]) == count, "canvas_images", len(inputs["images"]), f"must be {count}")
-    drawn = self._in_batches("synthesize" if canvas_images is None else "refine", inputs, batch_size, model, on_batch)
+    config_lib.require(canvas_noise is None or canvas_images is not None, "canvas_noise", canvas_noise,
+                       "goes with a canvas")
+    signature = "synthesize" if canvas_images is None else "refine"
+    if guidance is not None or canvas_noise is not None:
+      signature += "_png"  # whose inputs these are
+      further = {"guidance": guidance, **({} if canvas_images is None else {"canvas_noise": canvas_noise})}
+      inputs.update({name: np.full(count, chosen, np.float32) for name, value in further.items()
+                     if (chosen := _chosen(name, value, model)) is not None})
+    drawn = self._in_batches(signature, inputs, batch_size, model, on_batch)
+    if "image_png_bytes" in drawn:
+      drawn["images"] = np.stack([_decoded(data, model.image_shape) for data in drawn["image_png_bytes"]])
     return Drawings(images=drawn["images"], class_weights=weights, seeds=seeds, log_density=drawn["log_density"],
                     probabilities=drawn["probabilities"], acceptance_rate=drawn["acceptance_rate"])
 
-  def classify(self, images: np.ndarray, batch_size: int = 256, model: Optional[ServedModel] = None) -> np.ndarray:
+  def classify(self, images: np.ndarray, batch_size: int = 16, model: Optional[ServedModel] = None) -> np.ndarray:
     """Class probabilities of images: uint8 [N, H, W, C] -> float32 [N, K], as `DrawingClassifier.classify`.
 
+    A server that batches refuses a `batch_size` above its max_batch_size.
+
     Raises:
-      ConfigError: images of another type or shape.
+      ConfigError: images of another type or shape, or no batch size.
       ServingError: a request failed.
     """
+    config_lib.require(batch_size > 0, "batch_size", batch_size, "must be at least 1")
     model = model or self.describe()
     images = _check_images(images, model)
     if not len(images):
@@ -251,6 +275,22 @@ class Client:
       hint = " (a longer --timeout or a smaller --batch_size may help)" * (
           problem.code() == grpc.StatusCode.DEADLINE_EXCEEDED)
       raise ServingError(f"{problem.code().name}: {problem.details()}{hint}", problem.code()) from problem
+
+
+def _chosen(name: str, value: Optional[float], model: ServedModel) -> Optional[np.float32]:
+  """What a request has of one of `model.further`: the model's own where `value` is None, None where it has no such."""
+  own, least, most = model.further.get(name, (None, None, None))
+  if value is None:
+    return own
+  config_lib.require(own is not None, name, value, "cannot be chosen of this model")
+  config_lib.require(least <= np.float32(value) <= most, name, value, f"must lie in [{least:g}, {most:g}]")
+  return np.float32(value)
+
+
+def _decoded(data: bytes, image_shape: Sequence[int]) -> np.ndarray:
+  """The uint8 [H, W, C] of a PNG."""
+  with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+    return np.asarray(picture).reshape(image_shape)
 
 
 def _check_images(images: np.ndarray, model: ServedModel) -> np.ndarray:

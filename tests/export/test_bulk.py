@@ -19,6 +19,7 @@ from export import bulk_images
 from export import bulk_model
 from export import bulk_request
 from export import bulk_shard
+from stic_tf import loading
 from stic_tf import zoo
 from stic_tf.config import ConfigError
 
@@ -84,13 +85,32 @@ def test_tfds_reads_what_the_live_model_draws(whole):
 
 def test_the_manifest_has_the_hashes_of_the_shards(whole):
   shards = _hashes(whole)
-  assert [shard["rows"] for shard in shards] == [40, 40, 10]
+  manifest = json.loads(pathlib.Path(whole, "manifest.json").read_text("utf-8"))
+  assert manifest["images"] == 90 and manifest["request"]["seed"] == 5
+  assert [(shard["first"], shard["count"]) for shard in shards] == [(0, 40), (40, 40), (80, 10)]
   for shard in shards:
     data = pathlib.Path(whole, shard["file"]).read_bytes()
     assert hashlib.sha256(data).hexdigest() == shard["sha256"] and len(data) == shard["bytes"]
   checked = subprocess.run("sha256sum --check *.sha256", shell=True, cwd=whole, capture_output=True, check=False)
   assert checked.returncode == 0
   assert not os.path.exists(os.path.join(whole, "parts"))
+
+
+def test_guidance_is_that_of_the_flag(tmp_path):
+  """From a run and from its export alike, and not that of the model itself."""
+  from export import exporter
+  own = bulk_model.load(None, MODEL, 0)
+  exporter.export_run(MODEL, str(tmp_path / "digits_score"))
+  exported = bulk_model.load(str(tmp_path / "digits_score"), None, 0)
+  rows = np.eye(10)[:6], np.stack([np.full(6, 5), np.arange(6)], axis=1), 2
+  own_guidance = loading.load(MODEL).guidance
+  drawn = own.draw(*rows, guidance=own_guidance + 2)
+  expected = loading.load(MODEL).with_settings(guidance=own_guidance + 2).draw(rows[0], rows[1], num_steps=2)
+  np.testing.assert_array_equal(drawn["images"], expected.images)
+  for name, values in exported.draw(*rows, guidance=own_guidance + 2).items():
+    np.testing.assert_array_equal(values, drawn[name], err_msg=name)
+  assert np.any(own.draw(*rows)["images"] != drawn["images"])
+  np.testing.assert_array_equal(own.draw(*rows, guidance=own_guidance)["images"], own.draw(*rows)["images"])
 
 
 def test_blocks_of_another_size_give_the_same_bytes(whole, tmp_path):
@@ -164,9 +184,11 @@ def test_a_data_set_that_does_not_fit_in_memory_is_one_line(monkeypatch):
 
 
 def test_what_an_export_would_cut_is_refused():
-  model = bulk_model.Model((8, 8, 1), ["0"], 3, 1.0, None, None, max_steps=12, temperature_range=(0.5, 2.0))
+  model = bulk_model.Model((8, 8, 1), ["0"], 3, 1.0, None, None, (), max_steps=12, temperature_range=(0.5, 2.0))
   model.check(12, 2.0)
   model.check(None, None)
+  with pytest.raises(ConfigError, match="guidance=1.0: cannot be chosen of this model"):
+    model.check(None, None, 1.0)
   for num_steps, temperature, said in ((13, None, "num_steps=13: must be at most 12"),
                                        (None, 3.0, r"temperature=3.0: must lie in \[0.5, 2\]")):
     with pytest.raises(ConfigError, match=said):
@@ -271,6 +293,19 @@ def test_picture_files_have_a_density(tmp_path):
   assert records["log_density"][0] > records["log_density"][1] + 10
 
 
+def test_pictures_that_changed_are_another_request(tmp_path):
+  """Of the same number: a file renamed stands elsewhere in the order."""
+  for name in ("a.png", "b.png"):
+    Image.new("L", (8, 8), 7 * (name == "b.png")).save(tmp_path / name)
+  before = bulk_images.source(str(tmp_path))
+  assert bulk_images.source(str(tmp_path)) == before
+  os.rename(tmp_path / "a.png", tmp_path / "c.png")
+  bulk_images.files.cache_clear()
+  renamed = bulk_images.source(str(tmp_path))
+  Image.new("L", (8, 8), 9).resize((9, 9)).save(tmp_path / "b.png")
+  assert len({before, renamed, bulk_images.source(str(tmp_path))}) == 3
+
+
 def test_a_file_that_is_no_picture_is_named(tmp_path):
   (tmp_path / "in").mkdir()
   (tmp_path / "in" / "a.png").write_bytes(b"no picture")
@@ -291,6 +326,9 @@ _BAD_INPUT = [
     (["--runner=Sprinter"], "--runner=Sprinter: "),
     (["--classes=3,11"], "--classes=11: must be numbers in 0..9 or class names"),
     (["--class_weights=0:0.7"], "weights must be non-negative and sum to 1"),
+    (["--guidance=-3"], "--guidance=-3.0: must lie in [-1, inf]"),
+    (["--guidance=nan"], "--guidance=nan: must be a finite number"),
+    (["--", "--direct_num_workers=4"], "--direct_num_workers=4: is what --processes sets"),
     (["--name=My Set"], "--name=My Set: must be lower-case letters"),
     (["bulk"], "unexpected argument 'bulk'"),
 ]
