@@ -7,7 +7,6 @@ The same command again makes what is missing and no more. What follows a "--" is
 """
 
 import logging
-import os
 import pathlib
 import re
 import sys

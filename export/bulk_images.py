@@ -46,7 +46,8 @@ def source(folder: str) -> str:
   root, found = os.path.abspath(os.path.expanduser(folder)), hashlib.sha256()
   for path in files(folder):
     about = os.stat(path)
-    found.update(f"{os.path.relpath(path, os.path.expanduser(folder))}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
+    name = os.path.relpath(path, os.path.expanduser(folder))
+    found.update(f"{name}\0{about.st_size}\0{about.st_mtime_ns}\0".encode())
   return f"{root} {found.hexdigest()[:16]}"
 
 

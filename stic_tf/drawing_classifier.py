@@ -261,6 +261,7 @@ class DrawingClassifier:
       return self._in_batches(lambda rows, temperature: self._log_density(rows, None, temperature),
                               [images, temperatures], batch_size, [])
     weights = class_choice.class_weights(class_weights, self.class_names)
+    self._check_mixture(weights)
     config_lib.require(len(weights) == len(images), "class_weights", list(weights.shape),
                        f"must have the shape [{len(images)}, {self.num_classes}]")
     return self._in_batches(self._log_density, [images, weights, temperatures], batch_size, [])

@@ -9,7 +9,9 @@ import tensorflow as tf
 
 from stic_tf import config as config_lib
 from stic_tf import seed_pairs
+from stic_tf.systems import drawer
 from stic_tf.systems import stic
+from tests import untrained_classifiers
 from trainers import evaluate
 
 _SEED = 3
@@ -106,3 +108,25 @@ def test_pairs_of_a_seed():
   np.testing.assert_array_equal(seed_pairs.of(-7, 3), [[-7, 0], [-7, 1], [-7, 2]])
   assert seed_pairs.of(2 ** 40, 2).dtype == np.int64
   assert seed_pairs.of(np.uint8(3), 300)[299].tolist() == [3, 299]
+
+
+@pytest.mark.parametrize("name", ["small", "score"])
+def test_a_drawing_is_drawn_on_by_other_numbers_than_drew_it(name, monkeypatch):
+  """By the same noise a pixel that was drawn bright would be pushed further.
+
+  What a drawing has of a pixel beyond its mean over 256 seeds does not correlate with what is drawn on a canvas: pixels
+  are dependent, but were there ten of them alone, a mean below .1 would fail by chance once in 10⁶ times.
+  """
+  seeds = seed_pairs.of(3, 256)
+
+  def spread(on_canvas):
+    classifier = untrained_classifiers.CLASSIFIERS[name]()
+    canvas = np.full([256, *classifier.image_shape], 128, np.uint8) if on_canvas else None
+    images = classifier.draw([3] * 256, seeds, num_steps=2, canvas_images=canvas).images.astype(float).reshape(256, -1)
+    deviations = images - images.mean(0)
+    return deviations / np.maximum(np.sqrt((deviations ** 2).sum(0)), 1e-9)
+
+  blank = spread(False)
+  assert abs((blank * spread(True)).sum(0).mean()) < 0.1
+  monkeypatch.setattr(drawer, "with_own_numbers", lambda request: request)
+  assert (blank * spread(True)).sum(0).mean() > 0.15  # which the same numbers would show

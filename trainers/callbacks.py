@@ -93,5 +93,6 @@ class Checkpoints(keras.callbacks.Callback):
     training, system = self._training, self._training.system
     within = int(system.pass_updates.numpy()) < training.config.training.updates_per_pass
     if self._seconds and within and self._clock() - self._saved >= self._seconds:
+      system.require_finite()
       training.checkpointer.save(system, training.rows, training.clock.seconds())
       self._saved = self._clock()

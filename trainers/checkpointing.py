@@ -19,6 +19,7 @@ class Checkpointer:
   def __init__(self, folder: str, description: dict):
     self.folder = folder
     self.description = description
+    self._fell_back_to: Optional[str] = None
 
   def save(self, system: System, rows: List[dict], seconds: float) -> None:
     """Writes the state and drops all checkpoints but this and the one before.
@@ -40,6 +41,19 @@ class Checkpointer:
     for old in found[:place] + found[place + _KEPT:]:
       with contextlib.suppress(FileNotFoundError):
         os.unlink(old)
+
+  def fall_back(self, system: System) -> Tuple[List[dict], float]:
+    """`restore` after a training diverged: the newest checkpoint or, where that diverged again, the one before it.
+
+    The last update before a checkpoint may be the one that went wrong. The only one that is left stays.
+    """
+    found = checkpoint.available(self.folder)
+    if found[:1] == [self._fell_back_to] and len(found) > 1:
+      os.unlink(found[0])
+    rows, seconds = self.restore(system, or_fresh=False)
+    self._fell_back_to = checkpoint.path_of(self.folder, int(system.passes_done.numpy()),
+                                            int(system.pass_updates.numpy()))
+    return rows, seconds
 
   def restore(self, system: System, or_fresh: bool = True) -> Optional[Tuple[List[dict], float]]:
     """Takes the newest readable checkpoint, saying so where a newer one is damaged.

@@ -194,7 +194,7 @@ class Training:
     """Takes the newest checkpoint, on every worker the one that the chief read; returns its seconds of training."""
     seconds = 0.0
     if self.evaluator:
-      restored = self.checkpointer.restore(self.system, or_fresh)
+      restored = (self.checkpointer.restore if or_fresh else self.checkpointer.fall_back)(self.system)
       if not restored and self.values.init_from:
         print(f"begins with the weights of {self.values.init_from}", flush=True)
       self.rows[:], seconds = restored or ([], _begin_with(self.system, self.values.init_from))

@@ -18,7 +18,10 @@ def stream_keys(seed: int, stream: int, count: int) -> List[int]:
     stream: which stream of the run, so that two streams of one seed do not walk in step.
     count: how many purposes (order, shift, mixing, ...) need a key.
   """
-  entropy = np.random.SeedSequence([int(seed) % 2**64, stream])
+  words = [int(seed) % 2**64, stream]
+  # Of a seed above 2³² two words are made: without a last one, stream 0 of the second attempt would be stream 1 of the
+  # first.
+  entropy = np.random.SeedSequence(words + [1] * (words[0] >= 2**32))
   return [int(key) >> 1 for key in entropy.generate_state(count, np.uint64)]
 
 

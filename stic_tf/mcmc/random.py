@@ -13,6 +13,7 @@ import tensorflow as tf
 CHAIN_STREAM = 0
 CANVAS_STREAM = 1
 TILE_STREAM = 2
+REFINE_STREAM = 3
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -74,6 +75,11 @@ def image_keys(seeds: tf.Tensor, stream: int):
   low1, high1 = _low_high(seeds[:, 1])
   key0, key1 = threefry2x32(low0, low1, high0, high1)
   return threefry2x32(key0, key1, tf.zeros_like(key0), tf.fill(tf.shape(key0), tf.constant(stream, tf.uint32)))
+
+
+def other_seeds(seeds: tf.Tensor, stream: int) -> tf.Tensor:
+  """Seed pairs int64 [B, 2] that share no number with `seeds`, int64 [B, 2], but by chance."""
+  return tf.stack([tf.cast(word, tf.int64) for word in image_keys(seeds, stream)], axis=1)
 
 
 def fold_steps(keys, steps: tf.Tensor):

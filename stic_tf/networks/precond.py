@@ -16,6 +16,7 @@ import tensorflow as tf
 from stic_tf import first_rows
 from stic_tf import registries
 from stic_tf import sparse_weights
+from stic_tf.config import require
 from stic_tf.networks import class_queries
 from stic_tf.networks import layers as shared
 from stic_tf.networks import shared_energy
@@ -37,11 +38,14 @@ class EnergyPrecond(keras.Model):
   """
 
   def __init__(self, trunk: keras.Model, image_shape: Sequence[int], num_classes: int, gaussian: str = "isotropic"):
-    super().__init__(name="energy_precond")
+    super().__init__(name="energy_precond", dtype="float32")  # whatever policy the trunk has
     self.trunk, self.image_shape = trunk, tuple(image_shape)
     self.knows_level = len(trunk.inputs) == 2
     names = list(getattr(trunk, "output_names", []))
     self._evidence = names.index("evidence") if "evidence" in names else None
+    absent = {"evidence_local", "evidence_global"} - {layer.name for layer in trunk.layers}
+    require(self._evidence is None or not absent, "network", trunk.name,
+            f"gives real/fake logits, and no layers called {', '.join(sorted(absent))} that make them")
     self._classes = shared_energy.without(trunk) if self.knows_level else None
     self._reader = class_queries.ClassReader(trunk) if class_queries.attends(trunk) else None
     if not self.knows_level:

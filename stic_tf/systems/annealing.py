@@ -105,6 +105,7 @@ class Annealing(drawer.Drawer):
 
   def drawn(self, request: drawing_lib.Request):
     """(what is drawn, the state of the corrector's kernel at the last level)."""
+    request = drawer.with_own_numbers(request)
     recorder = (recording.Recorder(self._render(request), request.num_frames, self.system.image_shape)
                 if request.num_frames else None)
     end = self._run(request, recorder)

@@ -20,9 +20,9 @@ from stic_tf import config as config_lib
 from stic_tf import drawing_classifier
 from stic_tf import registries
 from stic_tf import replicas
-from stic_tf.datasets import pixel_range
 from stic_tf.mcmc import adaptation
 from stic_tf.preconditioners import statistics as statistics_lib
+from stic_tf.systems import accepted
 from stic_tf.systems import drawer as drawer_lib
 from stic_tf.systems import recurrence
 from stic_tf.systems import state
@@ -32,7 +32,6 @@ from stic_tf.training import passes
 from stic_tf.training import randomness as randomness_lib
 from stic_tf.training import streams as streams_lib
 
-_STATISTICS_IMAGES = 10000
 _OF_BUILT = frozenset(("mixed_precision", *(field.name for field in dataclasses.fields(config_lib.NetworkConfig))))
 LARGEST = "energy_bound"  # the one log that is a largest value, not a mean
 
@@ -92,13 +91,17 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
     self.class_names = tuple(map(str, range(num_classes) if class_names is None else class_names))
     config_lib.require(len(self.class_names) == num_classes, "class_names", len(self.class_names),
                        f"must be {num_classes}, a name a class")
-    _refuse_batch_statistics(network)
+    accepted.check_network(network)
     average = keras.models.clone_model(network) if average is None else average
     same = average is network
     self.network = self.prepare(network)
     self.average = self.network if same else self.prepare(average)
     if not same:
       self.average.set_weights(self.network.get_weights())
+    # Now, as Keras lists the variables of frozen layers in another order; and in a function, as it would track a list.
+    pairs = [] if same else list(zip(self.average.variables, self.network.variables))
+    self.averaged = lambda: pairs  # (a variable of the average, its own in the network)
+    if not same:
       self.average.trainable = False
     self.preconditioner = self.make_preconditioner()
     self.step_size = _scalar(config.sampler.step_size, tf.float32, "step_size")
@@ -194,7 +197,7 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
     Args:
       images: uint8, or float in [-1, 1], [N, H, W, C]; or a data set as for `fit`, of which 10,000 images are taken.
     """
-    self.statistics = statistics_lib.ImageStatistics.fit(_some_images(images))
+    self.statistics = statistics_lib.ImageStatistics.fit(accepted.some_images(images))
     self.on_statistics()
 
   def prepare_training(self) -> None:
@@ -288,7 +291,7 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
     """Moves the average towards the weights; early on it is a short one."""
     updates = tf.cast(self.updates_averaged, tf.float32)
     decay = tf.minimum(self.config.training.ema_decay, (updates + 1.0) / (updates + 10.0))
-    for mean, value in zip(self.average.variables, self.network.variables):
+    for mean, value in self.averaged():
       if value.trainable:
         strategy.extended.update(mean, lambda mean, value: mean.assign(decay * mean + (1.0 - decay) * value),
                                  args=(value,))
@@ -331,14 +334,17 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
     Raises:
       DivergenceError: a weight is not finite.
     """
-    # The logs of an update are from before it: the last one of a pass shows here only.
-    if not all(np.isfinite(variable.numpy()).all() for variable in self.network.variables):
-      raise passes.DivergenceError(f"a weight is not finite after update {int(self.updates_done.numpy())}")
+    self.require_finite()
     number = int(self.passes_done.numpy())
     if self.config.training.fakes:
       self.keep_fakes(number)
     self.passes_done.assign_add(1)
     self.pass_updates.assign(0)
+
+  def require_finite(self) -> None:
+    """Raises DivergenceError where a weight is not finite: the logs of an update are from before it."""
+    if not all(np.isfinite(variable.numpy()).all() for variable in self.network.variables):
+      raise passes.DivergenceError(f"a weight is not finite after update {int(self.updates_done.numpy())}")
 
   def start_new_attempt(self, attempt: int, factor: float) -> None:
     """After a rollback: other random numbers, and learning rate and step size times `factor`."""
@@ -372,25 +378,3 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
 
 def _scalar(value, dtype, name: str) -> tf.Variable:
   return tf.Variable(value, dtype=dtype, trainable=False, name=name)
-
-
-def _refuse_batch_statistics(network) -> None:
-  """An image's logits must not depend on the images beside it, and an average has none of their moments."""
-  for layer in getattr(network, "submodules", ()):
-    config_lib.require(not isinstance(layer, keras.layers.BatchNormalization), "network", layer.name,
-                       "must not have batch statistics; use group or layer normalisation, or SkipInit")
-
-
-def _some_images(images) -> np.ndarray:
-  """Up to 10,000 images, the first of a data set or from all over an array, as float32 in [-1, 1]."""
-  if isinstance(images, tf.data.Dataset):
-    kept, count = [], 0
-    for batch in images:
-      kept.append(np.asarray(batch["generative_images"] if isinstance(batch, dict) else batch[0]))
-      count += len(kept[-1])
-      if count >= _STATISTICS_IMAGES:
-        break
-    images = np.concatenate(kept)[:_STATISTICS_IMAGES]
-  images = images[::-(-len(images) // _STATISTICS_IMAGES) or 1]  # an array may be in order of its classes
-  images = np.asarray(images)
-  return pixel_range.from_uint8(images).numpy() if images.dtype == np.uint8 else images.astype(np.float32)

@@ -3,6 +3,17 @@
 from typing import Optional, Tuple
 
 from stic_tf import drawing as drawing_lib
+from stic_tf.mcmc import random as random_lib
+
+
+def with_own_numbers(request: drawing_lib.Request) -> drawing_lib.Request:
+  """A request, on a canvas by other random numbers than the same seeds have on a blank one.
+
+  What a seed drew may be drawn on by that seed: by the same noise it would be pushed further along its own way.
+  """
+  if request.canvas is None:
+    return request
+  return request._replace(seeds=random_lib.other_seeds(request.seeds, random_lib.REFINE_STREAM))
 
 
 class Drawer:

@@ -128,7 +128,8 @@ class ScoreSTIC(base.System):
   def on_pass(self, number):
     alone = self._is_of_the_head(number)
     if alone and not self._is_of_the_head(number - 1) and not int(self.pass_updates.numpy()):
-      self.network.set_weights(self.average.get_weights())  # which draws
+      for mean, value in self.averaged():
+        value.assign(mean)  # which draws
     if alone != self._head_alone:
       self._head_alone = alone
       self.make_train_function(force=True)

@@ -43,6 +43,8 @@ class STIC(base.System):
     super().__init__(network, num_classes, *args, **kwargs)
     walk, sampler = self.config.walk, self.config.sampler
     channels = [shape[-1] for shape in self.feature_shapes()] if walk.gram_weight > 0 else []
+    config_lib.require(channels or not walk.gram_weight, "gram_weight", walk.gram_weight,
+                       "needs a network that gives feature maps beside its logits")
     self.class_grams = class_grams_lib.ClassGrams(self.num_classes, channels, rank=walk.gram_rank)
     self._classes = shared_energy.without(self.network)
     self.reference = self._make_reference()
@@ -288,6 +290,7 @@ class WholeImages(drawer.Drawer):
     return num_steps + 1
 
   def draw(self, request):
+    request = drawer.with_own_numbers(request)
     kernel, position, render = self.chain(request)
     recorder = (recording.Recorder(render, request.num_frames, self.target.image_shape) if request.num_frames else None)
     return self.drawing(self.run(kernel, position, request, recorder), render)

@@ -31,6 +31,7 @@ def of_batch(data, num_classes: int, mixup_alpha: float,
 
   Raises:
     ConfigError: data of another form.
+    InvalidArgumentError: when it runs, of a pair with labels that are no classes, or no weights on the simplex.
   """
   if isinstance(data, dict):
     missing = [f"{name}_{what}" for name in NAMES for what in ("images", "labels") if f"{name}_{what}" not in data]
@@ -39,7 +40,7 @@ def of_batch(data, num_classes: int, mixup_alpha: float,
             for name, value in data.items()}
   config_lib.require(isinstance(data, (tuple, list)) and len(data) == 2, "dataset", type(data).__name__,
                      "must give pairs (images, labels)")
-  images, labels = _floats(data[0]), _one_hot(data[1], num_classes)
+  images, labels = _floats(data[0]), _on_simplex(_one_hot(data[1], num_classes))
   # Mixed over the whole batch: neighbours must not depend on how the replicas divide it.
   mixup_images, mixup_labels = (randomness_lib.replica_rows(mixed) for mixed in augmentation.mixup(
       _whole(images), _whole(labels), mixup_alpha, randomness.key(randomness_lib.MIXUP)))
@@ -61,6 +62,15 @@ def _one_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
   is_number = labels.dtype.is_integer
   if is_number and labels.shape.rank == 2 and labels.shape[1] == 1:  # as Keras' own data sets have them
     labels = labels[:, 0]
-  config_lib.require(labels.shape.rank == (1 if is_number else 2), "dataset", f"labels {labels.shape}",
+  right = labels.shape.rank == 1 if is_number else labels.shape.rank == 2 and labels.shape[1] in (None, num_classes)
+  config_lib.require(right, "dataset", f"labels {labels.shape}",
                      f"must be class numbers [N], or class weights float [N, {num_classes}]")
   return tf.one_hot(labels, num_classes) if is_number else tf.cast(labels, tf.float32)
+
+
+def _on_simplex(weights: tf.Tensor) -> tf.Tensor:
+  """Class weights [B, K]; fails in the graph for others: a number that is no class has a row of zeros."""
+  is_on_it = tf.reduce_all(weights >= 0) & tf.reduce_all(tf.abs(tf.reduce_sum(weights, axis=1) - 1.0) < 1e-3)
+  said = f"labels must be class numbers in 0..{weights.shape[1] - 1}, or class weights >= 0 that sum to 1"
+  with tf.control_dependencies([tf.debugging.Assert(is_on_it, [said])]):
+    return tf.identity(weights)

@@ -19,6 +19,7 @@ from stic_tf import registries
 from stic_tf.datasets import pixel_range
 from stic_tf.mcmc import random as random_lib
 from stic_tf.preconditioners import identity
+from stic_tf.systems import accepted
 from stic_tf.systems import base
 from stic_tf.systems import build
 from stic_tf.systems import drawer
@@ -91,11 +92,23 @@ def test_a_class_has_a_name_each():
 
 
 def test_moments_of_a_large_array_are_of_images_from_all_over_it(monkeypatch):
-  monkeypatch.setattr(base, "_STATISTICS_IMAGES", 4)
+  monkeypatch.setattr(accepted, "_STATISTICS_IMAGES", 4)
   images = np.arange(9, dtype=np.uint8)[:, np.newaxis, np.newaxis, np.newaxis] + np.zeros([9, 2, 2, 1], np.uint8)
-  assert base._some_images(images).shape == (3, 2, 2, 1)
-  np.testing.assert_allclose(base._some_images(images)[:, 0, 0, 0], np.array([0, 3, 6]) / 127.5 - 1, atol=1e-6)
-  assert len(base._some_images(images[:4])) == 4
+  assert accepted.some_images(images).shape == (3, 2, 2, 1)
+  np.testing.assert_allclose(accepted.some_images(images)[:, 0, 0, 0], np.array([0, 3, 6]) / 127.5 - 1, atol=1e-6)
+  assert len(accepted.some_images(images[:4])) == 4
+  with pytest.raises(config_lib.ConfigError, match=r"images=\|x\| up to 6: must be uint8, or float in \[-1, 1\]"):
+    accepted.some_images(images.astype(np.float32))
+
+
+@pytest.mark.parametrize("labels, said", [(np.arange(1, 11), r"labels must be class numbers in 0\.\.9"),
+                                          (np.full([10, 10], 0.2, np.float32), "that sum to 1")])
+def test_labels_that_are_no_classes_are_refused(labels, said):
+  """A number that is no class has a one-hot row of zeros, from which training would learn nothing."""
+  model = stic_tf.STIC(_network("STIC"), 10, chains=20)
+  model.compile(keras.optimizers.Adam(1e-3))
+  with pytest.raises(tf.errors.InvalidArgumentError, match=said):
+    model.fit(np.zeros([10, 8, 8, 1], np.uint8), labels, batch_size=10, verbose=0)
 
 
 def test_fit_trains_and_keras_callbacks_work(trained):

@@ -200,6 +200,60 @@ def test_a_network_with_batch_statistics_is_refused():
       stic_tf.STIC(each, NUM_CLASSES)
 
 
+def _dense_network(**settings):
+  image = keras.Input(SHAPE)
+  return keras.Model(image, keras.layers.Dense(NUM_CLASSES, **settings)(keras.layers.Flatten()(image)), name="own")
+
+
+@pytest.mark.parametrize("settings, says", [
+    ({"kernel_regularizer": "l2"}, "network=own: has losses of its own"),
+    ({"dtype": "mixed_bfloat16"}, "network=own: gives bfloat16: an accept test needs energies in float32")])
+def test_a_network_of_which_something_would_be_lost_is_refused(settings, says):
+  with pytest.raises(config_lib.ConfigError, match=says):
+    stic_tf.STIC(_dense_network(**settings), NUM_CLASSES)
+  stic_tf.STIC(_dense_network(), NUM_CLASSES)
+
+
+def test_a_gram_term_without_features_is_refused():
+  with pytest.raises(config_lib.ConfigError, match="gram_weight=1.0: needs a network that gives feature maps"):
+    stic_tf.STIC(_dense_network(), NUM_CLASSES, gram_weight=1.0)
+
+
+def test_batch_statistics_of_any_name_are_refused():
+  image = keras.Input(SHAPE)
+  hidden = keras.layers.experimental.SyncBatchNormalization(name="sync")(keras.layers.Flatten()(image))
+  with pytest.raises(config_lib.ConfigError, match="^network=sync: must not have batch statistics"):
+    stic_tf.STIC(keras.Model(image, keras.layers.Dense(NUM_CLASSES)(hidden)), NUM_CLASSES)
+
+
+@keras.saving.register_keras_serializable("tests")
+class _Composite(keras.layers.Layer):
+  """A child and, beside it, a weight that is not learnt, as a spectral normalisation has."""
+
+  def build(self, shape):
+    self.child = keras.layers.Dense(8)
+    self.child.build(shape)
+    self.scale = self.add_weight("scale", shape=[1, 8], initializer="ones", trainable=False)
+
+  def call(self, inputs):
+    return self.scale * tf.nn.relu(self.child(inputs))
+
+
+def test_the_average_of_a_composite_layer_is_of_its_own_weights():
+  """Keras lists a frozen layer's weights in another order: its own before those of its children."""
+  image = keras.Input(SHAPE)
+  network = keras.Model(image, keras.layers.Dense(NUM_CLASSES)(_Composite(name="both")(keras.layers.Flatten()(image))))
+  system = stic_tf.STIC(network, NUM_CLASSES, fakes_from="none", ema_decay=0.0)  # the average is the newest weights
+  system.compile(keras.optimizers.SGD(0.1))
+  images, labels = tiny.images_and_labels(12)
+  system.fit(images, labels, batch_size=6, epochs=1, verbose=0)
+  learnt, average = system.network.get_layer("both"), system.average.get_layer("both")
+  assert np.any(learnt.child.bias.numpy())
+  for name in ("kernel", "bias"):
+    np.testing.assert_array_equal(getattr(average.child, name), getattr(learnt.child, name), err_msg=name)
+  np.testing.assert_array_equal(average.scale, np.ones([1, 8]))
+
+
 @pytest.mark.parametrize("make, settings, says", [
     ("ScoreSTIC", {"noise_start": 0.3},
      "noise_start=0.3: is not read by model=score; model=stic and attentive read it"),

@@ -38,7 +38,8 @@ def test_labels_in_a_column_are_numbers_too():
     np.testing.assert_array_equal(column[name], value)
 
 
-@pytest.mark.parametrize("labels", [tf.one_hot([0, 1, 2, 3, 0, 1], 4, dtype=tf.int64), tf.zeros([6])], ids=str)
+@pytest.mark.parametrize("labels", [tf.one_hot([0, 1, 2, 3, 0, 1], 4, dtype=tf.int64), tf.zeros([6]),
+                                    tf.zeros([6, 1])], ids=str)
 @pytest.mark.parametrize("alpha", [0.0, 0.2])
 def test_labels_of_another_shape_are_refused(labels, alpha):
   with pytest.raises(config_lib.ConfigError, match="must be class numbers .N., or class weights float .N, 4."):
