@@ -26,7 +26,6 @@ from benchmarks import training_runs  # noqa: E402
 from benchmarks import verdicts  # noqa: E402
 from benchmarks.claims_experiments import EXPERIMENTS  # noqa: E402
 from stic_tf import provenance  # noqa: E402
-from stic_tf import run_folder  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
 
@@ -45,7 +44,7 @@ def train(experiment: str, arm: str, seed: int, arguments) -> None:
   """
   flags = [*EXPERIMENTS[experiment].flags, *EXPERIMENTS[experiment].arms[arm][1], f"--seed={seed}", *arguments.flags]
   folder = _folder(arguments.runs, experiment, arm, seed)
-  if not run_folder.RunFolder(str(folder)).is_finished():
+  if not training_runs.is_there(folder):
     now = str(provenance.git_commit())
     require(now == arguments.commit and not now.endswith("-dirty"), "runs", arguments.runs,
             f"would hold runs of several commits, or of no clean one: {arguments.commit}, {now}")

@@ -46,7 +46,11 @@ _RECURRENCE = (
     Claim("The same by the contrastive loss at weight 1", "test_accuracy", "E_contrastive", "B", 1),
     Claim("Self-analysis on the pass before helps accuracy, against six times the updates without fakes",
           "test_accuracy", "E", "A_long", 1),
+    Claim("Fakes that are draws of the blank canvas help accuracy, against noise alone", "test_accuracy", "C", "B", 1),
     Claim("The network's own drawings help accuracy, against draws of the blank canvas", "test_accuracy", "D", "C", 1),
+    Claim("Self-analysis on the pass before helps accuracy, against draws of the blank canvas", "test_accuracy", "E",
+          "C", 1),
+    Claim("Self-analysis on the pass before lowers FID, against draws of the blank canvas", "fid", "E", "C", -1),
     Claim("Recurrence: drawings of the pass before help accuracy, against those of pass 0", "test_accuracy", "E", "D",
           1),
     Claim("Current chains help accuracy, against drawings of the pass before", "test_accuracy", "F", "E", 1),
@@ -161,12 +165,13 @@ EXPERIMENTS = {
        for name, flagfile, more in (("few", "digits", ["--train_images=100"]), ("digits", "digits", []),
                                     ("mnist100", "mnist", ["--train_images=100"]),
                                     ("mnist1000", "mnist", ["--train_images=1000"]))},
-    # With seeds of its own (10 to 14), to confirm what E1_few found.
+    # With seeds of its own (20 to 24), to confirm what E1_few found.
     "E1_rivals": Experiment([_flagfile("digits"), *_SHORT, "--train_images=100"], _RIVALS,
                             [*_of(_RIVALS, _RECURRENCE), *_EQUAL, *_AGAINST_RIVALS]),
     # One question, with as many seeds as the differences of those before say it takes (30 to 49).
     "E1_recurrence": Experiment([_flagfile("digits"), *_SHORT, "--train_images=100"],
-                                {name: _ARMS[name] for name in ("B", "E")}, _of(("B", "E"), _RECURRENCE)),
+                                {name: _ARMS[name] for name in ("B", "C", "D", "E")},
+                                _of(("B", "C", "D", "E"), _RECURRENCE)),
     # Noise and learning rate are held, so that passes differ by their fakes alone. Without --past_fraction, "ten" would
     # be "one"; "ten_previous" has no fakes in its first 60 updates.
     "E2": Experiment([_flagfile("digits"), *_SHORT, *_DESIGN, "--noise_start=0.3", "--noise_end=0.3",

@@ -48,13 +48,13 @@ class Deadline(keras.callbacks.Callback):
     self._seconds, self._rate, self._clock, self.updates = seconds, rate, clock, 0
 
   def on_train_begin(self, logs=None):
-    self._began = None
+    self.began = None
 
   def on_train_batch_end(self, batch, logs=None):
     self.updates = batch + 1
-    if self._began is None:  # what the first update takes is compilation
-      self._began = self._clock()
-    share = (self._clock() - self._began) / self._seconds
+    if self.began is None:  # what the first update takes is compilation
+      self.began, self.compiled = self._clock(), self.updates
+    share = (self._clock() - self.began) / self._seconds
     self.model.optimizer.learning_rate.assign(self._rate * 0.5 * (1.0 + np.cos(np.pi * min(share, 1.0))))
     if share >= 1.0:
       self.model.stop_training = True
@@ -107,13 +107,13 @@ def train(arguments, its_flags, dataset: dataset_lib.Dataset) -> dict:
                                   cutout=values.cutout)
   clock = time.perf_counter if arguments.wall_clock else time.process_time
   deadline = Deadline(60.0 * arguments.minutes, config.training.learning_rate, clock)
-  began = clock()
   system.fit(stream, epochs=1, steps_per_epoch=_ENDLESS, verbose=0, callbacks=[deadline])
-  seconds = clock() - began
-  seen = deadline.updates * config.training.batch_size
+  seconds = clock() - deadline.began
+  seen, timed = (count * config.training.batch_size for count in (
+      deadline.updates, deadline.updates - deadline.compiled))
   return {"flags": its_flags, "parameters": int(sum(np.prod(value.shape) for value in
                                                     system.network.trainable_variables)),
-          "images": seen, "ms_an_image": 1e3 * seconds / seen,
+          "images": seen, "ms_an_image": 1e3 * seconds / max(timed, 1),
           **held_out(system, *dataset.arrays("validation", limit=arguments.images))}
 
 

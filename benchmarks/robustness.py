@@ -86,7 +86,10 @@ def survivors(model, attack, images: np.ndarray, labels: np.ndarray, epsilons) -
   """
   kept = []
   # For the boundary attack, for which noise is no start where all of it is of one class: the next of another class.
-  others = [int(np.flatnonzero(labels != label)[place % np.sum(labels != label)]) for place, label in enumerate(labels)]
+  if hasattr(attack, "init_attack"):
+    require(len(np.unique(labels)) > 1, "black_box", len(labels), "are images of one class, which leave no start")
+    others = [int(np.flatnonzero(labels != label)[place % np.sum(labels != label)])
+              for place, label in enumerate(labels)]
   for start in range(0, len(images), _AT_ONCE):
     part = slice(start, start + _AT_ONCE)
     tf.random.set_seed(start)  # of foolbox's random starts
@@ -108,7 +111,9 @@ def attack_run(run_dir: str, arguments) -> dict:
   for name, attack in attacks(arguments.norm, arguments.steps, arguments.black_box_steps).items():
     count = len(labels) if name == "PGD" else min(arguments.black_box, len(labels))
     right = classifier.classify(images[:count]).argmax(1) == labels[:count]
-    kept = survivors(model, attack, floats[:count][right], labels[:count][right], EPSILONS[arguments.norm])
+    # Nothing survives where nothing was right.
+    kept = survivors(model, attack, floats[:count][right], labels[:count][right],
+                     EPSILONS[arguments.norm]) if right.any() else np.zeros([len(EPSILONS[arguments.norm]), 0])
     shares = [float(right.mean()), *(kept.sum(axis=1) / count)]
     result[name] = {"images": count, "accuracy": {
         f"{epsilon:.4g}": [float(share), *intervals.of_share(float(share), count)]

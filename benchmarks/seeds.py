@@ -24,6 +24,7 @@ from stic_tf import atomic_file  # noqa: E402
 from stic_tf import provenance  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
+from stic_tf.metrics import frechet  # noqa: E402
 
 _FIGURES = ("test_accuracy", "ece", "cas", "fid", "fid_floor", "kid", "inception_score", "acceptance_rate",
             "seconds_training")
@@ -79,8 +80,9 @@ def spread(runs: List[dict]) -> dict:
   """Mean, lowest and highest of each figure that all runs have."""
   values = {name: [run["summary"][name] for run in runs] for name in _FIGURES
             if all(run["summary"].get(name) is not None for run in runs)}
-  if "fid" in values and min(values.get("fid_floor", [0])) > 0:  # of images learnt by heart the floor is 0
-    values["fid_over_floor"] = [fid / floor for fid, floor in zip(values["fid"], values["fid_floor"])]
+  ratios = [frechet.over_floor(*both) for both in zip(values.get("fid", ()), values.get("fid_floor", ()))]
+  if ratios and None not in ratios:  # of images learnt by heart there is no floor
+    values["fid_over_floor"] = ratios
   return {name: {"mean": statistics.mean(found), "lowest": min(found), "highest": max(found)}
           for name, found in values.items()}
 

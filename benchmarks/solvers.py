@@ -37,6 +37,7 @@ from stic_tf.config import DRAWING_SETTINGS  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
+from stic_tf.metrics import frechet  # noqa: E402
 from trainers import evaluate  # noqa: E402
 from trainers import flags as trainer_flags  # noqa: E402
 
@@ -110,7 +111,9 @@ class _Run:
       drawn = drawing.draw(labels, seed_pairs.of(_SEED + seeds * self._settings["seed"] + seed, len(labels)))
       figures["seconds"].append(time.perf_counter() - began)
       scores = self.judge.score(drawn.images, labels, with_cas=False)
-      figures["fid_over_floor"].append(scores["fid"] / scores["fid_floor"])
+      ratio = frechet.over_floor(scores["fid"], scores["fid_floor"])
+      require(ratio is not None, "run_dir", self._settings["dataset"], "has one set of real images, and no floor")
+      figures["fid_over_floor"].append(ratio)
       figures["agreement"].append(scores["judge_agreement"])
       figures["acceptance"].append(float(drawn.acceptance_rate.mean()))
     return figures

@@ -37,6 +37,7 @@ from benchmarks import verdicts  # noqa: E402
 from benchmarks.claims_systems import register_systems  # noqa: E402
 from stic_tf import config as config_lib  # noqa: E402
 from stic_tf import loading  # noqa: E402
+from stic_tf import provenance  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
 from stic_tf import seed_pairs  # noqa: E402
 from stic_tf import zoo  # noqa: E402
@@ -159,7 +160,7 @@ def _compare(arguments) -> None:
   runs = before["runs"]
   for run_dir in arguments.run_dirs:
     if run_dir not in runs:
-      runs[run_dir] = teach(run_dir, arguments)
+      runs[run_dir] = {**teach(run_dir, arguments), "measured_at": provenance.git_commit()}
     done = [runs[name] for name in arguments.run_dirs if name in runs]
     arms = {arm: {"accuracy": [float(np.mean(one["accuracy"][arm])) for one in done]} for arm in arguments.arms}
     found = verdicts.judged([claim for claim in _CLAIMS if {claim.better, claim.than} <= set(arms)],
@@ -172,6 +173,9 @@ def _compare(arguments) -> None:
   for one in found:
     print(verdicts.told(one))
   if arguments.page:
+    commits = training_runs.each_of(runs[name].get("measured_at") for name in arguments.run_dirs)
+    require(commits == {provenance.git_commit()}, "out", arguments.out,
+            f"holds what code of other commits measured ({', '.join(sorted(commits))}); name another file")
     claims_page.add_of_runs(arguments, _WHAT, arms, found)
 
 

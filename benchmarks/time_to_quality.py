@@ -37,6 +37,7 @@ from stic_tf.config import require  # noqa: E402
 
 _MAIN = str(_ROOT / "trainers" / "main.py")
 _FIGURES = ("test_accuracy", "fid", "cas", "judge_agreement", "precision", "recall")
+_NOTED = ("fid_floor", "intervals", "num_samples", "judge", "git_commit", "measured_at")
 _POLL_SECONDS = 20.0
 _LATE_SECONDS = 900.0  # a checkpoint may come so long after its mark, which several minutes of scoring make it
 
@@ -103,6 +104,10 @@ def train(run_dir: pathlib.Path, flagfile: str, hours: List[float], its_flags: L
   if all_put_aside() or run_folder.RunFolder(str(run_dir)).is_finished():
     return
   run_dir.parent.mkdir(parents=True, exist_ok=True)
+  asked, own = run_dir.with_suffix(".flags"), "\n".join([flagfile, *its_flags])
+  require(not asked.exists() or asked.read_text("utf-8") == own, "runs", str(run_dir.parent),
+          f"holds a run of other flags, see {asked}; name another folder")
+  atomic_file.write_text(str(asked), own)
   command = [sys.executable, _MAIN, f"--flagfile={_ROOT / 'trainers' / 'flagfiles' / flagfile}.flags",
              f"--run_dir={run_dir}", *its_flags]
   with open(run_dir.with_suffix(".log"), "a", encoding="utf-8") as log:
@@ -122,7 +127,10 @@ def train(run_dir: pathlib.Path, flagfile: str, hours: List[float], its_flags: L
 def measured(run_dir: pathlib.Path, hours: float, its_flags: List[str]) -> dict:
   """The figures of a mark, measured where they are not there."""
   folder = mark_folder(run_dir, hours)
-  if not (folder / "summary.json").exists():
+  summary = run_folder.RunFolder(str(folder)).json("summary.json")
+  asked = [flag for flag in its_flags if flag.startswith("--num_samples=")]
+  if summary is None or asked not in ([], [f"--num_samples={summary.get('num_samples')}"]):
+    (folder / "summary.json").unlink(missing_ok=True)
     ended = subprocess.run([sys.executable, _MAIN, "--mode=evaluate", f"--run_dir={folder}", *its_flags], cwd=_ROOT,
                            check=False)
     require(not ended.returncode, "runs", str(folder), "could not be measured, see above")
@@ -131,7 +139,7 @@ def measured(run_dir: pathlib.Path, hours: float, its_flags: List[str]) -> dict:
 
 def _figures(folder: pathlib.Path) -> dict:
   summary = json.loads((folder / "summary.json").read_text("utf-8"))
-  return {name: summary.get(name) for name in (*_FIGURES, "fid_floor", "intervals", "num_samples", "git_commit")}
+  return {name: summary.get(name) for name in (*_FIGURES, *_NOTED)}
 
 
 def rows(run_dir: pathlib.Path, hours: List[float], its_flags: List[str], updates_an_hour: float = 0.0) -> List[dict]:
@@ -139,6 +147,18 @@ def rows(run_dir: pathlib.Path, hours: List[float], its_flags: List[str], update
   found = [measured(run_dir, mark, its_flags) for mark in hours if mark_folder(run_dir, mark).exists()]
   if run_folder.RunFolder(str(run_dir)).is_finished():
     found.append({**_figures(run_dir), "seconds": newest(run_dir, updates_an_hour)[1]})
+  return found
+
+
+def as_list(found: Dict[str, List[dict]]) -> List[dict]:
+  """Rows of all arms, each with its `system` and `hours`.
+
+  Raises:
+    ConfigError: they were measured by several judges, whose figures do not compare.
+  """
+  found = [{"system": arm, **row, "hours": row["seconds"] / 3600} for arm, marks in found.items() for row in marks]
+  judges = sorted({str(row["judge"]) for row in found})
+  require(len(judges) <= 1, "runs", "", f"were measured by several judges ({', '.join(judges)}): measure them anew")
   return found
 
 
@@ -211,7 +231,7 @@ def main() -> None:
       train(run_dir, flagfile, arguments.hours, ["--checkpoint_minutes=3", *drawn, *arguments.flags, *its_flags],
             updates_an_hour=clock)
       found[arm] = rows(run_dir, arguments.hours, drawn, clock)
-      measure.write_json(arguments.out, {"arms": found, "settings": vars(arguments),
+      measure.write_json(arguments.out, {"rows": as_list(found), "arms": found, "settings": vars(arguments),
                                          **measure.circumstances(os.cpu_count())})
   except ConfigError as problem:
     sys.exit(f"error: {problem.as_flags}")

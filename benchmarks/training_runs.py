@@ -102,7 +102,10 @@ def same_but_for_seeds(run_dirs: Sequence[str]) -> Tuple[str, List[int]]:
 
 def commit_of(run_dirs: Sequence[str]) -> str:
   """The commit of finished runs. Raises ConfigError as `one_commit`, where they are not finished too."""
-  summaries = [run_folder.RunFolder(zoo.find(run)).json("summary.json") or {} for run in run_dirs]
+  folders = [run_folder.RunFolder(zoo.find(run)) for run in run_dirs]
+  for run, folder in zip(run_dirs, folders):
+    require(folder.is_finished(), "run_dir", run, "must be a finished run")
+  summaries = [folder.json("summary.json") for folder in folders]
   return one_commit((summary.get("git_commit") for summary in summaries), "run_dir", ",".join(run_dirs))
 
 

@@ -24,6 +24,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks import measure  # noqa: E402
 from benchmarks import training_runs  # noqa: E402
+from stic_tf import atomic_file  # noqa: E402
+from stic_tf import run_folder  # noqa: E402
+from stic_tf.config import ConfigError  # noqa: E402
+from stic_tf.config import require  # noqa: E402
 
 _MAIN, _LAUNCH = training_runs.MAIN, str(training_runs.ROOT / "trainers" / "launch.py")
 # On both sides the same: another number orders sums otherwise.
@@ -72,10 +76,14 @@ def _same_end(flagfile: str, arguments) -> dict:
   flags = [_flagfile(flagfile), "--num_replicas=2", "--checkpoint_minutes=0.1",
            *arguments.flags]
   runs = {name: folder / name for name in ("replicas", "workers")}
-  if not (runs["replicas"] / "summary.json").exists():
+  asked = folder / "asked.flags"
+  require(not asked.exists() or asked.read_text("utf-8").splitlines() == flags, "runs", arguments.runs,
+          f"holds runs of other flags, see {asked}; name another folder")
+  atomic_file.write_text(str(asked), "\n".join(flags))
+  if not run_folder.RunFolder(str(runs["replicas"])).is_finished():
     if _run([_MAIN, *flags, f"--run_dir={runs['replicas']}"], folder / "replicas.log").wait():
       raise RuntimeError(f"the training failed, see {folder}/replicas.log")
-  if not (runs["workers"] / "summary.json").exists():
+  if not run_folder.RunFolder(str(runs["workers"])).is_finished():
     shutil.rmtree(runs["workers"], ignore_errors=True)
     kills = [(1, 0), (0, 10 ** 6 + 1), (1, 3 * 10 ** 6)]
     made = _killed([*flags, f"--run_dir={runs['workers']}"], runs["workers"], folder / "workers.log", kills)
@@ -95,10 +103,10 @@ def _same_end(flagfile: str, arguments) -> dict:
 
 
 def _rate(flagfile: str, workers: int, batch: int, folder: pathlib.Path, arguments) -> float:
-  """Updates a second of the third of three short passes."""
+  """Updates a second of the third of three short passes, which has the second's answers on validation images in it."""
   shutil.rmtree(folder, ignore_errors=True)
   flags = [_flagfile(flagfile), f"--batch_size={batch}", "--num_passes=3",
-           f"--updates_per_pass={arguments.updates}", "--num_samples=20", "--pass_samples=20", "--pass_steps=1",
+           f"--updates_per_pass={arguments.updates}", "--num_samples=20", "--pass_samples=0", "--pass_steps=1",
            "--num_steps=2", f"--run_dir={folder}", "--checkpoint_minutes=0", *arguments.flags]
   cores = ["taskset", "-c", ",".join(map(str, sorted(os.sched_getaffinity(0))[:workers]))]
   command = [*cores, sys.executable, *((_MAIN,) if workers == 1 else (_LAUNCH, f"--workers={workers}", "--")), *flags]
@@ -131,7 +139,13 @@ def _parse():
 
 
 def main() -> None:
-  arguments = _parse()
+  try:
+    _measure(_parse())
+  except ConfigError as problem:
+    sys.exit(f"error: {problem.as_flags}")
+
+
+def _measure(arguments) -> None:
   report = {"settings": vars(arguments), **measure.circumstances(1), "flagfiles": {}}
   for flagfile in arguments.flagfiles.split(","):
     report["flagfiles"][flagfile] = {"same_end": _same_end(flagfile, arguments),

@@ -1,7 +1,9 @@
-"""One drawing request and its answer, as tensors: what every system is asked, normalised once."""
+"""One drawing request and its answer: what every system is asked, normalised once, and what a user is given."""
 
+import dataclasses
 from typing import Any, NamedTuple, Optional
 
+import numpy as np
 import tensorflow as tf
 
 # What a traced drawing tells of each of its noise levels: σ, the corrector's acceptance and its h.
@@ -74,3 +76,32 @@ class Drawing(NamedTuple):
   frames: Any = ()
   strokes: Any = ()
   attention: Any = ()
+
+
+@dataclasses.dataclass
+class Drawings:
+  """N drawings.
+
+  Attributes:
+    images: uint8 [N, H, W, C].
+    class_weights: float32 [N, K], what each was drawn for.
+    seeds: int64 [N, 2].
+    log_density: float32 [N], log π_w, guided as it was, where the chain ended; up to a constant of w and γ.
+    probabilities: float32 [N, K], the classifier's answer to the rendered image.
+    acceptance_rate: float32 [N], after burn-in.
+    step_size: float32 [N], after burn-in.
+    frames: uint8 [N, n, H, W, C], the canvas at n checkpoints; None where none was asked for.
+    strokes: float32 [N, M], strokes taken in each tile, rows of tiles from the top left; None for whole-image steps.
+    attention: float32 [N, M], probability that the next stroke goes to each tile; None for whole-image steps.
+  """
+
+  images: np.ndarray
+  class_weights: np.ndarray
+  seeds: np.ndarray
+  log_density: np.ndarray
+  probabilities: np.ndarray
+  acceptance_rate: np.ndarray
+  step_size: np.ndarray
+  frames: Optional[np.ndarray] = None
+  strokes: Optional[np.ndarray] = None
+  attention: Optional[np.ndarray] = None

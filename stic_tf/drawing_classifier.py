@@ -14,6 +14,7 @@ from stic_tf import first_rows
 from stic_tf import replicas
 from stic_tf import seed_pairs
 from stic_tf.datasets import pixel_range
+from stic_tf.drawing import Drawings
 
 
 # Elementwise functions have other last bits in what is left over of a vector register, and the kernel of a matrix
@@ -31,35 +32,6 @@ def _filled(count: tf.Tensor) -> Iterator[Callable[[tf.Tensor], tf.Tensor]]:
   rows = tf.range(total) % tf.maximum(count, 1)
   with first_rows.asked(count, total):
     yield lambda tensor: tf.gather(tensor, rows)
-
-
-@dataclasses.dataclass
-class Drawings:
-  """N drawings.
-
-  Attributes:
-    images: uint8 [N, H, W, C].
-    class_weights: float32 [N, K], what each was drawn for.
-    seeds: int64 [N, 2].
-    log_density: float32 [N], log π_w, guided as it was, where the chain ended; up to a constant of w and γ.
-    probabilities: float32 [N, K], the classifier's answer to the rendered image.
-    acceptance_rate: float32 [N], after burn-in.
-    step_size: float32 [N], after burn-in.
-    frames: uint8 [N, n, H, W, C], the canvas at n checkpoints; None where none was asked for.
-    strokes: float32 [N, M], strokes taken in each tile, rows of tiles from the top left; None for whole-image steps.
-    attention: float32 [N, M], probability that the next stroke goes to each tile; None for whole-image steps.
-  """
-
-  images: np.ndarray
-  class_weights: np.ndarray
-  seeds: np.ndarray
-  log_density: np.ndarray
-  probabilities: np.ndarray
-  acceptance_rate: np.ndarray
-  step_size: np.ndarray
-  frames: Optional[np.ndarray] = None
-  strokes: Optional[np.ndarray] = None
-  attention: Optional[np.ndarray] = None
 
 
 class DrawingClassifier:
@@ -121,6 +93,11 @@ class DrawingClassifier:
   def corrects(self) -> bool:
     """Whether it moves by a chain at each of several noise levels; see `trace_levels`."""
     return self._drawer.corrects
+
+  @property
+  def has_accept_test(self) -> bool:
+    """Whether its drawings take steps whose acceptance says anything."""
+    return self._drawer.has_accept_test
 
   @property
   def tile_grid(self) -> int:

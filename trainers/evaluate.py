@@ -62,6 +62,7 @@ class Evaluator:
     self.seed = values.seed
     self.num_classes = dataset.spec.num_classes
     self.memorisation = dataset.memorisation
+    self.mirrors = bool(getattr(values, "augment", True) and dataset.spec.flip)
     for split in ("validation", "test"):
       config_lib.require(dataset.sizes[split] >= 2, "dataset", values.dataset,
                          f"has {dataset.sizes[split]} {split} images, to measure on takes 2")
@@ -70,6 +71,7 @@ class Evaluator:
                  "validation": validation_images(dataset)}
     few = getattr(values, "train_images", 0)  # settings of an older run do not have it
     whole = dataset.learnt(few, values.seed)
+    # Of one that is streamed the first images alone: whether none of the others was copied is not known.
     self.learnt = whole.arrays("train")[0] if whole.in_memory else train[0]
     # What is wrong with them shows at once; a judge can take an hour to train.
     self._network = features.InceptionNetwork(values.inception_weights) if values.inception_weights else None
@@ -110,12 +112,7 @@ class Evaluator:
     if self.num_classes < 2:
       return None
     images, labels = self._train_split
-    order = np.random.default_rng(_REAL_CAS_SEED).permutation(len(labels))
-    turns = np.zeros(len(labels), int)
-    for label in range(self.num_classes):
-      own = labels[order] == label
-      turns[own] = np.arange(own.sum())
-    chosen = order[np.argsort(turns, kind="stable")][:count]
+    chosen = report.in_turn(labels, self.num_classes, _REAL_CAS_SEED)[:count]
     network = features.train_judge(images[chosen], labels[chosen], self.num_classes, cache_dir=self._cache_dir)
     images, labels = self.real["test"]
     return float(np.mean(network(images).probabilities.argmax(1) == labels))
@@ -148,8 +145,9 @@ class Evaluator:
     result["images_per_second_sampling"] = count / (time.monotonic() - began)
     if is_judged:
       result.update(self.judge(split).score(drawings.images, labels))
-    result["acceptance_rate"] = float(drawings.acceptance_rate.mean())
-    result["drawing_step_size"] = float(np.median(drawings.step_size))
+    has_chain = classifier.has_accept_test
+    result["acceptance_rate"] = float(drawings.acceptance_rate.mean()) if has_chain else None
+    result["drawing_step_size"] = float(np.median(drawings.step_size)) if has_chain else None
     result["drawing_steps"] = num_steps or classifier.config.sampler.num_steps
     result["drawings"], result["labels"] = drawings, labels
     return result
@@ -269,7 +267,8 @@ def finish(folder: run_folder_lib.RunFolder, values, evaluator: Evaluator, class
     write_watched_drawing(folder, classifier, evaluator.seed)
   if evaluator.memorisation:
     grid.write_png(folder.file("memorised.png"), beside_real(classifier, *evaluator.real["test"], evaluator.seed))
-  final = evaluator.judge("test").final_figures(drawings.images, labels, evaluator.learnt, scores)
+  final = evaluator.judge("test").final_figures(drawings.images, labels, evaluator.learnt, scores,
+                                                  evaluator.mirrors)
   summary = {
       "model": values.model, "dataset": values.dataset, "seed": values.seed, "drawing_seed": evaluator.seed,
       "memorisation": evaluator.memorisation,
@@ -294,14 +293,15 @@ def commits(rows: Sequence[dict], otherwise: str) -> str:
 
 def describe(summary: dict) -> str:
   """The summary in two lines, the floor beside the FID; a third where it is memorisation that was measured."""
-  cas, real = summary["cas"], summary["cas_real"]
+  cas, real, accepted = summary["cas"], summary["cas_real"], summary["acceptance_rate"]
   warning = "\nmemorisation: the test images are the training images, so nothing here speaks of generalisation"
   return (f"test accuracy {summary['test_accuracy']:.4f}, ECE {summary['ece']:.4f}"
           f"{'' if cas is None else f', CAS {cas:.4f}'}"
           f"{'' if real is None else f' (of as many real images {real:.4f})'}\n"
           f"FID {summary['fid']:.2f} (floor {summary['fid_floor']:.2f}: real train against real test), "
           f"KID {summary['kid']:.4f}, inception score {summary['inception_score']:.2f}, "
-          f"acceptance {summary['acceptance_rate']:.3f}, {summary['num_samples']} fresh unfiltered drawings, "
+          f"{'' if accepted is None else f'acceptance {accepted:.3f}, '}"
+          f"{summary['num_samples']} fresh unfiltered drawings, "
           f"features {summary['judge']}{warning if summary['memorisation'] else ''}")
 
 
@@ -348,6 +348,14 @@ def evaluator_of(settings: dict, data_dir: Optional[str], cache_dir: str):
   return own, Evaluator(own, dataset_lib.load(own.dataset, data_dir))
 
 
+def _beside(run_dir: str, others: dict) -> str:
+  """Where figures of a run go that are not its own: runs/evaluated/RUN/what=was,asked=for, under this folder."""
+  path = os.path.relpath(run_dir)
+  path = os.path.basename(path) if path.startswith(os.pardir) else os.path.relpath(path, "runs").replace("../", "")
+  return os.path.join("runs", "evaluated", path, ",".join(
+      f"{name}={str(value).replace(os.sep, '_')}" for name, value in sorted(others.items())))
+
+
 def run(values) -> None:
   """--mode=evaluate: scores the newest checkpoint of a run folder, with the run's own settings where no flag is given.
 
@@ -366,9 +374,11 @@ def run(values) -> None:
   rows, of_drawing = folder.rows(), trainer_flags.overrides(values, settings, config_lib.DRAWING_SETTINGS)
   seconds = rows[-1]["seconds"] if rows else before.get("seconds_training", 0.0)
   commit = commits(rows, before.get("git_commit", "unknown"))
-  if zoo.is_model(folder.path) or of_drawing:  # the zoo's files and the figures of the run's own drawings stay
-    name = os.path.basename(os.path.normpath(folder.path))
-    folder = run_folder_lib.RunFolder(os.path.join("runs", "evaluated", name))
+  of_seed = {"seed": values.seed} if values["seed"].present and values.seed != own.seed else {}
+  others = {**of_drawing, **given, **of_seed}
+  # The zoo's files and the figures of the run's own drawings stay.
+  if zoo.is_model(folder.path) or of_drawing or others and before:
+    folder = run_folder_lib.RunFolder(_beside(folder.path, others))
   summary = finish(folder, own, evaluator, classifier, seconds, git_commit=commit, drawn_with=of_drawing,
                    passes=rows[-1]["pass"] if rows else before.get("passes", 0))
   print(describe(summary))

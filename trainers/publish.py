@@ -23,13 +23,13 @@ from stic_tf import config as config_lib  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
 from stic_tf import zoo  # noqa: E402
 from stic_tf.datasets import catalog  # noqa: E402
+from stic_tf.metrics import frechet  # noqa: E402
 from trainers import flags as trainer_flags  # noqa: E402
 
 flags.DEFINE_string("zoo_dir", "", "Folder to make, zoo/NAME; it must not exist.")
 flags.DEFINE_string("about", "", "A sentence for the card: what the model is good and bad at.")
 flags.adopt_module_key_flags(trainer_flags)
 MOST_BYTES = 8_000_000
-_LEAST_FLOOR = 1e-6
 _CARD = """# {name}
 
 {about}
@@ -88,11 +88,12 @@ def publish(values) -> str:
     # What is measured are the files as they are.
     figures = evaluate.finish(folder, own, evaluator, loading.load(aside), summary["seconds_training"],
                               git_commit=summary["git_commit"], drawn_with=given, passes=settings["num_passes"])
+    ratio = frechet.over_floor(figures["fid"], figures["fid_floor"])
     parameters = sum(array.size for name, array in weights.items() if name.startswith("average/"))
     figures.update({name: _shown(figures[name], 4) for name in ("cas", "judge_agreement")})
     card = _CARD.format(**figures, name=os.path.basename(os.path.normpath(values.zoo_dir)), about=values.about,
                         parameters=parameters, origin=catalog.lookup(settings["dataset"]).origin,
-                        minutes=figures["seconds_training"] / 60, ratio=_shown(_ratio(figures), 2),
+                        minutes=figures["seconds_training"] / 60, ratio=_shown(ratio, 2),
                         trained_commit=figures["git_commit"])
     pathlib.Path(folder.file("card.md")).write_text(card, encoding="utf-8")
     zoo.write_sums(aside)
@@ -101,11 +102,6 @@ def publish(values) -> str:
   finally:
     shutil.rmtree(aside, ignore_errors=True)
   return values.zoo_dir
-
-
-def _ratio(figures):
-  """FID over its floor; None where real images are one set, and there is none."""
-  return figures["fid"] / figures["fid_floor"] if figures["fid_floor"] > _LEAST_FLOOR else None
 
 
 def _shown(figure, digits: int) -> str:

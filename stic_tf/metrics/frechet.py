@@ -1,5 +1,7 @@
 """Fréchet distance between the Gaussians fitted to two sets of features (FID when the features are Inception's)."""
 
+from typing import Optional
+
 import numpy as np
 import scipy.linalg
 
@@ -7,6 +9,7 @@ import scipy.linalg
 # the largest real one) that is taken for rounding: the values of the reference implementations.
 _EPSILON = 1e-6
 _LARGEST_IMAGINARY = 1e-3
+_LEAST_FLOOR = 1e-6  # below it are the distances of a set from itself, which is rounding
 
 
 def frechet_distance(features_a, features_b) -> float:
@@ -61,3 +64,8 @@ def check_feature_pair(features_a, features_b) -> tuple:
   if pair[0].shape[1] != pair[1].shape[1]:
     raise ValueError(f"features differ in dimension: {pair[0].shape[1]} and {pair[1].shape[1]}")
   return pair
+
+
+def over_floor(distance: float, floor: float) -> Optional[float]:
+  """A distance in units of that of real images; None where these are one set, and there is no floor."""
+  return distance / floor if floor > _LEAST_FLOOR else None

@@ -50,15 +50,22 @@ def distances_to_nearest(images, others) -> np.ndarray:
   return nearest / np.sqrt(images.shape[1])
 
 
-def nearness_to_training(drawings, train_images, test_images) -> dict:
+def nearness_to_training(drawings, train_images, test_images, mirrored: bool = False) -> dict:
   """Whether drawings are copies: their distances to the nearest training image, over those of real test images.
 
   Args:
     drawings, train_images, test_images: uint8 [·, H, W, C].
+    mirrored: whether the training images were learnt in their mirror image too, which is then one to be near to.
   Returns:
     `nearest_train`: median over median; about 1 is as far as unseen real images are, 0 is copied.
     `nearest_train_least`: least over least. None where a least or median test image is itself a training image.
   """
-  drawn, real = (distances_to_nearest(images, train_images) for images in (drawings, test_images))
+
+  def distances(images):
+    # As far as an image is from another's mirror image, its mirror image is from that other.
+    ways = [images, images[:, :, ::-1]] if mirrored else [images]
+    return np.min([distances_to_nearest(way, train_images) for way in ways], axis=0)
+
+  drawn, real = map(distances, (drawings, test_images))
   ratios = {"nearest_train": (np.median(drawn), np.median(real)), "nearest_train_least": (drawn.min(), real.min())}
   return {name: float(own / beside) if beside > _COPY else None for name, (own, beside) in ratios.items()}

@@ -29,6 +29,24 @@ def _inception_score(probabilities) -> float:
   return inception_score(probabilities, splits=_splits(probabilities))[0]
 
 
+def in_turn(labels, num_classes: int, seed: int) -> np.ndarray:
+  """A random order of images in which their classes come in turn, as those of drawings do: int [N].
+
+  Where a class has no more, the others go on.
+
+  Args:
+    labels: int [N] in 0..num_classes-1.
+    num_classes: K.
+    seed: of the order within a class.
+  """
+  order = np.random.default_rng(seed).permutation(len(labels))
+  turns = np.zeros(len(labels), int)
+  for label in range(num_classes):
+    own = np.asarray(labels)[order] == label
+    turns[own] = np.arange(own.sum())
+  return order[np.argsort(turns, kind="stable")]
+
+
 class DrawingJudge:
   """Scores drawings of one data set; features of the real images are computed once and kept.
 
@@ -54,14 +72,15 @@ class DrawingJudge:
     self._floors = {}
 
   def floor(self, num_samples: int) -> float:
-    """Fréchet distance of real training images to the real test images: what perfect drawings would score.
+    """Fréchet distance of real training images to the real test images: what perfect drawings would score, about.
 
     The distance falls as the count grows, so the floor takes as many training images as there are drawings (a fixed
-    random choice of them), or all where there are fewer.
+    random choice of them, their classes in turn), or all where there are fewer. The judge has learnt of them, and
+    knows them better than it would know others.
     """
     count = min(num_samples, len(self._train_images))
     if count not in self._floors:
-      chosen = np.random.default_rng(_FLOOR_SEED).permutation(len(self._train_images))[:count]
+      chosen = in_turn(self._train_labels, self.num_classes, _FLOOR_SEED)[:count]
       self._floors[count] = frechet_distance(self.feature_network(self._train_images[chosen]).features,
                                              self._test.features)
     return self._floors[count]
@@ -109,13 +128,14 @@ class DrawingJudge:
       "num_samples": len(drawings),
     }
 
-  def final_figures(self, drawings, labels, learnt_images, scores: dict) -> dict:
+  def final_figures(self, drawings, labels, learnt_images, scores: dict, mirrored: bool = False) -> dict:
     """What is asked of a finished run alone: variety, copies, another judge, and how sure the figures are.
 
     Args:
       drawings: uint8 [S, H, W, C], those that were scored.
       labels: int [S], the class each was drawn for.
       learnt_images: uint8 [N, H, W, C], those that the model has learnt from.
+      mirrored: whether it has learnt them in their mirror image too.
       scores: what `score` gave of them, and "test_accuracy", of as many images as are real test images here.
     Returns:
       A JSON-ready dict: `precision`, `recall`, `nearest_train`, `nearest_train_least` (see `neighbours`; of as many
@@ -140,7 +160,8 @@ class DrawingJudge:
               "second_judge_accuracy": tests, "second_judge_agreement": draws}
     known = {**scores, **figures}
     shares = {name: intervals.of_share(known[name], of) for name, of in counts.items() if known.get(name) is not None}
-    return {**figures, **neighbours.nearness_to_training(drawings[:count], learnt_images, self._test_images[:count]),
+    return {**figures, **neighbours.nearness_to_training(drawings[:count], learnt_images, self._test_images[:count],
+                                                            mirrored),
             "intervals": {**shares, "fid": self._fid_interval(drawn), "kid": self._kid_interval(drawn, scores["kid"]),
                           "inception_score": intervals.resampled(_inception_score, seen.probabilities)}}
 

@@ -12,15 +12,16 @@ _LARGEST_PIXEL = 1.01  # 1, and what resizing makes of it
 
 def check_network(network) -> None:
   """Raises ConfigError for a network that cannot be drawn from, or whose training would leave something out."""
+  name = getattr(network, "name", "function")
   for layer in getattr(network, "submodules", ()):
     # An image's logits must not depend on the images beside it, and an average has none of their moments.
     config_lib.require(not hasattr(layer, "moving_mean"), "network", layer.name,
                        "must not have batch statistics; use group or layer normalisation, or SkipInit")
-  config_lib.require(not getattr(network, "losses", ()), "network", network.name,
+  config_lib.require(not getattr(network, "losses", ()), "network", name,
                      "has losses of its own (regularizers, add_loss), which the updates here do not read; "
                      "weight_decay is a setting")
   for output in getattr(network, "outputs", None) or ():
-    config_lib.require(output.dtype == tf.float32, "network", network.name, f"gives {output.dtype.name}: an accept "
+    config_lib.require(output.dtype == tf.float32, "network", name, f"gives {output.dtype.name}: an accept "
                        "test needs energies in float32; give its last layers dtype=\"float32\"")
 
 

@@ -6,6 +6,7 @@ import pytest
 import scipy.linalg
 
 from stic_tf.metrics.frechet import frechet_distance
+from stic_tf.metrics.frechet import over_floor
 
 
 def samples_with_moments(mean, covariance, count, seed):
@@ -78,3 +79,9 @@ def test_symmetric_and_zero_on_itself():
 def test_bad_features_are_refused(features_a, features_b, message):
   with pytest.raises(ValueError, match=message):
     frechet_distance(features_a, features_b)
+
+
+def test_of_a_set_and_itself_there_is_no_ratio():
+  features = np.random.default_rng(0).normal(size=(50, 4))
+  assert over_floor(3.0, frechet_distance(features, features)) is None
+  assert over_floor(3.0, 2.0) == 1.5

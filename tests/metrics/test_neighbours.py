@@ -55,3 +55,12 @@ def test_copies_are_told_from_new_images():
   copies = neighbours.nearness_to_training(np.concatenate([fresh[:99], train[:1]]), train, test)
   assert copies["nearest_train_least"] == pytest.approx(0, abs=1e-3)
   assert neighbours.nearness_to_training(fresh, train, train) == {"nearest_train": None, "nearest_train_least": None}
+
+
+def test_a_mirror_image_of_a_training_image_is_a_copy_where_these_were_learnt():
+  rng = np.random.default_rng(0)
+  train, test, new = rng.integers(0, 256, [3, 20, 6, 6, 1]).astype(np.uint8)
+  mirrored = train[:, :, ::-1]
+  assert neighbours.nearness_to_training(mirrored, train, test)["nearest_train"] > 0.5
+  assert neighbours.nearness_to_training(mirrored, train, test, mirrored=True)["nearest_train"] == 0
+  assert neighbours.nearness_to_training(new, train, test, mirrored=True)["nearest_train"] == pytest.approx(1, abs=0.15)

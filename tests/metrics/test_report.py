@@ -8,6 +8,7 @@ import pytest
 from stic_tf.metrics.features import FeatureBatch
 from stic_tf.metrics.frechet import frechet_distance
 from stic_tf.metrics.report import DrawingJudge
+from stic_tf.metrics.report import in_turn
 
 _KEYS = {"fid", "fid_floor", "kid", "kid_std", "inception_score", "inception_score_std", "cas", "judge",
          "judge_accuracy", "judge_agreement", "num_samples"}
@@ -108,3 +109,12 @@ def test_of_one_class_there_is_no_accuracy_of_what_learns_from_drawings(digits):
 def test_bad_drawings_are_refused(drawing_judge, shape, labels, message):
   with pytest.raises(ValueError, match=message):
     drawing_judge.score(np.zeros(shape, np.uint8), labels, with_cas=False)
+
+
+def test_classes_come_in_turn_whatever_their_shares():
+  labels = np.array([0] * 70 + [1] * 20 + [2] * 10)
+  order = in_turn(labels, 3, 0)
+  assert sorted(order) == list(range(100))
+  np.testing.assert_array_equal(np.bincount(labels[order[:30]]), [10, 10, 10])
+  np.testing.assert_array_equal(np.bincount(labels[order[:50]]), [20, 20, 10])
+  assert list(order) == list(in_turn(labels, 3, 0)) != list(in_turn(labels, 3, 1))

@@ -48,7 +48,7 @@ def _run(folder, name, **settings):
     ([{"seed": 0}], "must be runs of different seeds"),
     ([{"seed": 1, "width": 9}], "must be finished runs of the same settings"), ([None], "must be finished runs"),
     ([{"seed": 1, "commit": "def"}], "holds runs of several commits, or of no clean one: abc, def"),
-    ([{"seed": 1, "commit": ""}], "or of no clean one: None, abc")])
+    ([{"seed": 1, "commit": ""}], "run0: must be a finished run")])
 def test_bad_runs_are_one_line(tmp_path, others, said, monkeypatch):
   flags = [_run(tmp_path, "first", seed=0)]
   for number, other in enumerate(others):

@@ -75,6 +75,32 @@ def test_an_end_before_the_last_mark_is_the_last_row(run, monkeypatch):
   time_to_quality.train(run, "digits", [0.02, 1.0], [])  # finished: nothing is started
 
 
+def test_a_mark_is_measured_anew_of_another_number_of_drawings(run, monkeypatch):
+  assert time_to_quality.put_aside(run, 0.02)
+  script = run.parent / "measures.py"
+  script.write_text("import json, pathlib, sys\n"
+                    "given = dict(flag[2:].split('=') for flag in sys.argv if flag.startswith('--'))\n"
+                    "path = pathlib.Path(given['run_dir'], 'summary.json')\n"
+                    "assert not path.exists()\n"
+                    "path.write_text(json.dumps({'num_samples': int(given['num_samples'])}))\n")
+  monkeypatch.setattr(time_to_quality, "_MAIN", str(script))
+  found = [time_to_quality.measured(run, 0.02, [f"--num_samples={count}"])["num_samples"] for count in (20, 20, 30)]
+  assert found == [20, 20, 30]
+  script.unlink()
+  assert time_to_quality.measured(run, 0.02, ["--num_samples=30"])["num_samples"] == 30
+
+
+def test_a_run_of_other_flags_and_figures_of_two_judges_are_refused(run):
+  run.with_suffix(".flags").write_text("digits\n--width=8")
+  with pytest.raises(ConfigError, match="runs=.*: holds a run of other flags"):
+    time_to_quality.train(run, "digits", [1.0], ["--width=16"])
+  rows = [{"judge": judge, "seconds": 1800.0} for judge in "ab"]
+  assert time_to_quality.as_list({"score": rows[:1]}) == [
+      {"system": "score", "judge": "a", "seconds": 1800.0, "hours": 0.5}]
+  with pytest.raises(ConfigError, match="several judges"):
+    time_to_quality.as_list({"score": rows[:1], "jem": rows[1:]})
+
+
 def test_the_table_has_a_row_a_mark_with_intervals():
   figures = {**dict.fromkeys(time_to_quality._FIGURES, 0.5), "cas": None, "intervals": {"fid": [0.4, 0.6]}}
   lines = time_to_quality.table({"score": [{**figures, "seconds": 1800.0}, {**figures, "seconds": 3600.0}]}).split("\n")

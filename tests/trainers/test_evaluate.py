@@ -1,6 +1,7 @@
 """trainers/evaluate.py: what an Evaluator needs of a data set."""
 
 import json
+import os
 import types
 
 import numpy as np
@@ -83,8 +84,32 @@ def test_the_summary_of_a_run_is_of_its_own_drawings_and_says_what_trained_it(tm
     evaluate.run(_Values(given=("num_steps",), run_dir=str(run), num_steps=num_steps, data_dir=None, cache_dir="/none"))
   noted = {"git_commit": "a,b", "passes": 3}
   assert found == [(str(run), {**noted, "drawn_with": {}}),
-                   ("runs/evaluated/run", {**noted, "drawn_with": {"num_steps": 5}})]
+                   ("runs/evaluated/run/num_steps=5", {**noted, "drawn_with": {"num_steps": 5}})]
   assert evaluate.commits([{"pass": 1}], "c") == "c"
+
+
+def test_figures_of_more_drawings_or_another_seed_do_not_take_the_place_of_a_runs_own(tmp_path, monkeypatch):
+  """Where the run has none yet they are its own."""
+  own = {"dataset": "digits", "model": "stic", "seed": 0, "train_images": 0, "inception_weights": None,
+         "num_samples": 20}
+  run = tmp_path / "runs" / "E4" / "adjusted" / "seed0"
+  run.mkdir(parents=True)
+  (run / "settings.json").write_text(json.dumps(own))
+  found = []
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setattr(evaluate, "load_classifier", lambda values: None)
+  monkeypatch.setattr(evaluate, "describe", lambda summary: "")
+  monkeypatch.setattr(evaluate, "Evaluator", lambda values, dataset: types.SimpleNamespace(seed=values.seed))
+  monkeypatch.setattr(evaluate, "finish", lambda folder, *others, **noted: found.append(os.path.relpath(folder.path)))
+  more = {"given": ("num_samples",), "num_samples": 50}
+  for asked in (more, None, {"given": ("seed",), "seed": 3}, more, {"given": ("num_samples",), "num_samples": 20}):
+    if asked:
+      evaluate.run(_Values(run_dir=str(run), data_dir=None, cache_dir="/none", **asked))
+    else:
+      (run / "summary.json").write_text("{\"test_accuracy\": 0.9}")
+  path = "E4/adjusted/seed0"
+  assert found == [f"runs/{path}", f"runs/evaluated/{path}/seed=3", f"runs/evaluated/{path}/num_samples=50",
+                   f"runs/{path}"]
 
 
 @pytest.mark.parametrize("name", ["small", "attentive"])
