@@ -40,7 +40,10 @@ def main(argv) -> None:
 
 def command_line() -> None:
   """The command `stic-export`."""
-  app.run(main, flags_parser=command.parser(flags.FLAGS, flags.Error))
+  try:
+    app.run(main, flags_parser=command.parser(flags.FLAGS, flags.Error))
+  except KeyboardInterrupt:
+    command.fail("interrupted, nothing was exported", code=1)
 
 
 if __name__ == "__main__":

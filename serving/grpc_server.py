@@ -100,6 +100,14 @@ class _Health(health.HealthServicer):
   def Check(self, request, context):
     return super().Check(request, context)
 
+  def Watch(self, request, context, send_response_callback=None):
+    """As the parent's, which would keep every name that it is ever asked for: of one that is none the stream ends."""
+    if request.service in ("", *_SERVICES) or send_response_callback is None:
+      return super().Watch(request, context, send_response_callback)
+    send_response_callback(health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVICE_UNKNOWN))
+    send_response_callback(None)
+    return None
+
 
 class GrpcServer:
   """A gRPC server that is not listening before `start`."""
@@ -110,11 +118,14 @@ class GrpcServer:
     self._settings = settings
     self._health = _Health(quick)
     pool = admission.CountedPool(settings.threads, settings.max_queued_requests)
+    most = settings.threads + settings.max_queued_requests + _MOST_QUICK
     self._server = grpc.server(
         pool, interceptors=[admission.Admission(pool, quick, _QUICK_METHODS)],
-        maximum_concurrent_rpcs=settings.threads + settings.max_queued_requests + _MOST_QUICK,
-        # Without the last one two servers would share a port and each get some of the calls.
-        options=[("grpc.max_receive_message_length", settings.max_message_bytes),
+        maximum_concurrent_rpcs=most,
+        # Streams that watch are counted by the first option alone, of a connection. Without the last one two servers
+        # would share a port and each get some of the calls.
+        options=[("grpc.max_concurrent_streams", most),
+                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                  ("grpc.max_send_message_length", -1), ("grpc.so_reuseport", 0)])
     self._server.add_generic_rpc_handlers((
         grpc.method_handlers_generic_handler("tensorflow.serving.PredictionService", {

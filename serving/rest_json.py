@@ -59,7 +59,16 @@ def _parse_with_constants(body: bytes):
 
 
 def _shown(value) -> str:
-  return json.dumps(value)[:200]
+  """The beginning of a value as JSON."""
+  text = ""
+  try:
+    for part in json.JSONEncoder().iterencode(value):
+      text += part
+      if len(text) >= 200:
+        break
+  except RecursionError:  # nested some thousand levels deep: what there is of it shows
+    pass
+  return text[:200]
 
 
 def _type_error(value, dtype) -> status.StatusError:

@@ -1,5 +1,7 @@
 """Drawings as the file that a command was asked for: a PNG grid, an npz or an animation. No TensorFlow."""
 
+import os
+
 import numpy as np
 
 from stic_tf import atomic_file
@@ -12,8 +14,15 @@ MAX_SCALE = 64
 
 
 def check_request(out: str, num_images: int, scale: int) -> None:
-  """Raises ConfigError for an --out of another ending than .png and .npz, --num_images or --scale out of range."""
+  """Raises ConfigError for an --out of another ending than .png and .npz, or where nothing can be written, and for
+  --num_images or --scale out of range.
+  """
   config_lib.require(out.endswith((".png", ".npz")), "out", out, "must end in .png or .npz")
+  folder = os.path.dirname(os.path.abspath(out))
+  while not os.path.exists(folder):  # it is made
+    folder = os.path.dirname(folder)
+  config_lib.require(os.path.isdir(folder) and os.access(folder, os.W_OK), "out", out,
+                     f"cannot be written: {folder} takes no files")
   config_lib.require(1 <= num_images <= MAX_IMAGES, "num_images", num_images, f"must lie in 1..{MAX_IMAGES}")
   config_lib.require(0 <= scale <= MAX_SCALE, "scale", scale, f"must lie in 0..{MAX_SCALE}")
 

@@ -21,6 +21,8 @@ def versions() -> Dict[str, str]:
 def git_commit() -> str:
   """The commit of the code that runs, "-dirty" where files differ from it, or "unknown" outside a checkout."""
   folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+  if not os.path.exists(os.path.join(folder, ".git")):  # git would find the repository that an environment lies in
+    return "unknown"
   try:
     return subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"], cwd=folder,
                           capture_output=True, text=True, check=True, timeout=10).stdout.strip()

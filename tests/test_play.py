@@ -92,6 +92,24 @@ esac
   assert sum(line.startswith("export/main.py") for line in commands) == 2
 
 
+def test_a_model_that_cannot_be_exported_keeps_no_other_out(checkout):
+  folder, play = checkout
+  for name in ("a", "b", "c"):
+    (folder / "zoo" / name).mkdir(parents=True)
+  half = folder / "models/playground/c/export.abc.tmp"  # of an export that was ended
+  half.mkdir(parents=True)
+  config = folder / "models/playground/models.config"
+  (folder / ".venv/bin/python").write_text(_PYTHON + f"""
+case "$*" in
+  *zoo/b/*) exit 1 ;;
+  serving/*) for i in $(seq 400); do grep -q '"c"' {config} && break; sleep 0.05; done ;;
+esac
+""")
+  assert play()[1].returncode == 0
+  listed = [name for name in "abc" if f'name: "{name}"' in config.read_text()]
+  assert listed == ["a", "c"] and not half.exists()
+
+
 def test_nothing_to_play_with_is_one_line(checkout):
   commands, ended = checkout[1]("runs/none")
   assert ended.returncode == 2 and not commands

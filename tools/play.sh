@@ -32,10 +32,12 @@ exporting=() gently=""
 
 # Ends with 1 where one of the exports did.
 finish_exports() {
+  local failed=""
   for process in ${exporting[@]+"${exporting[@]}"}; do
-    wait "$process" || exit 1
+    wait "$process" || failed=1
   done
   exporting=()
+  [ -z "$failed" ]
 }
 
 # Exports some runs, two at a time: an export keeps about one core busy.
@@ -46,6 +48,7 @@ export_runs() {
     if [ ! -e "$stamp" ] || [ ! -d "$base/$name" ] || [ -n "$(find -L "$run" export stic_tf -newer "$stamp" -type f -not -name '*.pyc' -print -quit)" ]; then
       echo "Exporting $name."
       touch "$stamp.tmp"
+      rm -rf "$base/$name"/export.*.tmp  # of one that was ended
       ($gently .venv/bin/python export/main.py --run_dir="$run" --export_dir="$base/$name" >/dev/null && mv "$stamp.tmp" "$stamp") &
       exporting+=($!)
       if [ ${#exporting[@]} -ge 2 ]; then
@@ -86,9 +89,10 @@ set -m  # in a process group of its own
 (
   gently="nice -n 19"  # the server comes first
   for run in "${runs[@]:1}"; do
-    export_runs "$run"
-    served+=("$run")
-    list_runs "${served[@]}"
+    if export_runs "$run"; then
+      served+=("$run")
+      list_runs "${served[@]}"
+    fi
   done
 ) &
 exporter=$!
@@ -102,5 +106,5 @@ set +m
 echo "The playground will be at http://127.0.0.1:8501/ as soon as the server says that it runs."
 # A thread a drawing: a second one gains nothing on networks of this size, and the browser wants a processor too.
 exec .venv/bin/python serving/server.py --model_config_file="$config" --model_config_file_poll_wait_seconds=2 --open_early \
-  --port=8500 --rest_port=8501 --playground --tensorflow_intra_op_parallelism=1 \
+  --rest_api_timeout_in_ms=180000 --port=8500 --rest_port=8501 --playground --tensorflow_intra_op_parallelism=1 \
   --tensorflow_inter_op_parallelism=-1 ${server_flags[@]+"${server_flags[@]}"}

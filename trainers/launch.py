@@ -70,12 +70,12 @@ def launch(count: int, arguments: List[str]) -> int:
 def main(argv) -> None:
   with command.answering(argv[:1], lambda: "--run_dir"):
     config_lib.require(1 <= flags.FLAGS.workers <= 64, "workers", flags.FLAGS.workers, "must lie in [1, 64]")
-  signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+  signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
   try:
     code = launch(flags.FLAGS.workers, argv[1:])
   except KeyboardInterrupt:
-    code = 130
-  sys.exit(code if code >= 0 else 128 - code)
+    code = 1
+  sys.exit(max(code, 1) if code else 0)  # one that was killed has a code below 0
 
 
 if __name__ == "__main__":

@@ -121,4 +121,7 @@ def main(argv) -> None:
 
 
 if __name__ == "__main__":
-  app.run(main, flags_parser=command.parser(flags.FLAGS, flags.Error))
+  try:
+    app.run(main, flags_parser=command.parser(flags.FLAGS, flags.Error))
+  except KeyboardInterrupt:
+    command.fail("interrupted, nothing was published", code=1)

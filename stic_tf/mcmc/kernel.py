@@ -58,8 +58,11 @@ class Kernel:
   """One Markov kernel on B chains of dimension D.
 
   Args:
-    evaluate: the target; everything it depends on must stay fixed for the length of a chain.
+    evaluate: the target; everything it depends on must stay fixed for the length of a chain. None where a system asks
+      no more than `adapts` and `exact`, or evaluates by itself: it is not to be called here.
     size: D.
+
+  One that corrects between noise levels is also given `factor`, a mala.Factor.
   """
 
   # Whether h adapts to the acceptance in burn-in.

@@ -257,7 +257,8 @@ def test_wrong_arguments(arguments, message):
 def _values(server, **changes):
   defaults = dict(model_name="stic", model_version=None, classes=None, soft=None, canvas=None, classify=None,
                   num_images=4, seed=0, num_steps=None, temperature=None, batch_size=16, out=None, timeout=60.0,
-                  retries=4, tls_ca=None, tls_cert=None, tls_key=None, scale=0, no_resize=False)
+                  retries=4, tls_ca=None, tls_cert=None, tls_key=None, scale=0, no_resize=False, guidance=None,
+                  canvas_noise=None)
   return types.SimpleNamespace(**{"server": server.address, **defaults, **changes})
 
 

@@ -226,6 +226,16 @@ def test_health(served, name):
   assert stub.Check(health_pb2.HealthCheckRequest(service=name)).status == health_pb2.HealthCheckResponse.SERVING
 
 
+def test_a_name_that_is_no_service_is_not_watched(served):
+  """The library's own servicer would keep it for ever."""
+  stub = health_pb2_grpc.HealthStub(served.channel)
+  watched = stub.Watch(health_pb2.HealthCheckRequest(service="nobody"), timeout=60)
+  assert [answer.status for answer in watched] == [health_pb2.HealthCheckResponse.SERVICE_UNKNOWN]
+  known = stub.Watch(health_pb2.HealthCheckRequest(service="ModelService"), timeout=60)
+  assert next(known).status == health_pb2.HealthCheckResponse.SERVING
+  known.cancel()
+
+
 def test_a_message_above_the_limit_is_refused(served):
   error = running_server.error_of(served.prediction.Predict, _predict(x=np.zeros(300_000, np.float32)))
   assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED

@@ -200,3 +200,11 @@ def test_what_http_itself_refuses(served):
     connection.close()
   assert _call(served, "/")[0] == 404
   assert _call(served, "/v1/models/m", b"{}", "DELETE")[0] == 400
+
+
+@pytest.mark.parametrize("body", [b"[" * 1010 + b"]" * 1010,
+                                  b'{"instances": ' + b"[" * 1010 + b"]" * 1010 + b"}"], ids=["alone", "instances"])
+def test_a_body_nested_as_deep_as_may_be_is_refused_in_words(served, body):
+  """orjson takes 1024 levels, which Python's own writer does not write again."""
+  code, answer = _predict(served, body)
+  assert code == 400 and set(answer) == {"error"} and len(answer["error"]) < 600
