@@ -5,6 +5,7 @@ split and cached, and Inception from a weight file. A distance in judge features
 travels with every figure so that nobody takes it for that.
 """
 
+import hashlib
 import logging
 import os
 from typing import NamedTuple, Optional, Protocol
@@ -46,7 +47,7 @@ class JudgeNetwork:
   """A trained judge (see `judge_model`) as a feature network: features float64 [N, 64], probabilities [N, num_classes].
 
   Attributes:
-    name: "judge-<data set>-<first six digits of its cache key>".
+    name: "judge-<data set>-<six digits of its cache key>-<four of its weights>", which another machine trains to others.
     num_classes: J.
   """
 
@@ -97,7 +98,7 @@ def train_judge(images, labels, num_classes: int, cache_dir: Optional[str] = Non
     model = judge_model.build_judge_model(judge_model.judge_input(images[:1]).shape[1:], num_classes, seed, settings)
     try:
       model.set_weights(judge_cache.read_weights(path, model.get_weights()))
-      return JudgeNetwork(model, name)
+      return _judge(model, name)
     except judge_cache.UnreadableCache as error:
       _log.warning("judge cache %s cannot be used (%s); training the judge anew", path, error)
   model = judge_model.train_judge_model(images, labels, num_classes, seed, settings)
@@ -106,7 +107,12 @@ def train_judge(images, labels, num_classes: int, cache_dir: Optional[str] = Non
       judge_cache.write_weights(path, model.get_weights())
     except OSError as error:
       _log.warning("judge cache %s cannot be written (%s); going on without", path, error)
-  return JudgeNetwork(model, name)
+  return _judge(model, name)
+
+
+def _judge(model: keras.Model, name: str) -> JudgeNetwork:
+  digest = hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights()))
+  return JudgeNetwork(model, f"{name}-{digest.hexdigest()[:4]}")
 
 
 class InceptionNetwork:

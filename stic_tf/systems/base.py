@@ -41,7 +41,8 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
 
   Args:
     network: a Keras classifier, images float32 [B, H, W, C] in [-1, 1] -> logits [B, K] (or a list that begins with
-      them), without batch statistics. It is trained; a copy of it holds the moving average that answers and draws.
+      them), without batch statistics and without layers that decide by tensors in Python. It is trained; a copy of it
+      holds the moving average that answers and draws.
     num_classes: K.
     config: settings; None for the defaults of this system.
     class_names: K names; None for numbers.

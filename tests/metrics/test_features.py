@@ -250,3 +250,12 @@ def test_files_that_are_no_inception_weights(inception, tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match="^inception_weights=.*include_top=True") as error:
       features.InceptionNetwork(path)
     assert "\n" not in str(error.value)
+
+
+def test_a_judges_name_names_its_weights(cached):
+  """Trained on another processor, or damaged and trained anew, it has others, and its figures do not compare."""
+  judge = cached[1]
+  other = keras.models.clone_model(judge.model)
+  other.set_weights([2 * weight for weight in judge.model.get_weights()])
+  names = [features._judge(model, "judge-few-abc").name for model in (judge.model, judge.model, other)]
+  assert names[0] == names[1] != names[2] and names[0].startswith("judge-few-abc-")
