@@ -47,7 +47,7 @@ class JudgeNetwork:
   """A trained judge (see `judge_model`) as a feature network: features float64 [N, 64], probabilities [N, num_classes].
 
   Attributes:
-    name: "judge-<data set>-<six digits of its cache key>-<four of its weights>", which another machine trains to others.
+    name: "judge-<data set>-<six digits of its cache key>-<four of its weights>", others on another machine.
     num_classes: J.
   """
 
