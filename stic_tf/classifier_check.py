@@ -18,8 +18,8 @@ def check_images(images) -> np.ndarray:
     ConfigError: another type or shape; with what to do.
   """
   images = np.asarray(images)
-  config_lib.require(images.ndim == 4 and len(images) > 0, "images", list(images.shape),
-                     "must have the shape [N, H, W, C] (grey ones get their C by images[..., np.newaxis])")
+  config_lib.require(images.ndim == 4 and len(images) > 1, "images", list(images.shape),
+                     "must have the shape [N, H, W, C] (grey ones get their C by images[..., np.newaxis]), N above 1")
   config_lib.require(images.dtype == np.uint8, "images", images.dtype,
                      "must be uint8 in [0, 255] (of floats in [0, 1]: np.uint8(255 * images)); what the classifier was "
                      "trained on, preprocess makes of them")

@@ -18,13 +18,18 @@ def check_request(out: str, num_images: int, scale: int) -> None:
   --num_images or --scale out of range.
   """
   config_lib.require(out.endswith((".png", ".npz")), "out", out, "must end in .png or .npz")
-  folder = os.path.dirname(os.path.abspath(out))
-  while not os.path.exists(folder):  # it is made
-    folder = os.path.dirname(folder)
-  config_lib.require(os.path.isdir(folder) and os.access(folder, os.W_OK), "out", out,
-                     f"cannot be written: {folder} takes no files")
+  check_folder("out", out)
   config_lib.require(1 <= num_images <= MAX_IMAGES, "num_images", num_images, f"must lie in 1..{MAX_IMAGES}")
   config_lib.require(0 <= scale <= MAX_SCALE, "scale", scale, f"must lie in 0..{MAX_SCALE}")
+
+
+def check_folder(flag: str, path: str) -> None:
+  """Raises ConfigError, by the flag's name, where no file can be written to `path`."""
+  folder = os.path.dirname(os.path.abspath(path))
+  while not os.path.exists(folder):  # it is made
+    folder = os.path.dirname(folder)
+  config_lib.require(os.path.isdir(folder) and os.access(folder, os.W_OK), flag, path,
+                     f"cannot be written: {folder} takes no files")
 
 
 def write(out: str, drawings, scale: int = 0) -> None:
@@ -53,4 +58,6 @@ def _arrangement(drawings):
   labels = drawings.class_weights.argmax(1)
   num_rows = len(np.unique(labels))
   columns = len(labels) // num_rows if len(labels) % num_rows == 0 and num_rows > 1 else min(8, len(labels))
-  return np.argsort(labels, kind="stable"), min(columns, 32)
+  order = np.argsort(labels, kind="stable")
+  # Of many a class has several rows, which it shares with no other where some width divides its number.
+  return order, next((width for width in range(min(columns, 32), 7, -1) if columns % width == 0), min(columns, 32))

@@ -17,6 +17,8 @@ from stic_tf.networks import build as build_networks
 from stic_tf.systems import build
 from stic_tf.systems import stic
 
+_OF_WRAPPED = {*config_lib.DRAWING_SETTINGS, "preconditioner", "reference", "target_acceptance", "gram_weight"}
+
 
 def from_state(arrays: Dict[str, np.ndarray], description: dict,
                strategy: Optional[tf.distribute.Strategy] = None) -> DrawingClassifier:
@@ -101,6 +103,8 @@ def wrap(classifier: Callable, images: np.ndarray, class_names: Sequence[str],
   images = classifier_check.check_images(images)
   config = config_lib.RunConfig().replace(**settings)
   config.check_read(settings, images.shape[1:])
+  for name in set(settings).difference(_OF_WRAPPED):
+    config_lib.require(False, name, settings[name], "is of a training or of what is trained, and no setting here")
   config_lib.require(config.walk.gram_weight == 0, "gram_weight", config.walk.gram_weight, "must be 0 here")
 
   def logits(drawn):

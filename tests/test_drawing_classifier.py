@@ -217,6 +217,8 @@ def _in_numpy(images):
     ({"images": _images()[0] / 255.0}, _says("images", "must be uint8", r"np.uint8\(255 \* images\)")),
     ({"images": _images()[0][..., 0]}, _says("images", r"\[N, H, W, C\] .*newaxis")),
     ({"images": _images()[0][:0]}, _says("images", r"\[N, H, W, C\]")),
+    ({"images": _images()[0][:1]}, _says("images", r"\[N, H, W, C\] .* N above 1")),
+    ({"noise_start": 0.6}, _says("noise_start", "is of a training or of what is trained")),
     ({"classifier": _in_numpy}, _says("classifier", "fails on TensorFlow tensors", "not NumPy's")),
     ({"classifier": lambda images: tf.stop_gradient(tf.ones([1, 3]) * tf.reduce_mean(images, [1, 2]))},
      _says("classifier", "must be differentiable")),
@@ -228,7 +230,8 @@ def _in_numpy(images):
      re.compile("^classifier=a gradient that is not finite: must be")),
     ({"preprocess": lambda images: images[:, :4]}, _says("classifier", "fails on TensorFlow tensors", "preprocess")),
     ({"num_stps": 3}, _says("num_stps", "is no setting; num_steps is")),
-], ids=["names", "floats", "no channel", "no image", "numpy", "no gradient", "no classes", "nan", "steep", "preprocess",
+], ids=["names", "floats", "no channel", "no image", "one image", "training", "numpy", "no gradient", "no classes", "nan", "steep",
+        "preprocess",
         "setting"])
 def test_a_classifier_that_cannot_be_drawn_from_is_refused(model, changes, message):
   given = {"classifier": model, "images": _images()[0], "class_names": NAMES, "num_steps": 2, **changes}

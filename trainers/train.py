@@ -18,6 +18,7 @@ from stic_tf import zoo
 from stic_tf.datasets import dataset as dataset_lib
 from stic_tf.datasets import pipeline
 from stic_tf.datasets import share
+from stic_tf.datasets import source
 from stic_tf.systems import build
 from stic_tf.systems.base import System
 from stic_tf.training import passes
@@ -62,23 +63,28 @@ def run(values, config: config_lib.RunConfig) -> None:
                                "bfloat16": config.training.mixed_precision, "commit": provenance.git_commit()},
                      values.worker_timeout)
     strategy = replicas.make_worker_strategy()
-  count = strategy.num_replicas_in_sync
-  config_lib.require(values.num_replicas in (0, count), "num_replicas", values.num_replicas,
-                     f"must be 0 or {count}, the replicas of --strategy={values.strategy}")
-  config_lib.require(values.batch_size % count == 0, "batch_size", values.batch_size,
-                     f"must be a multiple of the {count} replicas")
-  dataset = dataset_lib.load(values.dataset, values.data_dir)
-  build.check(config, dataset.spec.num_classes)
-  learnt = dataset.learnt(values.train_images, values.seed)
-  # Before anything is written, as a wrong --inception_weights shows here.
-  evaluator = evaluate.Evaluator(values, dataset) if leads else None
-  training = Training(values, config, folder, learnt, strategy, evaluator)
-  if leads and values.pass_samples:
-    evaluator.judge("validation")  # can take long, and is no part of the seconds of training
-  if leads:
-    folder.claim(settings, trainer_flags.flagfile_lines(settings, values.data_dir))
-  with workers.working_together(strategy):
-    summary = training.run()
+  with workers.working_together(strategy):  # from here on: variables are made together too
+    count = strategy.num_replicas_in_sync
+    config_lib.require(values.num_replicas in (0, count), "num_replicas", values.num_replicas,
+                       f"must be 0 or {count}, the replicas of --strategy={values.strategy}")
+    config_lib.require(values.batch_size % count == 0, "batch_size", values.batch_size,
+                       f"must be a multiple of the {count} replicas")
+    dataset = dataset_lib.load(values.dataset, values.data_dir)
+    build.check(config, dataset.spec.num_classes)
+    learnt = dataset.learnt(values.train_images, values.seed)
+    # Before anything is written, as a wrong --inception_weights shows here.
+    evaluator = evaluate.Evaluator(values, dataset) if leads else None
+    training = Training(values, config, folder, learnt, strategy, evaluator)
+    if leads and values.pass_samples:
+      evaluator.judge("validation")  # can take long, and is no part of the seconds of training
+    if leads:
+      folder.claim(settings, trainer_flags.flagfile_lines(settings, values.data_dir))
+    try:
+      summary = training.run()
+    except (tf.errors.DataLossError, tf.errors.NotFoundError) as problem:
+      if dataset.in_memory:
+        raise
+      raise source.unreadable(dataset.spec, values.data_dir, problem) from problem
   if leads:
     print(evaluate.describe(summary))
     print(f"run folder: {folder.path}")

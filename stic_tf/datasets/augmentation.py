@@ -53,12 +53,12 @@ def mixup(images: tf.Tensor, labels: tf.Tensor, alpha: float, seed: tf.Tensor,
     labels: float32 [B, K], class weights.
     alpha: at least 0; 0 returns the input.
     seed: int64 [2].
-    rows: which rows of the batch they are; None for all. Where not all, the first has no neighbour and is left out.
+    rows: which rows of the batch they are, a neighbour first, which has none itself and is left out; None for all.
 
   Returns:
     images float32 [B, H, W, C] and class weights float32 [B, K].
   """
-  whole = rows is None or rows.count == rows.of
+  whole = rows is None
   if alpha == 0:
     return (images, labels) if whole else (images[1:], labels[1:])
   # Beta as a ratio of two gammas, in float64: for a small alpha float32 gammas underflow to 0 / 0.

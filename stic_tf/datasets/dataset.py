@@ -184,7 +184,8 @@ def load(name: Union[str, DatasetSpec], data_dir: Optional[str] = None, download
   pixels = sum(reader.num_images for reader in readers.values()) * math.prod(spec.image_shape)
   if pixels > MEMORY_LIMIT:
     for reader in readers.values():
-      reader.read(1)  # broken data is refused now, not hours into a run
+      reader.check_files()  # what is missing is told of now, not hours into a run
+      reader.read(1)
     return StreamedDataset(spec, {split: readers[piece] for split, piece in slices.items()}, memorisation)
   pieces = {piece: reader.read() for piece, reader in readers.items()}
   return InMemoryDataset(spec, {split: pieces[piece] for split, piece in slices.items()}, memorisation)
@@ -199,8 +200,13 @@ def _checked(spec: DatasetSpec, info, broken) -> DatasetSpec:
     raise broken("no image or no label feature")
   if features["image"].shape[-1] != spec.image_shape[-1]:
     raise broken(f"images of {features['image'].shape[-1]} channels, not {spec.image_shape[-1]}")
+  if np.dtype(features["image"].np_dtype) != np.uint8:
+    raise broken(f"images of {np.dtype(features['image'].np_dtype)}, not uint8")
   if "label" not in features:
     return spec
-  if features["label"].num_classes != spec.num_classes:
-    raise broken(f"{features['label'].num_classes} classes, not {spec.num_classes}")
+  num_classes = getattr(features["label"], "num_classes", None)
+  if num_classes is None:
+    raise broken("labels that are no class labels")
+  if num_classes != spec.num_classes:
+    raise broken(f"{num_classes} classes, not {spec.num_classes}")
   return spec if spec.class_names else dataclasses.replace(spec, class_names=tuple(features["label"].names))

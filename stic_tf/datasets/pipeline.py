@@ -52,6 +52,8 @@ def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment:
   require(0 <= cutout < 1, "cutout", cutout, "must lie in [0, 1)")
   require(augment or not cutout, "cutout", cutout, "needs --augment")
   order_key, mixup_key, *augment_keys = stream_keys(seed, _CLASSIFICATION, 2 + NUM_KEYS)
+  sides = dataset.spec.image_shape[:2]
+  require(not cutout or cutout * min(sides) > 1, "cutout", cutout, f"hides no pixel of images {list(sides)}")
   rows = share.rows(batch_size, with_neighbour=True)
 
   def finish(step: tf.Tensor, images: tf.Tensor, labels: tf.Tensor) -> Dict[str, tf.Tensor]:
@@ -59,7 +61,8 @@ def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment:
     if augment:
       images = augment_batch(images, dataset.spec, augment_keys, step, rows, cutout)
     labels = tf.one_hot(labels, dataset.spec.num_classes)
-    mixup_images, mixup_labels = mixup(images, labels, mixup_alpha, tf.stack([mixup_key, step]), rows)
+    mixup_images, mixup_labels = mixup(images, labels, mixup_alpha, tf.stack([mixup_key, step]),
+                                       rows if share.of > 1 else None)
     own = slice(rows.count - batch_size // share.of, None)
     return {"real_images": images[own], "real_labels": labels[own], "mixup_images": mixup_images,
             "mixup_labels": mixup_labels}

@@ -30,6 +30,14 @@ class TfdsReader:
     self._broken = broken
     self._split = builder.info.splits[piece]
     self.num_images = self._split.num_examples
+    whole = builder.info.splits[piece.partition("[")[0]]  # of a slice TFDS knows no size
+    self._record_bytes = max(1, whole.num_bytes // max(1, whole.num_examples))
+
+  def check_files(self) -> None:
+    """Raises ConfigError where a file is missing."""
+    for instruction in self._split.file_instructions:
+      if not tf.io.gfile.exists(str(instruction.filename)):
+        raise self._broken(f"{instruction.filename} is missing")
 
   def read(self, limit: Optional[int] = None) -> Tuple[np.ndarray, np.ndarray]:
     """The first `limit` images (all for None) in stored order: uint8 [N, H, W, C], labels int32 [N].
@@ -86,8 +94,7 @@ class TfdsReader:
     """The undecoded records of a lane, endless, from its position `start` on."""
     paths, skips, takes = self._files()
     length = self.num_images // lanes
-    record_bytes = max(1, self._split.num_bytes // self.num_images)
-    window = int(max(1, min(length, min(_SHUFFLE_RECORDS, _SHUFFLE_BYTES // record_bytes) // lanes)))
+    window = int(max(1, min(length, min(_SHUFFLE_RECORDS, _SHUFFLE_BYTES // self._record_bytes) // lanes)))
     first_epoch, offset = divmod(start, length)
     first_window = offset // window
 

@@ -37,6 +37,7 @@ def some_images(images) -> np.ndarray:
     images = np.concatenate(kept)[:_STATISTICS_IMAGES]
   images = images[::-(-len(images) // _STATISTICS_IMAGES) or 1]  # an array may be in order of its classes
   images = np.asarray(images)
+  config_lib.require(len(images) > 1, "images", len(images), "must be two or more, for their moments")
   if images.dtype == np.uint8:
     return pixel_range.from_uint8(images).numpy()
   largest = float(np.abs(images).max(initial=0))

@@ -65,7 +65,7 @@ def _one_hot(labels: tf.Tensor, num_classes: int) -> tf.Tensor:
   right = labels.shape.rank == 1 if is_number else labels.shape.rank == 2 and labels.shape[1] in (None, num_classes)
   config_lib.require(right, "dataset", f"labels {labels.shape}",
                      f"must be class numbers [N], or class weights float [N, {num_classes}]")
-  return tf.one_hot(labels, num_classes) if is_number else tf.cast(labels, tf.float32)
+  return tf.one_hot(tf.cast(labels, tf.int64), num_classes) if is_number else tf.cast(labels, tf.float32)
 
 
 def _on_simplex(weights: tf.Tensor) -> tf.Tensor:

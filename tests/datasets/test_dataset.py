@@ -9,7 +9,9 @@ import pytest
 
 from stic_tf.config import ConfigError
 from stic_tf.datasets import dataset as dataset_module
+from stic_tf.datasets import share
 from stic_tf.datasets import source
+from stic_tf.datasets import tfds_reader
 from stic_tf.datasets.dataset import load
 
 
@@ -231,6 +233,31 @@ def test_a_broken_prepared_folder_is_named(breaks, small_mnist, tmp_path, no_net
   message = one_line_error("mnist", tmp_path / "data")
   assert f"mnist in {tmp_path / 'data' / 'mnist' / '3.0.1'} cannot be read" in message
   assert "delete that folder" in message
+
+
+def test_a_missing_file_of_streamed_data_is_told_of_at_once(small_mnist, tmp_path, no_network, monkeypatch):
+  """The first record is in another, so reading some would not show it."""
+  monkeypatch.setattr(dataset_module, "MEMORY_LIMIT", 0)
+  shutil.copytree(small_mnist, tmp_path / "data")
+  without_a_file(tmp_path / "data" / "mnist" / "3.0.1")
+  assert "is missing" in one_line_error("mnist", tmp_path / "data")
+
+
+def test_a_window_of_streamed_data_holds_so_many_bytes(small_mnist, monkeypatch):
+  """Of a slice TFDS knows no size; with a limit of ten records a window is shuffled ten at a time."""
+  monkeypatch.setattr(dataset_module, "MEMORY_LIMIT", 0)
+  reader = load("mnist", small_mnist)._readers["train"]
+  assert 50 < reader._record_bytes < 2000
+  key, rows = 3, share.WHOLE.rows(1)
+
+  def first_epoch(limit):
+    monkeypatch.setattr(tfds_reader, "_SHUFFLE_BYTES", limit)
+    found = reader.batches(key, 0, rows).take(reader.num_images).as_numpy_iterator()
+    return [images.tobytes() for images, _ in found]
+
+  one, ten, whole = (first_epoch(limit) for limit in (1, 10 * reader._record_bytes, 2 ** 27))
+  assert sorted(one) == sorted(ten) == sorted(whole)
+  assert one != ten != whole and set(one[:10]) == set(ten[:10]) != set(whole[:10])
 
 
 def test_data_of_another_kind_is_refused(prepare, tmp_path):

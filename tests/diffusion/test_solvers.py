@@ -9,6 +9,7 @@ from stic_tf.diffusion import predictor_corrector
 from stic_tf.diffusion import schedule
 from stic_tf.diffusion import solver as solver_lib
 from stic_tf.mcmc import mala
+from stic_tf.mcmc import random as random_lib
 from stic_tf.mcmc import recording
 from stic_tf.mcmc import windowed_mala
 from tests import statistical
@@ -58,6 +59,17 @@ def test_second_order_solvers(name):
   assert _error(solver(), 80) < 0.1 * _error(FirstOrder(), 80)
 
 
+def test_each_correction_of_each_level_has_numbers_of_its_own(monkeypatch):
+  """In a flat density every move is made, so they add up: the levels of σ, each with its √(2h)."""
+  monkeypatch.setitem(globals(), "_evaluate", lambda rows, level: (tf.zeros_like(rows[:, 0]), tf.zeros_like(rows)))
+  rows, end = _run(registries.SOLVERS.load("none")(), 3, steps=2)
+  keys = random_lib.image_keys(tf.constant([[0, row] for row in range(COUNT)], tf.int64), random_lib.CHAIN_STREAM)
+  noise = random_lib.normals_and_log_uniforms(keys, tf.range(6), SIZE)[0].numpy()
+  levels = [float(SCHEDULE.level(tf.constant([place]), tf.constant([3]))[0]) for place in range(3)]
+  moved = sum(levels[number // 2] * np.sqrt(2 * 0.3) * noise[number] for number in range(6))
+  np.testing.assert_allclose(end.state.position.numpy() - rows, moved, rtol=1e-4, atol=1e-4)
+
+
 def test_what_they_cost():
   for name, evaluations in (("heun", 35), ("dpm_solver_pp", 18), ("none", 18)):
     assert predictor_corrector.network_evaluations(18, registries.SOLVERS.load(name)(), 0) == evaluations
@@ -90,9 +102,13 @@ def test_memory_does_not_outlive_a_move_of_the_corrector():
   """
   start, without = _run(_Memory(), 3)
   np.testing.assert_allclose(without.state.position.numpy() - start, 1000.0, rtol=1e-3)
-  _, with_moves = _run(_Memory(), 3, steps=1, step_size=2.8)
-  kept = np.abs(with_moves.state.position.numpy() - start).max(1) > 500
-  assert 3 < kept.sum() < COUNT - 3
+
+  def kept(step_size):
+    _, with_moves = _run(_Memory(), 3, steps=1, step_size=step_size)
+    return (np.abs(with_moves.state.position.numpy() - start).max(1) > 500).sum()
+
+  assert 3 < kept(2.8) < COUNT - 3
+  assert kept(1e-4) == 0 and kept(300.0) == COUNT  # all are accepted, all rejected
 
 
 @pytest.mark.parametrize("name, steps", [("heun", 0), ("dpm_solver_pp", 1)])

@@ -91,8 +91,12 @@ def test_exact_samples_stay_exact(name):
 
 @pytest.mark.parametrize("name", ["low_rank", "identity"])
 def test_of_a_q0_with_another_covariance_too(name):
+  """The power is that of the test above."""
   posterior = Posterior(name, of="dense")
-  statistical.assert_plausible(posterior.p_value(posterior.moved(posterior)[0]))
+  rows, acceptance = posterior.moved(posterior)
+  assert 0.2 < acceptance < 0.999
+  statistical.assert_plausible(posterior.p_value(rows))
+  statistical.assert_refused(posterior.p_value(posterior.moved(posterior, mala.unadjusted)[0]))
 
 
 @pytest.mark.parametrize("name", NAMES)

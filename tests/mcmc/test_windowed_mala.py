@@ -1,5 +1,7 @@
 """Strokes: windows, the choice of a tile, exactness with power and negative controls, what a stroke leaves alone."""
 
+import types
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -276,3 +278,14 @@ def test_other_settings_do_not_retrace():
   _draw(9, burn_in_steps=3)
   _draw(np.arange(1, 17))
   assert _recorded.experimental_get_tracing_count() == traces
+
+
+def test_a_sweep_goes_to_all_tiles_in_turn():
+  """With every second stroke of it and an even number of tiles too."""
+  uniforms = tf.fill([16, 2], 0.5)
+  kernel = windowed_mala.WindowedMala(None, 4, None, tf.eye(4), uniforms, sweep_every=2)
+  state = types.SimpleNamespace(log_choice=tf.math.log(tf.constant([[0.0, 0.0, 1.0, 0.0]] * 2)))
+  aimed = [kernel.aim(state, types.SimpleNamespace(number=tf.constant(number))) for number in range(16)]
+  assert [bool(chosen) for _, chosen in aimed] == [True, False] * 8
+  assert [int(tile[0]) for tile, _ in aimed[1::2]] == [0, 1, 2, 3, 0, 1, 2, 3]
+  assert {int(tile[0]) for tile, _ in aimed[::2]} == {2}

@@ -236,6 +236,8 @@ def test_inception_from_a_weight_file(inception, tmp_path, digits, monkeypatch):
   batch = network(digits[2][:2])
   assert batch.features.shape == (2, 2048) and batch.probabilities.shape == (2, 1000)
   np.testing.assert_allclose(batch.probabilities.sum(axis=1), 1, atol=1e-4)
+  pixels = tf.repeat(tf.image.resize(digits[2][:2] / 127.5 - 1.0, [299, 299]), 3, axis=-1)  # as Keras' own has them
+  np.testing.assert_allclose(batch.probabilities, inception(pixels, training=False), rtol=1e-3)
   assert network.name.startswith("inception-v3-")
   assert not network.predicts_dataset_classes
 

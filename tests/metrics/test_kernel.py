@@ -23,7 +23,7 @@ def repeated_distances(shift):
 
 
 def standard_scores(distances):
-  """Mean over its standard error: |score| < 4 fails for an unbiased estimate once in 15,000."""
+  """Mean over its standard error: |score| < 4 fails for an unbiased estimate of 60 once in 5,600."""
   return distances.mean() / (distances.std(ddof=1) / np.sqrt(len(distances)))
 
 

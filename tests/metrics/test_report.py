@@ -118,3 +118,18 @@ def test_classes_come_in_turn_whatever_their_shares():
   np.testing.assert_array_equal(np.bincount(labels[order[:30]]), [10, 10, 10])
   np.testing.assert_array_equal(np.bincount(labels[order[:50]]), [20, 20, 10])
   assert list(order) == list(in_turn(labels, 3, 0)) != list(in_turn(labels, 3, 1))
+
+
+def test_final_figures_are_of_what_they_are_called_by(digits, digits_judge):
+  """Of one class alone drawings are precise and recall little; what is learnt from is what nearness is to."""
+  one = np.flatnonzero(digits[1] == 3)
+  judge = DrawingJudge(digits_judge, *digits, 10)
+  drawings, labels = digits[0][one], digits[1][one]
+  scores = {**judge.score(drawings, labels, with_cas=False), "test_accuracy": 1.0}
+  others = np.setdiff1d(np.arange(len(digits[0])), one)
+  learnt, unseen = (judge.final_figures(drawings, labels, digits[0][rows], scores) for rows in (one, others))
+  assert learnt["precision"] > 0.5 > learnt["recall"] > 0
+  assert learnt["nearest_train"] == 0 < unseen["nearest_train"]
+  for mirrored, copies in ((True, True), (False, False)):
+    found = judge.final_figures(drawings[:, :, ::-1], labels, drawings, scores, mirrored)
+    assert (found["nearest_train"] == 0) == copies

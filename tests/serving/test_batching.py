@@ -266,6 +266,14 @@ def test_batched_answers_equal_those_alone(batched, served):
     assert response == served.prediction.Predict(request)
 
 
+def test_the_server_batches(batched, served):
+  """Equal answers alone would not show it: more rows than a batch holds are refused."""
+  request = small_models.predict_request(x=np.zeros(17, np.float32))
+  error = running_server.error_of(batched.prediction.Predict, request)
+  assert error.details() == "Task size 17 is larger than maximum input batch size 16"
+  assert len(small_models.arrays(served.prediction.Predict(request))["y"]) == 17
+
+
 def test_one_bad_request_of_a_batch_is_its_own_error(batched):
   def send(value):
     try:

@@ -135,6 +135,12 @@ def test_noisy_real_images_can_be_classified_without_fakes():
                                                             without.network.get_weights()))
 
 
+def test_noisy_real_images_are_learnt():
+  system = tiny.build_system("stic", fakes_from="none", noisy_weight=1.0, updates_per_pass=30)
+  logs = [tiny.run_pass(system) for _ in range(2)]
+  assert logs[1]["loss_noisy"] < 0.9 * logs[0]["loss_noisy"]
+
+
 def test_the_jump_can_be_taught_to_denoise():
   system = tiny.build_system("stic", fakes_from="none", denoising_weight=1.0)
   logs = [tiny.run_pass(system) for _ in range(2)]
@@ -317,6 +323,19 @@ def test_a_chain_has_a_seed_of_its_own_in_every_update(resumed):
       resumed.updates_done.assign(update)
       seen |= {tuple(pair) for pair in resumed._chain_seeds(tf.range(5)).numpy()}
   assert len(seen) == 2 * 3 * 5
+
+
+def test_h_moves_towards_the_acceptance_that_is_aimed_at():
+  """Up where more is accepted, down where less, by as much as the gain says."""
+  system = tiny.build_system("stic", updates_per_pass=1)
+  target = system.config.sampler.target_acceptance
+  for acceptance, gain in ((0.9, 0.1), (0.2, 2.0)):
+    before = float(system.step_size)
+    system.adapt_step_size(tf.constant(acceptance), gain)
+    assert float(system.step_size) == pytest.approx(before * np.exp(gain * (acceptance - target)), rel=1e-5)
+  before = float(system.step_size)
+  acceptance = tiny.run_pass(system)["acceptance_rate"]
+  assert float(system.step_size) == pytest.approx(before * np.exp(0.1 * (acceptance - target)), rel=1e-5)
 
 
 def test_a_drawing_starts_at_the_step_size_that_training_arrived_at(two_passes):

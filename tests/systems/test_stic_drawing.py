@@ -12,6 +12,7 @@ from stic_tf.mcmc import adaptation
 from stic_tf.mcmc import mala
 from stic_tf.mcmc import run as run_lib
 from stic_tf.mcmc import sgld
+from stic_tf.systems import accepted
 from stic_tf.systems import stic
 from tests import statistical
 
@@ -19,6 +20,12 @@ IMAGE_SHAPE, NOISE_LEVEL = (2, 3, 1), 0.3
 SIZE = int(np.prod(IMAGE_SHAPE))
 # Logits W x of two classes: log π_w(x) is Gaussian with the covariance M and the mean moved by M Wᵀw / T.
 SLOPES = np.random.default_rng(0).normal(size=(SIZE, 2))
+
+
+@pytest.fixture(autouse=True)
+def images_of_any_range(monkeypatch):
+  """These are numbers of a known density, not pixels."""
+  monkeypatch.setattr(accepted, "_LARGEST_PIXEL", 100.0)
 
 
 def _logits(images):
@@ -105,6 +112,30 @@ def test_drawings_of_no_class_have_the_known_distribution():
 
   statistical.assert_plausible(statistical.distribution_p_value(places, cumulative(shares)))
   statistical.assert_refused(statistical.distribution_p_value(places, cumulative([0.5, 0.5])))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_log_densities_are_those_that_are_walked_in(temperature):
+  """And of no class that of log Σ exp(f_k / T) and q0."""
+  system, weights = _system(), tf.constant(_weights(12))
+  target, position = system.targets["average"], _blank(_system(), _seeds(12))
+  images, temperatures = target.to_images(position), tf.fill([12], temperature)
+  np.testing.assert_allclose(system.log_density(images, weights, temperatures),
+                             target.whitened(weights, temperatures)(position)[0], rtol=1e-4, atol=1e-4)
+  expected = special.logsumexp(_logits(images).numpy() / temperature, axis=1) - 0.5 * np.square(position).sum(axis=1)
+  np.testing.assert_allclose(system.log_density(images, None, temperatures), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_canvas_gets_the_noise_that_is_walked_in():
+  """A tenth more or less of it is found."""
+  system, canvas = _system(), tf.fill([4000, *IMAGE_SHAPE], tf.constant(128, tf.uint8))
+  drawer = system.drawer(system.config)
+  request = drawing_lib.normalise(tf.constant(_weights(4000)), _seeds(4000), 3, 1.0, 0.3, canvas)
+  start = drawer.start(drawer.chain(request)[0], request)
+  noise = (system.targets["average"].to_images(start) - (128 / 127.5 - 1)).numpy().reshape(4000, SIZE) / NOISE_LEVEL
+  statistical.assert_plausible(statistical.standard_normal_p_value(noise))
+  for factor in (0.9, 1.1):
+    statistical.assert_refused(statistical.standard_normal_p_value(factor * noise))
 
 
 def test_guidance_is_a_row_each():

@@ -149,3 +149,11 @@ def test_a_summary_without_cas_is_described_without_it():
   with_cas, without = evaluate.describe(summary), evaluate.describe({**summary, "cas": None, "cas_real": None})
   said = ", CAS 0.8125 (of as many real images 0.8750)"
   assert said in with_cas and without == with_cas.replace(said, "")
+
+
+def test_images_that_no_class_has_made_are_the_less_likely_ones():
+  images, labels = dataset_lib.load("digits", None).arrays("test")
+  rough = types.SimpleNamespace(
+      log_density=lambda images: -np.abs(np.diff(images.astype(float), axis=1)).mean((1, 2, 3)))
+  found = evaluate.Evaluator.out_of_distribution(types.SimpleNamespace(real={"test": (images, labels)}), rough)
+  assert found["ood_auroc_shuffled"] > 0.9 and set(found) == {"ood_auroc_shuffled", "ood_auroc_spliced"}

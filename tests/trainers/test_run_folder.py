@@ -8,6 +8,8 @@ import numpy as np
 import PIL.Image
 import pytest
 
+import stic_tf
+from stic_tf.datasets import dataset
 from tests import tiny_run
 
 METRICS_KEYS = {
@@ -60,6 +62,14 @@ def test_the_summary(trained_run):
   assert summary["validation_accuracy"] == last["validation_accuracy"]
   # As many real images, against other ones.
   assert summary["num_samples"] == last["num_samples"] and summary["fid_floor"] != last["fid_floor"]
+
+
+def test_accuracies_are_of_the_splits_they_are_called_by(trained_run):
+  summary, classifier, data = tiny_run.summary(trained_run), stic_tf.load(trained_run), dataset.load("digits", None)
+  for split in ("test", "validation"):
+    images, labels = data.arrays(split)
+    right = classifier.classify(images).argmax(1) == labels
+    assert summary[f"{split}_accuracy"] == pytest.approx(right.mean(), abs=1e-6)
 
 
 @pytest.mark.parametrize("name, rows, columns", [

@@ -115,6 +115,18 @@ def test_what_only_training_reads_is_said_to_change_nothing(main, trained_run, t
   assert "--network" not in outcome.stderr  # what it is by its size anyway
 
 
+def test_a_number_of_drawings_by_another_name_is_warned_of(main, trained_run, tmp_path):
+  outcome = main("--mode=sample", f"--run_dir={trained_run}", f"--out={tmp_path / 'x.png'}", "--num_samples=64")
+  assert outcome.code == 0 and "warning: --num_samples=64 changes nothing here" in outcome.stderr
+
+
+def test_a_film_that_cannot_be_written_is_told_of_before_anything_is_drawn(main, trained_run, tmp_path):
+  (tmp_path / "file").write_text("mine")
+  outcome = main("--mode=sample", f"--run_dir={trained_run}", f"--out={tmp_path / 'x.png'}",
+                 f"--record_drawing={tmp_path / 'file' / 'x.gif'}")
+  assert "--record_drawing" in outcome.error() and not (tmp_path / "x.png").exists()
+
+
 def test_settings_of_the_chain_can_be_given(sample, drawn, classifier):
   settings = {"num_steps": 9, "temperature": 0.5, "step_size": 0.01}
   for name, value in settings.items():

@@ -124,9 +124,15 @@ def test_nothing_is_left_of_a_model_that_is_too_large(trained_run, judge_cache, 
 
 
 def test_the_models_that_are_kept_are_whole():
-  """Those of this checkout, none where there are none."""
-  for card in sorted((pathlib.Path(__file__).resolve().parents[2] / "zoo").glob("*/card.md")):
+  """Those of this checkout: found by name, with a checksum of each file."""
+  cards = sorted((pathlib.Path(__file__).resolve().parents[2] / "zoo").glob("*/card.md"))
+  assert [card.parent.name for card in cards] == sorted(zoo.names()) != []
+  for card in cards:
     zoo.check_sums(str(card.parent))
+    named = {line.split(maxsplit=1)[1].lstrip("*") for line in
+             (card.parent / "SHA256SUMS").read_text("utf-8").splitlines()}
+    there = {str(path.relative_to(card.parent)) for path in card.parent.rglob("*") if path.is_file()}
+    assert there - named == {"SHA256SUMS"} and named <= there
     assert sum(path.stat().st_size for path in card.parent.rglob("*")) < publish.MOST_BYTES + 500_000
 
 

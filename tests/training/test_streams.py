@@ -30,6 +30,13 @@ def test_a_pair_of_bytes_and_numbers():
     np.testing.assert_array_equal(found[f"{name}_labels"], np.eye(4)[labels])
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.uint16, np.uint32, np.uint64])
+def test_class_numbers_are_of_any_width(dtype):
+  images, labels = _pair()
+  np.testing.assert_array_equal(_of((images, tf.constant(np.asarray(labels).astype(dtype))))["real_labels"],
+                                np.eye(4)[labels])
+
+
 def test_labels_in_a_column_are_numbers_too():
   """As keras.datasets has them."""
   images, labels = _pair()
