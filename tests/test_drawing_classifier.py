@@ -230,8 +230,8 @@ def _in_numpy(images):
      re.compile("^classifier=a gradient that is not finite: must be")),
     ({"preprocess": lambda images: images[:, :4]}, _says("classifier", "fails on TensorFlow tensors", "preprocess")),
     ({"num_stps": 3}, _says("num_stps", "is no setting; num_steps is")),
-], ids=["names", "floats", "no channel", "no image", "one image", "training", "numpy", "no gradient", "no classes", "nan",
-        "steep", "preprocess", "setting"])
+], ids=["names", "floats", "no channel", "no image", "one image", "training", "numpy", "no gradient", "no classes",
+        "nan", "steep", "preprocess", "setting"])
 def test_a_classifier_that_cannot_be_drawn_from_is_refused(model, changes, message):
   given = {"classifier": model, "images": _images()[0], "class_names": NAMES, "num_steps": 2, **changes}
   with pytest.raises(stic_tf.ConfigError, match=message):

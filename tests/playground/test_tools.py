@@ -1,5 +1,6 @@
 """The five tools, each by keyboard and by pointer."""
 
+import json
 import os
 import pathlib
 
@@ -96,6 +97,32 @@ def test_pad_by_keyboard(page):
   assert np.array(page.js("padImage.pixels()"))[6, 4] < pixels[6, 4]
   page.keys("#finish", ENTER)
   page.drawn("#padImage", "0|0.5|0")
+
+
+def test_an_address_with_a_scribble_is_seen_where_the_page_is_open_already(page):
+  page.open("model=score&tool=pad")
+  page.keys("#pad", SPACE, DOWN, DOWN, SPACE)
+  page.wait("location.hash.includes('pad=')")
+  shared, pixels = page.hash(), page.js("padImage.pixels()")
+  page.find("#clear").click()
+  page.wait("location.hash !== args[0]", shared)
+  page.js("location.hash = args[0]", shared)
+  page.wait("JSON.stringify(padImage.pixels()) === args[0]", json.dumps(pixels, separators=(",", ":")))
+  # Another model ends what could be drawn on.
+  page.keys("#finish", ENTER)
+  page.wait("!$('keep').disabled")
+  page.js("location.hash = 'model=strokes&tool=pad'")
+  page.wait("model !== null && state.model === 'strokes'")
+  assert page.js("$('keep').disabled") and page.js("$('steps').disabled")
+
+
+def test_a_film_is_of_its_own_tool(page):
+  page.open("model=score&tool=watch&class=1")
+  page.drawn("#watchFrame", "1|0|8|1|")
+  page.find("#tab-path").click()
+  assert page.js("film === null || 'name' in film")
+  page.drawn("#pathFrame", "0|1|")
+  assert page.js("film.name") == "score_0_to_1_seed_0"
 
 
 @pytest.mark.parametrize("mode, size, suffix", [
