@@ -29,6 +29,7 @@ sys.path.insert(0, str(_ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks import measure  # noqa: E402
+from benchmarks import training_runs  # noqa: E402
 from stic_tf import atomic_file  # noqa: E402
 from stic_tf import checkpoint  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
@@ -103,11 +104,7 @@ def train(run_dir: pathlib.Path, flagfile: str, hours: List[float], its_flags: L
 
   if all_put_aside() or run_folder.RunFolder(str(run_dir)).is_finished():
     return
-  run_dir.parent.mkdir(parents=True, exist_ok=True)
-  asked, own = run_dir.with_suffix(".flags"), "\n".join([flagfile, *its_flags])
-  require(not asked.exists() or asked.read_text("utf-8") == own, "runs", str(run_dir.parent),
-          f"holds a run of other flags, see {asked}; name another folder")
-  atomic_file.write_text(str(asked), own)
+  training_runs.keep_flags(run_dir.with_suffix(".flags"), [flagfile, *its_flags], str(run_dir.parent))
   command = [sys.executable, _MAIN, f"--flagfile={_ROOT / 'trainers' / 'flagfiles' / flagfile}.flags",
              f"--run_dir={run_dir}", *its_flags]
   with open(run_dir.with_suffix(".log"), "a", encoding="utf-8") as log:

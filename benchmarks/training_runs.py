@@ -41,6 +41,20 @@ def seeds_of(text: str) -> List[int]:
   return seeds
 
 
+def keep_flags(asked: pathlib.Path, flags: Sequence[str], runs: str) -> None:
+  """Writes down beside a run what it is trained with, once.
+
+  Raises:
+    ConfigError: it says other flags; `runs` is what --runs is called by.
+  """
+  if asked.exists():
+    require(asked.read_text("utf-8").splitlines() == list(flags), "runs", runs,
+            f"holds a run of other flags, see {asked}; name another folder")
+    return
+  asked.parent.mkdir(parents=True, exist_ok=True)
+  atomic_file.write_text(str(asked), "\n".join(flags))
+
+
 def train(folder: pathlib.Path, flags: Sequence[str], one_thread: bool, script: Sequence[str] = (MAIN,)) -> bool:
   """Trains a run, where it is not there already. FOLDER.flags beside it says how, FOLDER.log what it said.
 
@@ -56,14 +70,10 @@ def train(folder: pathlib.Path, flags: Sequence[str], one_thread: bool, script: 
     GaveUpError: it diverged for good, now or when it was trained.
     RuntimeError: it failed for another reason.
   """
-  log, asked = _log(folder), folder.with_name(folder.name + ".flags")
-  if asked.exists():
-    require(asked.read_text("utf-8").splitlines() == list(flags), "runs", str(folder.parent),
-            f"holds a run of other flags, see {asked}; name another folder")
-  anew = not is_there(folder)
+  log, asked, anew = _log(folder), folder.with_name(folder.name + ".flags"), not is_there(folder)
+  if anew or asked.exists():  # a run of before they were kept is taken as it is
+    keep_flags(asked, flags, str(folder.parent))
   if anew:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    atomic_file.write_text(str(asked), "\n".join(flags))
     with open(log, "w", encoding="utf-8") as file:
       ended = subprocess.run([sys.executable, *script, *flags, f"--run_dir={folder}"], cwd=ROOT, stdout=file,
                              stderr=file, env={**os.environ, **(ONE_THREAD if one_thread else {})}, check=False)

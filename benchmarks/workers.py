@@ -24,10 +24,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks import measure  # noqa: E402
 from benchmarks import training_runs  # noqa: E402
-from stic_tf import atomic_file  # noqa: E402
 from stic_tf import run_folder  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
-from stic_tf.config import require  # noqa: E402
 
 _MAIN, _LAUNCH = training_runs.MAIN, str(training_runs.ROOT / "trainers" / "launch.py")
 # On both sides the same: another number orders sums otherwise.
@@ -76,10 +74,7 @@ def _same_end(flagfile: str, arguments) -> dict:
   flags = [_flagfile(flagfile), "--num_replicas=2", "--checkpoint_minutes=0.1",
            *arguments.flags]
   runs = {name: folder / name for name in ("replicas", "workers")}
-  asked = folder / "asked.flags"
-  require(not asked.exists() or asked.read_text("utf-8").splitlines() == flags, "runs", arguments.runs,
-          f"holds runs of other flags, see {asked}; name another folder")
-  atomic_file.write_text(str(asked), "\n".join(flags))
+  training_runs.keep_flags(folder / "asked.flags", flags, arguments.runs)
   if not run_folder.RunFolder(str(runs["replicas"])).is_finished():
     if _run([_MAIN, *flags, f"--run_dir={runs['replicas']}"], folder / "replicas.log").wait():
       raise RuntimeError(f"the training failed, see {folder}/replicas.log")

@@ -27,7 +27,7 @@ class Checkpointer:
     Raises:
       ConfigError: the disk is full; the previous checkpoint is untouched.
     """
-    path = checkpoint.path_of(self.folder, int(system.passes_done.numpy()), int(system.pass_updates.numpy()))
+    path = self._path(system)
     try:
       checkpoint.write(path, system.state(), {**self.description, "rows": rows, "seconds": seconds})
     except OSError as problem:
@@ -51,9 +51,12 @@ class Checkpointer:
     if found[:1] == [self._fell_back_to] and len(found) > 1:
       os.unlink(found[0])
     rows, seconds = self.restore(system, or_fresh=False)
-    self._fell_back_to = checkpoint.path_of(self.folder, int(system.passes_done.numpy()),
-                                            int(system.pass_updates.numpy()))
+    self._fell_back_to = self._path(system)
     return rows, seconds
+
+  def _path(self, system: System) -> str:
+    """The file of a state."""
+    return checkpoint.path_of(self.folder, int(system.passes_done.numpy()), int(system.pass_updates.numpy()))
 
   def restore(self, system: System, or_fresh: bool = True) -> Optional[Tuple[List[dict], float]]:
     """Takes the newest readable checkpoint, saying so where a newer one is damaged.

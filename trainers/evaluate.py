@@ -351,7 +351,7 @@ def evaluator_of(settings: dict, data_dir: Optional[str], cache_dir: str):
 def _beside(run_dir: str, others: dict) -> str:
   """Where figures of a run go that are not its own: runs/evaluated/RUN/what=was,asked=for, under this folder."""
   path = os.path.relpath(run_dir)
-  path = os.path.basename(path) if path.startswith(os.pardir) else os.path.relpath(path, "runs").replace("../", "")
+  path = os.path.basename(path) if path.startswith(os.pardir) else path.removeprefix("runs" + os.sep)
   return os.path.join("runs", "evaluated", path, ",".join(
       f"{name}={str(value).replace(os.sep, '_')}" for name, value in sorted(others.items())))
 

@@ -97,13 +97,12 @@ class System(state.Stateful, recurrence.Recurrent, keras.Model):
     same = average is network
     self.network = self.prepare(network)
     self.average = self.network if same else self.prepare(average)
+    pairs = []  # (a variable of the average, its own in the network)
     if not same:
       self.average.set_weights(self.network.get_weights())
-    # Now, as Keras lists the variables of frozen layers in another order; and in a function, as it would track a list.
-    pairs = [] if same else list(zip(self.average.variables, self.network.variables))
-    self.averaged = lambda: pairs  # (a variable of the average, its own in the network)
-    if not same:
-      self.average.trainable = False
+      pairs += zip(self.average.variables, self.network.variables)
+      self.average.trainable = False  # after which Keras lists its variables in another order
+    self.averaged = lambda: pairs  # a list Keras would track
     self.preconditioner = self.make_preconditioner()
     self.step_size = _scalar(config.sampler.step_size, tf.float32, "step_size")
     self.noise_level = _scalar(1.0, tf.float32, "noise_level")
