@@ -16,6 +16,7 @@ them out. tensorflow_model_server takes such a request with one row only when it
 """
 
 import dataclasses
+import functools
 import types
 from typing import Dict, Sequence
 
@@ -124,52 +125,42 @@ class ServingModule(tf.Module):
     self.used_variables = list(used.values())
 
   def _make_functions(self) -> Dict[str, tf.types.experimental.GenericFunction]:
-    image_shape, num_classes = self._classifier.image_shape, self._classifier.num_classes
-    images_spec = tf.TensorSpec([None, *image_shape], tf.uint8, "images")
-    specs = [tf.TensorSpec([None, num_classes], tf.float32, "class_weights"),
-             tf.TensorSpec([None, 2], tf.int64, "seed"), tf.TensorSpec([None], tf.int32, "num_steps"),
-             tf.TensorSpec([None], tf.float32, "temperature")]
-    # Tensors as default values become `defaults` of the SignatureDef: a request may leave these inputs out.
-    num_steps_default = tf.constant([self.settings.num_steps])
-    temperature_default = tf.constant([self.settings.temperature])
-    defaults = {"num_steps": num_steps_default, "temperature": temperature_default}
-
-    @tf.function(input_signature=[images_spec], autograph=False)
-    def classify(images):
-      images = tf.ensure_shape(images, images_spec.shape)
-      # Only this one tensor waits: control edges into the network would keep its operations from being fused as they
-      # are in the live graph, and last bits would differ.
-      with tf.control_dependencies([_at_least_one_row(images)]):
-        images = tf.identity(images)
-      return self._classifier.classify_tensors(images)
-
-    @tf.function(input_signature=specs, autograph=False)
-    def synthesize(class_weights, seed, num_steps=num_steps_default, temperature=temperature_default):
-      return self._draw(class_weights, seed, num_steps, temperature)
-
-    @tf.function(input_signature=specs, autograph=False)
-    def draw(class_weights, seed, num_steps=num_steps_default, temperature=temperature_default):
-      return self._draw(class_weights, seed, num_steps, temperature, num_frames=FRAMES)
-
-    @tf.function(input_signature=[images_spec, *specs], autograph=False)
-    def refine(images, class_weights, seed, num_steps=num_steps_default, temperature=temperature_default):
-      return self._draw(class_weights, seed, num_steps, temperature, images)
-
-    functions = {"serving_default": classify, "classify": classify, "synthesize": synthesize,
-                 "refine": refine, "settings": self._make_settings_function()}
-    if self._classifier.can_record:
-      functions["draw"] = draw
-    if self._png:
-      functions.update(self._make_png_functions([images_spec, *specs], defaults))
-    return functions
-
-  def _make_png_functions(self, specs, defaults) -> Dict[str, tf.types.experimental.GenericFunction]:
     own, noise = {"guidance": self._classifier.guidance}, self._classifier.canvas_noise
     own = {name: value for name, value in {**own, "canvas_noise": noise and noise[1]}.items() if value is not None}
-    specs = [*specs, *(tf.TensorSpec([None], tf.float32, name) for name in own)]
-    defaults = {**defaults, **{name: tf.constant([value]) for name, value in own.items()}}
-    return png_signatures.make(lambda inputs, num_frames=0: self._draw_tensors(num_frames=num_frames, **inputs),
-                               {spec.name: spec for spec in specs}, defaults, self.settings.num_frames)
+    plain = [tf.TensorSpec([None, self._classifier.num_classes], tf.float32, "class_weights"),
+             tf.TensorSpec([None, 2], tf.int64, "seed"), tf.TensorSpec([None], tf.int32, "num_steps"),
+             tf.TensorSpec([None], tf.float32, "temperature")]
+    images = tf.TensorSpec([None, *self._classifier.image_shape], tf.uint8, "images")
+    specs = {spec.name: spec
+             for spec in [images, *plain, *(tf.TensorSpec([None], tf.float32, name) for name in own)]}
+    # Tensors as default values become `defaults` of the SignatureDef: a request may leave these inputs out.
+    defaults = {"num_steps": tf.constant([self.settings.num_steps]),
+                "temperature": tf.constant([self.settings.temperature]),
+                **{name: tf.constant([value]) for name, value in own.items()}}
+
+    # Saving traces a signature once more, and two of them often draw alike: what they call is there already.
+    @functools.lru_cache(maxsize=None)
+    def traced(names, num_frames):
+      return tf.function(lambda *values: self._draw_tensors(num_frames=num_frames, **dict(zip(names, values))),
+                         input_signature=[specs[name] for name in names], autograph=False).get_concrete_function()
+
+    def drawn(inputs, num_frames=0):
+      return traced(tuple(inputs), num_frames)(*inputs.values())
+
+    def draw(inputs, num_frames=0):
+      outputs = drawn(inputs, num_frames)
+      names = ("images", "probabilities", "log_density", "acceptance_rate", *(["frames"] if num_frames else []))
+      return {name: outputs[name] for name in names}
+
+    classify = png_signatures.function_of(self._classify, [images], {})
+    functions = {"serving_default": classify, "classify": classify, "settings": self._make_settings_function(),
+                 "synthesize": png_signatures.function_of(draw, plain, defaults),
+                 "refine": png_signatures.function_of(draw, [images, *plain], defaults)}
+    if self._classifier.can_record:
+      functions["draw"] = png_signatures.function_of(lambda inputs: draw(inputs, FRAMES), plain, defaults)
+    if self._png:
+      functions.update(png_signatures.make(drawn, specs, defaults, self.settings.num_frames))
+    return functions
 
   def _make_settings_function(self) -> tf.types.experimental.GenericFunction:
     """A signature for its defaults' sake: what a client must know stands in the metadata, and no call is needed."""
@@ -178,10 +169,13 @@ class ServingModule(tf.Module):
     return png_signatures.function_of(
         lambda inputs: inputs, [tf.TensorSpec([None], value.dtype, name) for name, value in values.items()], values)
 
-  def _draw(self, class_weights, seed, num_steps, temperature, images=None, num_frames=0) -> Dict[str, tf.Tensor]:
-    drawn = self._draw_tensors(class_weights, seed, num_steps, temperature, images, num_frames)
-    names = ("images", "probabilities", "log_density", "acceptance_rate", *(["frames"] if num_frames else []))
-    return {name: drawn[name] for name in names}
+  def _classify(self, inputs: Dict[str, tf.Tensor]) -> Dict[str, tf.Tensor]:
+    images = tf.ensure_shape(inputs["images"], [None, *self._classifier.image_shape])
+    # Only this one tensor waits: control edges into the network would keep its operations from being fused as they are
+    # in the live graph, and last bits would differ.
+    with tf.control_dependencies([_at_least_one_row(images)]):
+      images = tf.identity(images)
+    return self._classifier.classify_tensors(images)
 
   def _draw_tensors(self, class_weights, seed, num_steps, temperature, images=None, num_frames=0, guidance=None,
                     canvas_noise=None) -> Dict[str, tf.Tensor]:
