@@ -54,7 +54,7 @@ class DrawingClassifier:
     self._drawer = system.drawer(config)
     config_lib.require(self._drawer.guidance is not None or not config.sampler.guidance, "guidance",
                        config.sampler.guidance, f"must be 0 with --model={config.model}, which draws without")
-    self._draw = replicas.compiled(self.strategy, self._draw_replica)
+    self._draw = replicas.compiled(self.strategy, self._draw_replica, any_rows=True)
     self._classify = tf.function(
         lambda images: self.classify_tensors(images)["probabilities"], autograph=False,
         input_signature=[tf.TensorSpec([None, *self.image_shape], tf.uint8)])

@@ -94,8 +94,14 @@ def distributed(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset, own_
   return strategy.distribute_datasets_from_function(lambda context: shares)
 
 
-def compiled(strategy: tf.distribute.Strategy, step):
-  """`step(nest, …) -> nest` as one `tf.function` over the replicas. Every argument after the first is broadcast."""
+def compiled(strategy: tf.distribute.Strategy, step, any_rows: bool = False):
+  """`step(nest, …) -> nest` as one `tf.function` over the replicas. Every argument after the first is broadcast.
+
+  Args:
+    strategy: whose replicas.
+    step: what is compiled.
+    any_rows: whether one replica has one graph for all numbers of rows, in place of a graph for each.
+  """
 
   @tf.function(autograph=False)
   def run(per_replica, *broadcast):
@@ -103,7 +109,11 @@ def compiled(strategy: tf.distribute.Strategy, step):
       return step(per_replica, *broadcast)
     return strategy.run(step, args=(per_replica, *broadcast))
 
-  return run
+  def run_any(rows, *broadcast):
+    specs = tf.nest.map_structure(lambda tensor: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype), rows)
+    return run.get_concrete_function(specs, *broadcast)(rows, *broadcast)
+
+  return run_any if any_rows and _is_single(strategy) else run
 
 
 def with_sums_as_written(function):
