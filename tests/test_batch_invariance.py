@@ -62,6 +62,17 @@ def test_nor_on_how_many_a_graph_draws(classifier_and_drawings):
       np.testing.assert_array_equal(drawn[field], getattr(whole, field)[start:start + count], err_msg=field)
 
 
+def test_drawings_of_all_numbers_of_rows_have_one_graph(monkeypatch):
+  classifier, calls = untrained_classifiers.small(), []
+  draw = classifier.draw_tensors
+  monkeypatch.setattr(classifier, "draw_tensors", lambda *rows, **further: calls.append(1) or draw(*rows, **further))
+  for rows in ([3], np.arange(COUNT)):
+    _drawn(classifier, rows)
+  assert len(calls) == 1
+  classifier.draw(*(rows[:1] for rows in untrained_classifiers.request()), num_frames=2)
+  assert len(calls) == 2  # what is drawn besides has a graph of its own
+
+
 def test_an_image_does_not_depend_on_its_place(classifier_and_drawings):
   classifier, whole = classifier_and_drawings
   permutation = np.random.default_rng(2).permutation(COUNT)

@@ -80,6 +80,18 @@ def test_the_bytes_are_the_siblings_pixels(module):
   assert ("draw_png" in module.functions) == bool(module.settings.num_frames)
 
 
+def test_signatures_that_draw_alike_trace_one_drawing(tmp_path, monkeypatch):
+  """Of a classifier whose drawings have no guidance that could be chosen; saving traces none of them again."""
+  images, calls = np.random.default_rng(0).integers(0, 256, [20, 4, 4, 1], np.uint8), []
+  classifier = loading.wrap(lambda rows: tf.reshape(rows, [-1, 16])[:, :3], images, ["a", "b", "c"], num_steps=2)
+  draw = classifier.draw_tensors
+  monkeypatch.setattr(classifier, "draw_tensors", lambda *rows, **further: calls.append(1) or draw(*rows, **further))
+  module = serving_module.ServingModule(classifier, max_steps=4)
+  tf.saved_model.save(module, str(tmp_path), module.functions)
+  assert len([name for name in module.functions if name.startswith(("synthesize", "refine", "draw"))]) == 6
+  assert len(calls) == 3
+
+
 def test_warm_up_asks_each_of_them(score_module):
   """Each request is one that the signature answers, its further inputs left out."""
   requests = {request.model_spec.signature_name: request
