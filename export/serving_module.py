@@ -125,18 +125,18 @@ class ServingModule(tf.Module):
     self.used_variables = list(used.values())
 
   def _make_functions(self) -> Dict[str, tf.types.experimental.GenericFunction]:
-    own, noise = {"guidance": self._classifier.guidance}, self._classifier.canvas_noise
-    own = {name: value for name, value in {**own, "canvas_noise": noise and noise[1]}.items() if value is not None}
-    plain = [tf.TensorSpec([None, self._classifier.num_classes], tf.float32, "class_weights"),
-             tf.TensorSpec([None, 2], tf.int64, "seed"), tf.TensorSpec([None], tf.int32, "num_steps"),
-             tf.TensorSpec([None], tf.float32, "temperature")]
-    images = tf.TensorSpec([None, *self._classifier.image_shape], tf.uint8, "images")
-    specs = {spec.name: spec
-             for spec in [images, *plain, *(tf.TensorSpec([None], tf.float32, name) for name in own)]}
     # Tensors as default values become `defaults` of the SignatureDef: a request may leave these inputs out.
+    noise = self._classifier.canvas_noise
+    own = {"temperature": self.settings.temperature, "guidance": self._classifier.guidance,
+           "canvas_noise": noise and noise[1]}
     defaults = {"num_steps": tf.constant([self.settings.num_steps]),
-                "temperature": tf.constant([self.settings.temperature]),
-                **{name: tf.constant([value]) for name, value in own.items()}}
+                **{name: tf.constant([value], tf.float32) for name, value in own.items() if value is not None}}
+    images = tf.TensorSpec([None, *self._classifier.image_shape], tf.uint8, "images")
+    specs = {spec.name: spec for spec in (
+        images, tf.TensorSpec([None, self._classifier.num_classes], tf.float32, "class_weights"),
+        tf.TensorSpec([None, 2], tf.int64, "seed"),
+        *(tf.TensorSpec([None], value.dtype, name) for name, value in defaults.items()))}
+    plain = [specs[name] for name in ("class_weights", "seed", "num_steps", "temperature")]
 
     # Saving traces a signature once more, and two of them often draw alike: what they call is there already.
     @functools.lru_cache(maxsize=None)
