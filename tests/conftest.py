@@ -22,21 +22,22 @@ _LONG = ("systems/test_fit.py", "test_batch_invariance.py", "test_tutorial.py", 
          "export/test_png_signatures.py", "serving/test_benchmark.py", "trainers/test_attentive.py",
          "systems/test_stic.py", "systems/test_score.py", "datasets/test_pipeline.py", "systems/test_score_drawing.py",
          "mcmc/test_invariance.py")
-# What takes long to make and stands for a session: all files that read it go to one process.
-_SHARED = {"trained_run": "trained_run", "address": "playground"}
+# Fixtures that take long to make and stand for a session: a run, and the server of the page.
+_SHARED = ("trained_run", "address")
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist reads the groups in this hook too
 def pytest_collection_modifyitems(items) -> None:
-  """Of tests side by side, all files that read one shared thing go to one process, and first: it is then made once."""
+  """Of tests side by side, all files that read one of _SHARED go to one process, and first: it is then made once."""
   groups = {}
   for item in items:
-    for fixture in _SHARED.keys() & set(getattr(item, "fixturenames", ())):
-      groups[item.path] = _SHARED[fixture]
+    for fixture in _SHARED:  # in this order in every process
+      if fixture in getattr(item, "fixturenames", ()):
+        groups.setdefault(item.path, fixture)
   for item in items:
     item.add_marker(pytest.mark.xdist_group(groups.get(item.path, item.nodeid.split("::")[0])))
   order = {pathlib.Path(__file__).parent / name: place for place, name in enumerate(_LONG)}
-  shared = [*_SHARED.values(), None]
+  shared = [*_SHARED, None]
   items.sort(key=lambda item: (shared.index(groups.get(item.path)), order.get(item.path, len(_LONG))))
 
 

@@ -106,7 +106,7 @@ def test_batches_cross_the_border_of_an_epoch(mnist):
   assert len(set.union(*epochs)) == 180
 
 
-@pytest.mark.parametrize("of", [2, 4])
+@pytest.mark.parametrize("of", [2, 8])
 def test_the_parts_of_a_batch_are_the_batch(mnist, of):
   """Each worker reads its rows; put together they are what one worker has, mixtures with a neighbour's row as well."""
   for make in (pipeline.classification_stream, pipeline.generation_stream):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import inspect
 import io
 import json
 import os
@@ -67,10 +68,8 @@ def _read(out) -> dict:
 
 def _read_elsewhere(out) -> dict:
   """The same in a process without this project."""
-  script = ("import sys, numpy, tensorflow_datasets as tfds; records = list(tfds.as_numpy(tfds.builder_from_directory("
-            "sys.argv[1]).as_dataset(split='train', read_config=tfds.ReadConfig(interleave_cycle_length=1)))); "
-            "numpy.savez(sys.argv[2], **{'of_' + name: numpy.array([row[name] for row in records]) "
-            "for name in records[0]})")
+  script = ("import sys; import numpy as np; import tensorflow_datasets as tfds\n" + inspect.getsource(_read)
+            + "np.savez(sys.argv[2], **{'of_' + name: column for name, column in _read(sys.argv[1]).items()})")
   columns = os.path.join(out, "columns.npz")
   finished = subprocess.run([sys.executable, "-I", "-c", script, str(out), columns], capture_output=True, text=True,
                             check=False)
