@@ -8,13 +8,14 @@ declare -A about=(
   [digits_score]="Digits of 8×8 pixels, drawn in 8 evaluations of the network: the model to play with."
   [digits_attentive]="Digits of 8×8 pixels, drawn stroke by stroke where attention looks."
   [mnist_score]="Handwritten digits of 28×28 pixels, drawn in 10 evaluations of the network. Strongly guided: what it draws is more typical than what people write."
+  [cifar10_score]="Photographs of 32×32 pixels in ten classes, drawn in 16 evaluations of the network. Strongly guided: what it draws is more typical than photographs are."
   [cifar10]="Photographs of 32×32 pixels in ten classes, drawn by a walk of 150 GRMALA steps and one jump. Strongly guided: contrast is harder than in photographs, and cats are the worst."
   [mnist]="Handwritten digits of 28×28 pixels, drawn by a walk of 1000 GRMALA steps and one jump."
   [mnist_attentive]="Handwritten digits of 28×28 pixels, drawn in 2000 strokes where attention looks."
 )
 declare -A drawn_with=([digits_score]=--num_steps=8)
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(digits_score digits_attentive mnist_score mnist mnist_attentive cifar10)
+[ ${#names[@]} -gt 0 ] || names=(digits_score digits_attentive mnist_score mnist mnist_attentive cifar10 cifar10_score)
 
 run() {
   printf '%q ' "$@"
