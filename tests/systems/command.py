@@ -5,6 +5,12 @@ import sys
 import pytest
 
 
+def run(monkeypatch, script, *flags: str) -> None:
+  """`script.main()` with flags that it takes."""
+  monkeypatch.setattr(sys, "argv", [script.__file__, *flags])
+  script.main()
+
+
 def refusal(monkeypatch, script, *flags: str) -> str:
   """What `script.main()` ends with; as sys.exit's argument it is printed to stderr and makes the status 1."""
   monkeypatch.setattr(sys, "argv", [script.__file__, *flags])
