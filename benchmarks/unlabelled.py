@@ -23,8 +23,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from benchmarks import measure  # noqa: E402
-from stic_tf import atomic_file  # noqa: E402
 from stic_tf import grid  # noqa: E402
+from stic_tf import loading  # noqa: E402
+from stic_tf import seed_pairs  # noqa: E402
 from stic_tf.config import ConfigError  # noqa: E402
 from stic_tf.config import require  # noqa: E402
 
@@ -47,23 +48,21 @@ def draw(model: str, count: int, folder: pathlib.Path) -> None:
   Raises:
     ConfigError: the folder has a key already, or the number of drawings is no multiple of that of the classes.
   """
-  from stic_tf import loading
-
   require(not (folder / "key.json").exists(), "out", folder, "has a key already")
   classifier = loading.load(model)
   classes = len(classifier.class_names)
   require(count > 0 and count % classes == 0, "num_images", count, f"must be a multiple of the {classes} classes")
   chance = np.random.default_rng(secrets.randbits(128))
   labels = chance.permutation(np.repeat(np.arange(classes), count // classes))
-  seeds = np.stack([np.full(count, secrets.randbits(62)), np.arange(count)], axis=1)
+  seeds = seed_pairs.of(secrets.randbits(62), count)
   images = classifier.draw(labels, seeds).images
   folder.mkdir(parents=True, exist_ok=True)
   for number, sheet in enumerate(sheets(images), 1):
     grid.write_png(str(folder / f"sheet_{number}.png"), sheet)
-  asked = [classifier.class_names[label] for label in labels]
-  key = {"model": model, "classes": list(classifier.class_names), "asked": asked,
-         "seeds": seeds.tolist(), **measure.circumstances(os.cpu_count())}
-  atomic_file.write_text(str(folder / "key.json"), json.dumps(key))
+  measure.write_json(str(folder / "key.json"), {
+      "model": model, "classes": list(classifier.class_names),
+      "asked": [classifier.class_names[label] for label in labels], "seeds": seeds.tolist(),
+      **measure.circumstances(os.cpu_count())})
 
 
 def compare(names: list, key: dict) -> dict:
@@ -76,11 +75,10 @@ def compare(names: list, key: dict) -> dict:
   require(len(names) == len(asked), "names", f"{len(names)} names", f"must be {len(asked)}")
   unknown = sorted(set(names) - set(key["classes"]))
   require(not unknown, "names", ", ".join(unknown), "must be among " + ", ".join(key["classes"]))
-  right = collections.Counter(name for name, wanted in zip(names, asked) if name == wanted)
-  taken = collections.Counter(f"{wanted} for {name}" for name, wanted in zip(names, asked) if name != wanted)
-  return {"right": sum(right.values()), "of": len(asked),
-          "by_class": {name: f"{right[name]} of {asked.count(name)}" for name in key["classes"]},
-          "taken": dict(taken.most_common())}
+  pairs = collections.Counter(zip(asked, names))
+  return {"right": sum(pairs[name, name] for name in key["classes"]), "of": len(asked),
+          "by_class": {name: f"{pairs[name, name]} of {asked.count(name)}" for name in key["classes"]},
+          "taken": {f"{wanted} for {name}": count for (wanted, name), count in pairs.most_common() if wanted != name}}
 
 
 def main() -> None:

@@ -13,8 +13,7 @@ def run(monkeypatch, script, *flags: str) -> None:
 
 def refusal(monkeypatch, script, *flags: str) -> str:
   """What `script.main()` ends with; as sys.exit's argument it is printed to stderr and makes the status 1."""
-  monkeypatch.setattr(sys, "argv", [script.__file__, *flags])
   with pytest.raises(SystemExit) as ended:
-    script.main()
+    run(monkeypatch, script, *flags)
   assert isinstance(ended.value.code, str)
   return ended.value.code

@@ -130,8 +130,7 @@ def test_other_experiments_of_a_page_stay_as_they_were_written(tmp_path, monkeyp
   older.update(command="trainers/main.py --flagfile=as_it_was", commit="older", versions={"tensorflow": "2"})
   (tmp_path / "claims.json").write_text(json.dumps({"experiments": {"E0": older, "E1_few": older}}))
   monkeypatch.setattr(claims, "train", lambda *args: None)
-  monkeypatch.setattr("sys.argv", ["claims.py", f"--runs={tmp_path}", "--experiments=E1_few", f"--out={out}"])
-  claims.main()
+  command.run(monkeypatch, claims, f"--runs={tmp_path}", "--experiments=E1_few", f"--out={out}")
   text = out.read_text()
   assert text.index("## E0") < text.index("## E1_few") and text.count("--flagfile=as_it_was") == 1
   assert text.count("Commit older") == text.count("Commit abc") == 1

@@ -81,8 +81,7 @@ def test_a_run_is_measured(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(outliers.loading, "load", lambda run_dir: _Classifier())
   monkeypatch.setattr(outliers.dataset_lib, "load", lambda name, data_dir: dataset)
   out = tmp_path / "out.json"
-  monkeypatch.setattr("sys.argv", ["outliers.py", f"--run_dir={tmp_path}", f"--out={out}", "--images=40"])
-  outliers.main()
+  command.run(monkeypatch, outliers, f"--run_dir={tmp_path}", f"--out={out}", "--images=40")
   kinds = json.loads(out.read_text())["runs"][str(tmp_path)]
   assert set(kinds) == {"shuffled", "spliced", "inverted", "grey", "noise", "digits"}
   assert set(kinds["noise"]["areas"]) == {"density", *outliers.BASELINES}

@@ -110,9 +110,8 @@ def test_a_table_is_added_to_a_page(tmp_path, monkeypatch):
   monkeypatch.setattr(robustness.measure, "pin_threads", lambda threads: None)
   monkeypatch.setattr(robustness, "attack_run", lambda folder, _: {
       "PGD": {"images": 10, "accuracy": {"0.1": [0.5 + 0.1 * int(folder[-1]) + 0.2 * ("B" in folder), 0.0, 1.0]}}})
-  monkeypatch.setattr("sys.argv", ["robustness.py", *(f"--run_dir={folder}" for folder in folders), "--against=A",
-                                   f"--out={tmp_path / 'out.json'}", f"--page={page}", "--name=E10"])
-  robustness.main()
+  command.run(monkeypatch, robustness, *(f"--run_dir={folder}" for folder in folders), "--against=A",
+              f"--out={tmp_path / 'out.json'}", f"--page={page}", "--name=E10")
   table = claims_page.held(page)["E10"]
   assert table["command"] == "benchmarks/robustness.py --against=A" and table["seeds"] == [0, 1]
   assert [claim["verdict"] for claim in table["claims"]] == ["holds"]

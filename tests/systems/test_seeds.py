@@ -26,8 +26,7 @@ def test_rollbacks_and_runs_that_gave_up_are_counted_and_not_trained_again(tmp_p
   (runs / "digits_seed2.log").write_text("warning: pass 2 diverged\nerror: training diverged 5 times, at last in 2\n")
   monkeypatch.setattr(seeds.training_runs.subprocess, "run", lambda *args, **kwargs: pytest.fail("trained again"))
   out = tmp_path / "out.json"
-  monkeypatch.setattr("sys.argv", ["seeds.py", "--seeds=0-2", f"--runs={runs}", f"--out={out}"])
-  seeds.main()
+  command.run(monkeypatch, seeds, "--seeds=0-2", f"--runs={runs}", f"--out={out}")
   found = json.loads(out.read_text())["digits"]
   assert {name: found["stability"][name] for name in ("runs", "ended", "without_rollback")} == {
       "runs": 3, "ended": 2, "without_rollback": 1}
@@ -64,8 +63,7 @@ def test_runs_of_several_commits_are_no_table(tmp_path, monkeypatch):
   line = command.refusal(monkeypatch, seeds, "--seeds=0-2", *given)
   assert line == f"error: --runs={tmp_path}: would hold runs of several commits: abc, def"
   assert not (tmp_path / "out.json").exists()
-  monkeypatch.setattr("sys.argv", ["seeds.py", "--seeds=0-1", *given])
-  seeds.main()
+  command.run(monkeypatch, seeds, "--seeds=0-1", *given)
   assert (tmp_path / "out.json").exists()
   # Nor is a seed added to them at today's commit: that shows before it is trained.
   monkeypatch.setattr(seeds.training_runs.subprocess, "run", lambda *args, **kwargs: pytest.fail("trained"))

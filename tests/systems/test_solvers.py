@@ -38,10 +38,9 @@ def quiet(monkeypatch):
 
 def test_ways_are_compared_with_the_first_over_runs_and_added_to_a_page(tmp_path, monkeypatch, capsys):
   page = tmp_path / "claims.md"
-  monkeypatch.setattr("sys.argv", ["solvers.py", *_folders(tmp_path, 0, 1, 2), "--way=ten: --num_steps=10",
-                                   "--way=eight: --num_steps=8", f"--out={tmp_path / 'out.json'}", f"--page={page}",
-                                   "--name=E6", "--split=test"])
-  solvers.main()
+  command.run(monkeypatch, solvers, *_folders(tmp_path, 0, 1, 2), "--way=ten: --num_steps=10",
+              "--way=eight: --num_steps=8", f"--out={tmp_path / 'out.json'}", f"--page={page}", "--name=E6",
+              "--split=test")
   claims = json.loads((tmp_path / "out.json").read_text())["claims"]
   assert {claim["figure"]: claim["verdict"] for claim in claims} == {
       "fid_over_floor": "does not hold: the opposite does", "agreement": "holds"}
@@ -54,9 +53,8 @@ def test_ways_are_compared_with_the_first_over_runs_and_added_to_a_page(tmp_path
 
 
 def test_one_run_has_figures_and_no_claims(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr("sys.argv", ["solvers.py", *_folders(tmp_path, 1), "--way=a:", "--way=b: --num_steps=8",
-                                   f"--out={tmp_path / 'out.json'}"])
-  solvers.main()
+  command.run(monkeypatch, solvers, *_folders(tmp_path, 1), "--way=a:", "--way=b: --num_steps=8",
+              f"--out={tmp_path / 'out.json'}")
   report = json.loads((tmp_path / "out.json").read_text())
   assert "claims" not in report and list(report["ways"]) == ["a", "b"]
   assert "b: 8 evaluations, FID over floor 2.100 (2.100-2.100)" in capsys.readouterr().out

@@ -79,9 +79,8 @@ def test_one_run_has_accuracies_and_no_claims(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(teaching, "teach", teach)
   monkeypatch.setattr(teaching.measure, "pin_threads", lambda threads: None)  # TensorFlow has run here
   out = tmp_path / "out.json"
-  monkeypatch.setattr("sys.argv", ["teaching.py", _run(tmp_path, "first", seed=0), f"--out={out}", "--set=guidance=1",
-                                   "--set=num_steps=9", "--split=validation", "--arms=drawings,both"])
-  teaching.main()
+  command.run(monkeypatch, teaching, _run(tmp_path, "first", seed=0), f"--out={out}", "--set=guidance=1",
+              "--set=num_steps=9", "--split=validation", "--arms=drawings,both")
   assert asked == {"guidance": 1.0, "num_steps": 9, "split": "validation"}
   report = json.loads(out.read_text())
   assert report["means"] == {arm: [pytest.approx(0.85)] for arm in ("drawings", "both")} and report["claims"] == []
