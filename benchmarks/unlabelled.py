@@ -1,6 +1,6 @@
 """Drawings without their labels, for a person to name, and how many names were right.
 
-    python benchmarks/unlabelled.py --model=zoo/cifar10_score --num_images=100 --out=unlabelled
+    python benchmarks/unlabelled.py --run_dir=zoo/cifar10_score --num_images=100 --out=unlabelled
     python benchmarks/unlabelled.py --names=names.txt --out=unlabelled
 
 The first command draws as many of each class, each from a seed that nobody has seen, shuffles them, and writes sheets
@@ -42,14 +42,14 @@ def sheets(images: np.ndarray) -> list:
   return [grid.make_grid(tiles[start:start + _ON_A_SHEET], _COLUMNS, 1) for start in range(0, len(tiles), _ON_A_SHEET)]
 
 
-def draw(model: str, count: int, folder: pathlib.Path) -> None:
+def draw(run_dir: str, count: int, folder: pathlib.Path) -> None:
   """Writes the sheets and the key of drawings of a run folder or a model of the zoo.
 
   Raises:
     ConfigError: the folder has a key already, or the number of drawings is no multiple of that of the classes.
   """
   require(not (folder / "key.json").exists(), "out", folder, "has a key already")
-  classifier = loading.load(model)
+  classifier = loading.load(run_dir)
   classes = len(classifier.class_names)
   require(count > 0 and count % classes == 0, "num_images", count, f"must be a multiple of the {classes} classes")
   chance = np.random.default_rng(secrets.randbits(128))
@@ -60,7 +60,7 @@ def draw(model: str, count: int, folder: pathlib.Path) -> None:
   for number, sheet in enumerate(sheets(images), 1):
     grid.write_png(str(folder / f"sheet_{number}.png"), sheet)
   measure.write_json(str(folder / "key.json"), {
-      "model": model, "classes": list(classifier.class_names),
+      "run_dir": run_dir, "classes": list(classifier.class_names),
       "asked": [classifier.class_names[label] for label in labels], "seeds": seeds.tolist(),
       **measure.circumstances(os.cpu_count())})
 
@@ -83,17 +83,17 @@ def compare(names: list, key: dict) -> dict:
 
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument("--model", help="run folder, or name of the zoo, to draw with")
+  parser.add_argument("--run_dir", help="run folder, or name of the zoo, to draw with")
   parser.add_argument("--num_images", type=int, default=100)
   parser.add_argument("--names", help="a file of names, a line each, to compare with the key")
   parser.add_argument("--out", required=True, help="folder of the sheets and the key")
   arguments = parser.parse_args()
   folder = pathlib.Path(arguments.out)
   try:
-    require(bool(arguments.model) != bool(arguments.names), "model", arguments.model or "",
+    require(bool(arguments.run_dir) != bool(arguments.names), "run_dir", arguments.run_dir or "",
             "must be given, or --names, and not both")
-    if arguments.model:
-      draw(arguments.model, arguments.num_images, folder)
+    if arguments.run_dir:
+      draw(arguments.run_dir, arguments.num_images, folder)
       return
     try:
       names = [line.strip() for line in pathlib.Path(arguments.names).read_text("utf-8").strip().splitlines()]

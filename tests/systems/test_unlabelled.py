@@ -23,7 +23,7 @@ def classifier(monkeypatch):
     return types.SimpleNamespace(images=np.full([len(labels), 8, 8, 1], 0, np.uint8)
                                  + np.asarray(labels)[:, None, None, None].astype(np.uint8) * 100)
 
-  monkeypatch.setattr(loading, "load", lambda model: types.SimpleNamespace(class_names=_CLASSES, draw=draw))
+  monkeypatch.setattr(loading, "load", lambda run_dir: types.SimpleNamespace(class_names=_CLASSES, draw=draw))
 
 
 def _named_by_shade(folder):
@@ -37,7 +37,7 @@ def _named_by_shade(folder):
 
 
 def test_who_names_what_the_sheets_show_is_right(tmp_path, monkeypatch, capsys):
-  command.run(monkeypatch, unlabelled, "--model=any", "--num_images=30", f"--out={tmp_path / 'a'}")
+  command.run(monkeypatch, unlabelled, "--run_dir=any", "--num_images=30", f"--out={tmp_path / 'a'}")
   names = _named_by_shade(tmp_path / "a")
   key = json.loads((tmp_path / "a" / "key.json").read_text())
   assert key["asked"] == names and sorted(names) == sorted(_CLASSES * 10) and names != _CLASSES * 10
@@ -52,14 +52,14 @@ def test_who_names_what_the_sheets_show_is_right(tmp_path, monkeypatch, capsys):
 def test_two_keys_differ(tmp_path, monkeypatch):
   # By chance alone two are the same once in 5·10¹² times.
   for name in "ab":
-    command.run(monkeypatch, unlabelled, "--model=any", "--num_images=30", f"--out={tmp_path / name}")
+    command.run(monkeypatch, unlabelled, "--run_dir=any", "--num_images=30", f"--out={tmp_path / name}")
   first, second = (json.loads((tmp_path / name / "key.json").read_text()) for name in "ab")
   assert first["asked"] != second["asked"] and first["seeds"] != second["seeds"]
 
 
 @pytest.mark.parametrize("flags, said", [
-    (["--model=any", "--num_images=31"], "must be a multiple of the 3 classes"), ([], "or --names, and not both"),
-    (["--model=any", "--names=names.txt"], "or --names, and not both"), (["--names=none.txt"], "none.txt")])
+    (["--run_dir=any", "--num_images=31"], "must be a multiple of the 3 classes"), ([], "or --names, and not both"),
+    (["--run_dir=any", "--names=names.txt"], "or --names, and not both"), (["--names=none.txt"], "none.txt")])
 def test_bad_input_is_one_line(tmp_path, monkeypatch, flags, said):
   line = command.refusal(monkeypatch, unlabelled, f"--out={tmp_path / 'out'}", *flags)
   assert line.startswith("error: ") and said in line and "\n" not in line and not (tmp_path / "out").exists()
@@ -67,8 +67,8 @@ def test_bad_input_is_one_line(tmp_path, monkeypatch, flags, said):
 
 def test_a_key_is_not_drawn_over_and_names_must_be_classes(tmp_path, monkeypatch):
   out = f"--out={tmp_path / 'a'}"
-  command.run(monkeypatch, unlabelled, "--model=any", "--num_images=3", out)
-  assert "has a key already" in command.refusal(monkeypatch, unlabelled, "--model=any", "--num_images=3", out)
+  command.run(monkeypatch, unlabelled, "--run_dir=any", "--num_images=3", out)
+  assert "has a key already" in command.refusal(monkeypatch, unlabelled, "--run_dir=any", "--num_images=3", out)
   for names, said in (("dark\ngrey\nblue", "blue: must be among dark, grey, light"), ("dark", "must be 3")):
     (tmp_path / "names.txt").write_text(names)
     assert said in command.refusal(monkeypatch, unlabelled, f"--names={tmp_path / 'names.txt'}", out)
