@@ -104,7 +104,7 @@ def train(arguments, its_flags, dataset: dataset_lib.Dataset) -> dict:
   system.compile(system.make_optimizer(), steps_per_execution=arguments.updates_per_call)
   stream = pipeline.update_stream(dataset, config.training.batch_size, values.seed, values.augment,
                                   config.training.mixup_alpha, ratio=config.training.classification_ratio,
-                                  cutout=values.cutout)
+                                  cutout=values.cutout, cutmix=values.cutmix)
   clock = time.perf_counter if arguments.wall_clock else time.process_time
   deadline = Deadline(60.0 * arguments.minutes, config.training.learning_rate, clock)
   system.fit(stream, epochs=1, steps_per_epoch=_ENDLESS, verbose=0, callbacks=[deadline])

@@ -101,8 +101,8 @@ _HELP = {
                        "cost.",
 }
 # What a run is made with: a run folder belongs to one setting of these.
-RUN_FLAGS = ["dataset", "init_from", "train_images", "seed", "num_replicas", "augment", "cutout", "inception_weights",
-             "num_samples", "pass_samples", "pass_steps"]
+RUN_FLAGS = ["dataset", "init_from", "train_images", "seed", "num_replicas", "augment", "cutout", "cutmix",
+             "inception_weights", "num_samples", "pass_samples", "pass_steps"]
 
 # Of --mode=sample alone.
 SAMPLING_FLAGS = ("classes", "class_weights", "num_images", "out", "scale", "record_drawing")
@@ -111,7 +111,7 @@ SAMPLING_FLAGS = ("classes", "class_weights", "num_images", "out", "scale", "rec
 MODEL_FLAGS = ("dataset", "model", "gaussian", "preconditioner", "mirrored_answer", "reference", "gram_weight",
                "gram_rank", "target_acceptance",
                *(field.name for field in dataclasses.fields(config_lib.NetworkConfig)))
-TRAINING_FLAGS = ("train_images", "augment", "cutout", "init_from", "pass_samples", "pass_steps",
+TRAINING_FLAGS = ("train_images", "augment", "cutout", "cutmix", "init_from", "pass_samples", "pass_steps",
                   *(name for name in config_lib.RunConfig().flat()
                     if name not in (*config_lib.DRAWING_SETTINGS, *MODEL_FLAGS, "jit", "mixed_precision")))
 
@@ -128,6 +128,8 @@ def _define() -> None:
                     "streams, and mirror those of the generative one where that shows their class still.")
   flags.DEFINE_float("cutout", 0.0, "Side of a square that is hidden in each image of the classification streams, as a "
                                     "share of the image's; 0 for none.")
+  flags.DEFINE_float("cutmix", 0.0, "Share of the mixup stream's images that get a rectangle of another image in place "
+                                    "of a mixture with it.")
   flags.DEFINE_integer("train_images", 0, "Train on so many images, as many of each class, by --seed; 0 for all.")
   flags.DEFINE_string("init_from", None, "Run folder, or model of the zoo, with whose weights the training begins.")
   flags.DEFINE_integer("seed", 0, "Seed of everything random; in sample and evaluate mode that of the drawings.")
@@ -178,6 +180,7 @@ def to_config(values) -> config_lib.RunConfig:
   config_lib.require(0 <= values.seed < 2 ** 31, "seed", values.seed, "must lie in [0, 2^31)")
   config_lib.require(0 <= values.cutout < 1, "cutout", values.cutout, "must lie in [0, 1)")
   config_lib.require(values.augment or not values.cutout, "cutout", values.cutout, "needs --augment")
+  config_lib.require(0 <= values.cutmix <= 1, "cutmix", values.cutmix, "must lie in [0, 1]")
   config_lib.require(values.num_replicas >= 0, "num_replicas", values.num_replicas, "must be at least 0")
   config_lib.require(values.strategy in STRATEGIES, "strategy", values.strategy,
                      "must be one of " + ", ".join(STRATEGIES))

@@ -265,5 +265,5 @@ class Training:
     seed = self.values.seed + (int(self.system.attempt.numpy()) << 32)
     own = share.Share(workers.number(self._strategy), workers.count(self._strategy))
     stream = pipeline.update_stream(self._dataset, config.batch_size, seed, self.values.augment, config.mixup_alpha,
-                                    start, own, config.classification_ratio, self.values.cutout)
+                                    start, own, config.classification_ratio, self.values.cutout, self.values.cutmix)
     return replicas.distributed(self._strategy, stream, own_share=True) if own.of > 1 else stream

@@ -41,38 +41,62 @@ def augment(images: tf.Tensor, spec: DatasetSpec, keys: Sequence[int], step: tf.
   return _cut_out(images, cutout, cutout_seed, rows) if cutout else images
 
 
-def mixup(images: tf.Tensor, labels: tf.Tensor, alpha: float, seed: tf.Tensor,
-          rows: Optional[Rows] = None) -> Tuple[tf.Tensor, tf.Tensor]:
-  """Convex mixtures of pairs of images and of their labels (Zhang et al. 2018, "mixup", eqn 1).
+def mixup(images: tf.Tensor, labels: tf.Tensor, alpha: float, seed: tf.Tensor, rows: Optional[Rows] = None,
+          cutmix: float = 0.0) -> Tuple[tf.Tensor, tf.Tensor]:
+  """Mixtures of pairs of images and of their labels (Zhang et al. 2018, "mixup", eqn 1).
 
   Each image is mixed with its neighbour in the batch, which is a random partner in a shuffled batch, by a weight of
-  its own, lambda ~ Beta(alpha, alpha).
+  its own, lambda ~ Beta(alpha, alpha). By CutMix (Yun et al. 2019) it gets a rectangle of its neighbour instead, at a
+  random place and of a uniform share of its area, and the labels are mixed as the areas are.
 
   Args:
     images: float32 [B, H, W, C].
     labels: float32 [B, K], class weights.
-    alpha: at least 0; 0 returns the input.
+    alpha: at least 0; 0 leaves the images as they are.
     seed: int64 [2].
     rows: which rows of the batch they are, a neighbour first, which has none itself and is left out; None for all.
+    cutmix: share of the images that CutMix takes, in [0, 1].
 
   Returns:
     images float32 [B, H, W, C] and class weights float32 [B, K].
   """
   whole = rows is None
-  if alpha == 0:
+  if alpha == 0 and cutmix == 0:
     return (images, labels) if whole else (images[1:], labels[1:])
-  # Beta as a ratio of two gammas, in float64: for a small alpha float32 gammas underflow to 0 / 0.
   count = tf.shape(images)[0] if whole else rows.of
-  gammas = tf.random.stateless_gamma([2, count], seed, alpha=tf.constant(alpha, tf.float64), dtype=tf.float64)
-  weights = tf.cast(tf.math.divide_no_nan(gammas[0], gammas[0] + gammas[1]), tf.float32)
+  shares = _beta(alpha, count, seed)[:, None, None, None]  # of an image, at each of its positions
+  if cutmix:
+    shares = _beside_rectangles(shares, images.shape[1:3], cutmix, tf.random.experimental.stateless_fold_in(seed, 1))
   if whole:
     others, other_labels = tf.roll(images, 1, axis=0), tf.roll(labels, 1, axis=0)
   else:
-    weights = rows.of_batch(weights)[1:]
+    shares = rows.of_batch(shares)[1:]
     images, others, labels, other_labels = images[1:], images[:-1], labels[1:], labels[:-1]
-  image_weights, label_weights = weights[:, None, None, None], weights[:, None]
-  return (image_weights * images + (1.0 - image_weights) * others,
-          label_weights * labels + (1.0 - label_weights) * other_labels)
+  label_shares = tf.reduce_mean(shares, axis=[1, 2])
+  return shares * images + (1.0 - shares) * others, label_shares * labels + (1.0 - label_shares) * other_labels
+
+
+def _beta(alpha: float, count, seed: tf.Tensor) -> tf.Tensor:
+  """float32 [count] of Beta(alpha, alpha); 1 of alpha = 0."""
+  if alpha == 0:
+    return tf.ones([count])
+  # A ratio of two gammas, in float64: for a small alpha float32 gammas underflow to 0 / 0.
+  gammas = tf.random.stateless_gamma([2, count], seed, alpha=tf.constant(alpha, tf.float64), dtype=tf.float64)
+  return tf.cast(tf.math.divide_no_nan(gammas[0], gammas[0] + gammas[1]), tf.float32)
+
+
+def _beside_rectangles(shares: tf.Tensor, sides, cutmix: float, seed: tf.Tensor) -> tf.Tensor:
+  """`shares` [B, 1, 1, 1], but for a share `cutmix` of images 0 in a rectangle of theirs and 1 beside: [B, H, W, 1]."""
+  chosen, area, *centre = tf.unstack(tf.random.stateless_uniform([4, tf.shape(shares)[0]], seed))
+  inside = []
+  for side, middle in zip(sides, centre):
+    half = 0.5 * tf.sqrt(area) * side
+    first, last = (tf.clip_by_value(tf.round(side * middle + sign * half), 0.0, side) for sign in (-1.0, 1.0))
+    places = tf.range(side, dtype=tf.float32)
+    inside.append(tf.logical_and(places >= first[:, tf.newaxis], places < last[:, tf.newaxis]))
+  rectangles = tf.logical_and(inside[0][:, :, tf.newaxis], inside[1][:, tf.newaxis])
+  beside = tf.cast(tf.logical_not(rectangles), tf.float32)[..., tf.newaxis]
+  return tf.where((chosen < cutmix)[:, tf.newaxis, tf.newaxis, tf.newaxis], beside, shares)
 
 
 def flip(images: tf.Tensor, seed: tf.Tensor, rows: Rows) -> tf.Tensor:

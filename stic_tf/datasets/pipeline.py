@@ -27,7 +27,7 @@ _PREFETCHED_BATCHES = 4
 
 def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = True,
                           mixup_alpha: float = 0.2, start: int = 0, share: Share = WHOLE,
-                          cutout: float = 0.0) -> tf.data.Dataset:
+                          cutout: float = 0.0, cutmix: float = 0.0) -> tf.data.Dataset:
   """Real images and mixtures of real images, for the two cross-entropy streams.
 
   Args:
@@ -35,22 +35,24 @@ def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment:
     batch_size: B, at least 1.
     seed: any integer; the n-th batch depends on (seed, n) and the arguments above and below, not on `start`.
     augment: whether to shift, rotate or mirror the images as suits the dataset (catalog.py).
-    mixup_alpha: mixing weights are Beta(alpha, alpha); 0 makes the mixup stream equal to the real one.
+    mixup_alpha: mixing weights are Beta(alpha, alpha); 0 makes the mixup stream equal to the real one, but for cutmix.
     start: number of the first batch.
     share: which part of every batch is wanted, and read; its rows are those that the whole batch would have.
     cutout: side of the square that augmentation hides in each image, as a share of the image's sides; 0 for none.
+    cutmix: share of the mixup stream's images that get a rectangle of another image instead, in [0, 1].
 
   Returns:
     An endless dataset of dicts: "real_images" and "mixup_images" float32 [B, H, W, C] in [-1, 1], "real_labels" and
     "mixup_labels" float32 [B, K] on the simplex (real ones one-hot). The mixtures are of the same B images.
 
   Raises:
-    ConfigError: batch_size, mixup_alpha or cutout out of range, or cutout without augmentation.
+    ConfigError: batch_size, mixup_alpha, cutout or cutmix out of range, or cutout without augmentation.
   """
   require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
   require(0 <= mixup_alpha < float("inf"), "mixup_alpha", mixup_alpha, "must be a finite number of at least 0")
   require(0 <= cutout < 1, "cutout", cutout, "must lie in [0, 1)")
   require(augment or not cutout, "cutout", cutout, "needs --augment")
+  require(0 <= cutmix <= 1, "cutmix", cutmix, "must lie in [0, 1]")
   order_key, mixup_key, *augment_keys = stream_keys(seed, _CLASSIFICATION, 2 + NUM_KEYS)
   sides = dataset.spec.image_shape[:2]
   require(not cutout or cutout * min(sides) > 1, "cutout", cutout, f"hides no pixel of images {list(sides)}")
@@ -62,7 +64,7 @@ def classification_stream(dataset: Dataset, batch_size: int, seed: int, augment:
       images = augment_batch(images, dataset.spec, augment_keys, step, rows, cutout)
     labels = tf.one_hot(labels, dataset.spec.num_classes)
     mixup_images, mixup_labels = mixup(images, labels, mixup_alpha, tf.stack([mixup_key, step]),
-                                       rows if share.of > 1 else None)
+                                       rows if share.of > 1 else None, cutmix)
     own = slice(rows.count - batch_size // share.of, None)
     return {"real_images": images[own], "real_labels": labels[own], "mixup_images": mixup_images,
             "mixup_labels": mixup_labels}
@@ -103,7 +105,8 @@ def generation_stream(dataset: Dataset, batch_size: int, seed: int, start: int =
 
 
 def update_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = True, mixup_alpha: float = 0.2,
-                  start: int = 0, share: Share = WHOLE, ratio: int = 1, cutout: float = 0.0) -> tf.data.Dataset:
+                  start: int = 0, share: Share = WHOLE, ratio: int = 1, cutout: float = 0.0,
+                  cutmix: float = 0.0) -> tf.data.Dataset:
   """Both streams side by side, as an update of a system reads them; arguments as for `classification_stream`.
 
   Args:
@@ -116,7 +119,7 @@ def update_stream(dataset: Dataset, batch_size: int, seed: int, augment: bool = 
   """
   require(ratio >= 1, "classification_ratio", ratio, "must be at least 1")
   classification = classification_stream(dataset, batch_size * ratio, seed, augment, mixup_alpha, start, share,
-                                         cutout)
+                                         cutout, cutmix)
   generation = generation_stream(dataset, batch_size, seed, start, share, augment)
   return tf.data.Dataset.zip((classification, generation)).map(
       lambda streams, real: {**streams, "generative_images": real[0], "generative_labels": real[1]}).apply(

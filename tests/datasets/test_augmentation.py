@@ -147,3 +147,49 @@ def test_alpha_zero_is_the_identity():
   images, labels = random_images((4, 2, 2, 1)), tf.one_hot([0, 1, 2, 3], 4)
   mixed_images, mixed_labels = mixup(images, labels, 0.0, tf.constant([5, 6], tf.int64))
   assert mixed_images is images and mixed_labels is labels
+
+
+def test_cutmix_puts_a_rectangle_of_the_neighbour_in_and_mixes_labels_as_the_areas_are():
+  count = 4000
+  images = tf.reshape(tf.range(count, dtype=tf.float32), [-1, 1, 1, 1]) * tf.ones([count, 8, 12, 1])
+  labels = tf.one_hot(tf.range(count) % 4, 4)
+  seed = tf.constant([1, 2], tf.int64)
+  mixed, mixed_labels = (np.asarray(part) for part in mixup(images, labels, 0.0, seed, None, 1.0))
+  own = mixed[..., 0] == np.arange(count)[:, None, None]
+  of_neighbour = mixed[..., 0] == ((np.arange(count) - 1) % count)[:, None, None]
+  assert (own != of_neighbour).all()
+  rows, columns = of_neighbour.any(axis=2), of_neighbour.any(axis=1)
+  np.testing.assert_array_equal(of_neighbour, rows[:, :, None] & columns[:, None])
+  for along in (rows, columns):  # without gaps
+    assert (np.abs(np.diff(along.astype(int), axis=1)).sum(axis=1) <= 2).all()
+  share = own.mean(axis=(1, 2))
+  np.testing.assert_allclose(mixed_labels[np.arange(count), np.arange(count) % 4], share, atol=1e-6)
+  np.testing.assert_allclose(mixed_labels.sum(axis=1), 1.0, rtol=1e-6)
+  assert share.min() < 0.2 and share.max() == 1.0
+  assert of_neighbour.any(axis=0).all() and not of_neighbour.all(axis=0).any()  # a place of its own for each
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.8])
+def test_cutmix_takes_its_share_of_the_images_and_leaves_the_others_as_they_are(alpha):
+  """Of 10,000: the share lies within 5 standard errors of .3, and so not of .25 (it would be 16 from there)."""
+  count, seed = 10000, tf.constant([3, 4], tf.int64)
+  images, labels = random_images((count, 8, 8, 3)), tf.one_hot(tf.range(count) % 2, 2)
+  without, both = mixup(images, labels, alpha, seed), mixup(images, labels, alpha, seed, None, 0.3)
+  alone = (np.asarray(both[0]) == np.asarray(without[0])).all(axis=(1, 2, 3))
+  if alpha == 0:  # rectangles without a pixel change nothing either
+    alone |= (np.asarray(both[1]).max(axis=1) == 1.0)
+  empty = (np.asarray(mixup(images, labels, 0.0, seed, None, 1.0)[1]).max(axis=1) == 1.0).mean()
+  expected = 1.0 - 0.3 * (1.0 - empty * (alpha == 0))
+  assert abs(alone.mean() - expected) < 5 * np.sqrt(0.3 * 0.7 / count)
+  if alpha:  # labels of the others are those of mixup as well
+    np.testing.assert_allclose(np.asarray(both[1])[alone], np.asarray(without[1])[alone], rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.8])
+def test_rows_of_a_cutmixed_batch_are_those_of_the_whole_to_the_bit(alpha):
+  images, labels, seed = random_images((32, 8, 8, 3)), tf.one_hot(tf.range(32) % 5, 5), tf.constant([5, 6], tf.int64)
+  whole = mixup(images, labels, alpha, seed, None, 0.5)
+  rows = Rows(31, 9, 32)  # the first eight, and the one before them
+  part = mixup(*(tf.gather(values, rows.numbers()) for values in (images, labels)), alpha, seed, rows, 0.5)
+  for mine, of_all in zip(part, whole):
+    np.testing.assert_array_equal(mine, of_all[:8])

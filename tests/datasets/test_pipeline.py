@@ -206,7 +206,8 @@ def test_a_batch_may_be_larger_than_the_dataset(mnist):
 @pytest.mark.parametrize("settings, flag", [
     ({"batch_size": 0}, "batch_size"), ({"mixup_alpha": -0.1}, "mixup_alpha"),
     ({"mixup_alpha": float("nan")}, "mixup_alpha"), ({"cutout": 1.0}, "cutout"),
-    ({"cutout": 0.25, "augment": False}, "cutout"), ({"cutout": 0.125}, "cutout")])
+    ({"cutout": 0.25, "augment": False}, "cutout"), ({"cutout": 0.125}, "cutout"),
+    ({"cutmix": -0.1}, "cutmix"), ({"cutmix": float("nan")}, "cutmix")])
 def test_settings_out_of_range_name_their_flag(digits, settings, flag):
   with pytest.raises(ConfigError, match=f"^{flag}="):
     pipeline.classification_stream(digits, **{"batch_size": 4, "seed": 1, **settings})

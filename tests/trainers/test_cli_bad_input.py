@@ -280,6 +280,7 @@ def test_a_full_disk_while_drawing(main, trained_run, tmp_path):
     (["--checkpoint_minutes=-1"], "--checkpoint_minutes=-1.0: must be at least 0"),
     (["--cutout=1"], "--cutout=1.0: must lie in [0, 1)"),
     (["--cutout=0.25", "--noaugment"], "--cutout=0.25: needs --augment"),
+    (["--cutmix=1.5"], "--cutmix=1.5: must lie in [0, 1]"),
 ])
 def test_a_setting_that_nothing_reads(train, tmp_path, flags, line):
   assert line in train(tmp_path / "run", *flags).error()

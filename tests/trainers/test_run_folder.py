@@ -130,14 +130,15 @@ def older_run(trained_run, tmp_path):
   run = tmp_path / "run"
   shutil.copytree(trained_run, run)
   settings = json.loads((run / "settings.json").read_text())
-  kept = {name: value for name, value in settings.items() if name not in ("train_images", "cutout")}
-  assert len(kept) == len(settings) - 2
+  kept = {name: value for name, value in settings.items() if name not in ("train_images", "cutout", "cutmix")}
+  assert len(kept) == len(settings) - 3
   (run / "settings.json").write_text(json.dumps(kept))
   (run / "summary.json").unlink()
   return run
 
 
-@pytest.mark.parametrize("name, flag", [("train_images", "--train_images=100"), ("cutout", "--cutout=0.25")])
+@pytest.mark.parametrize("name, flag", [("train_images", "--train_images=100"), ("cutout", "--cutout=0.25"),
+                                        ("cutmix", "--cutmix=0.5")])
 def test_a_run_from_before_there_was_a_choice_is_not_gone_on_with_by_another(train, older_run, name, flag):
   before = (older_run / "settings.json").read_text()
   line = train(older_run, flag).error()
