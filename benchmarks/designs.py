@@ -4,7 +4,8 @@
         --design="wide: --width=64 --blocks=1,2,1" --design="narrow: --width=32 --blocks=1"
 
 A design is a name and flags of the trainers, after those of --flagfile. Each is trained for so many minutes of
-processor time (two cores at work count double), the learning rate falling as a half cosine over them, without fakes.
+processor time (two cores at work count double), the learning rate falling as a half cosine over them, without fakes,
+from its own initial weights or those of its --init_from.
 What is measured is the average of the weights on validation images: the loss of `training.losses.denoising` and the
 accuracy, both at fixed levels and with fixed noise, alike for all designs.
 """
@@ -25,6 +26,7 @@ import tensorflow as tf  # noqa: E402
 from absl import flags  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
+from stic_tf import loading  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
 from stic_tf.datasets import pipeline  # noqa: E402
 from stic_tf.datasets import pixel_range  # noqa: E402
@@ -101,6 +103,8 @@ def train(arguments, its_flags, dataset: dataset_lib.Dataset) -> dict:
   config, spec = trainer_flags.to_config(values), dataset.spec
   system = build.build(config, spec.image_shape, spec.class_names, values.seed, tf.distribute.get_strategy())
   system.adapt(dataset.arrays("train", limit=10000)[0])
+  if values.init_from:
+    system.begin_with(loading.read(values.init_from, "init_from")[1])
   system.compile(system.make_optimizer(), steps_per_execution=arguments.updates_per_call)
   stream = pipeline.update_stream(dataset, config.training.batch_size, values.seed, values.augment,
                                   config.training.mixup_alpha, ratio=config.training.classification_ratio,
