@@ -26,7 +26,6 @@ import tensorflow as tf  # noqa: E402
 from absl import flags  # noqa: E402
 
 from benchmarks import measure  # noqa: E402
-from stic_tf import loading  # noqa: E402
 from stic_tf.datasets import dataset as dataset_lib  # noqa: E402
 from stic_tf.datasets import pipeline  # noqa: E402
 from stic_tf.datasets import pixel_range  # noqa: E402
@@ -36,6 +35,7 @@ from stic_tf.targets import energies  # noqa: E402
 from stic_tf.targets import gradient  # noqa: E402
 from stic_tf.training import losses  # noqa: E402
 from trainers import flags as trainer_flags  # noqa: E402
+from trainers import train as training  # noqa: E402
 
 LEVELS = (0.03, 0.06, 0.11, 0.2, 0.4, 0.8, 1.6, 4.0)
 _BATCH = 128
@@ -103,8 +103,7 @@ def train(arguments, its_flags, dataset: dataset_lib.Dataset) -> dict:
   config, spec = trainer_flags.to_config(values), dataset.spec
   system = build.build(config, spec.image_shape, spec.class_names, values.seed, tf.distribute.get_strategy())
   system.adapt(dataset.arrays("train", limit=10000)[0])
-  if values.init_from:
-    system.begin_with(loading.read(values.init_from, "init_from")[1])
+  training.begin_with(system, values.init_from)
   system.compile(system.make_optimizer(), steps_per_execution=arguments.updates_per_call)
   stream = pipeline.update_stream(dataset, config.training.batch_size, values.seed, values.augment,
                                   config.training.mixup_alpha, ratio=config.training.classification_ratio,

@@ -98,7 +98,7 @@ def precise(config: config_lib.RunConfig) -> config_lib.RunConfig:
   return config.replace(mixed_precision=False)
 
 
-def _begin_with(system: System, init_from: Optional[str]) -> float:
+def begin_with(system: System, init_from: Optional[str]) -> float:
   """Gives a training the weights of --init_from; returns their seconds of training, to be counted with its own.
 
   Without --init_from it begins with its own, which have none.
@@ -166,7 +166,7 @@ class Training:
                    "image_shape": list(spec.image_shape), "class_names": names, "precision": _precision_of(config)}
     self.checkpointer = checkpointing.Checkpointer(folder.checkpoints, description)
     if evaluator and not checkpoint.available(folder.checkpoints):
-      _begin_with(self.system, values.init_from)  # what is wrong with it shows before anything is written
+      begin_with(self.system, values.init_from)  # what is wrong with it shows before anything is written
     self.rows: List[dict] = []
     self.commit = provenance.git_commit()  # of what runs; a checkout may change beside it
     self._profiled = trainer_flags.profile_window(values)
@@ -203,7 +203,7 @@ class Training:
       restored = (self.checkpointer.restore if or_fresh else self.checkpointer.fall_back)(self.system)
       if not restored and self.values.init_from:
         print(f"begins with the weights of {self.values.init_from}", flush=True)
-      self.rows[:], seconds = restored or ([], _begin_with(self.system, self.values.init_from))
+      self.rows[:], seconds = restored or ([], begin_with(self.system, self.values.init_from))
     if workers.count(self._strategy) > 1:
       workers.from_chief(self._strategy, self.system.training_variables())
     return seconds

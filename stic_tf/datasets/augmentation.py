@@ -88,15 +88,20 @@ def _beta(alpha: float, count, seed: tf.Tensor) -> tf.Tensor:
 def _beside_rectangles(shares: tf.Tensor, sides, cutmix: float, seed: tf.Tensor) -> tf.Tensor:
   """`shares` [B, 1, 1, 1], but for a share `cutmix` of images 0 in a rectangle of theirs and 1 beside: [B, H, W, 1]."""
   chosen, area, *centre = tf.unstack(tf.random.stateless_uniform([4, tf.shape(shares)[0]], seed))
-  inside = []
-  for side, middle in zip(sides, centre):
+
+  def inside(side, middle):
     half = 0.5 * tf.sqrt(area) * side
-    first, last = (tf.clip_by_value(tf.round(side * middle + sign * half), 0.0, side) for sign in (-1.0, 1.0))
+    first, last = (tf.round(side * middle + sign * half)[:, tf.newaxis] for sign in (-1.0, 1.0))
     places = tf.range(side, dtype=tf.float32)
-    inside.append(tf.logical_and(places >= first[:, tf.newaxis], places < last[:, tf.newaxis]))
-  rectangles = tf.logical_and(inside[0][:, :, tf.newaxis], inside[1][:, tf.newaxis])
-  beside = tf.cast(tf.logical_not(rectangles), tf.float32)[..., tf.newaxis]
+    return tf.logical_and(places >= first, places < last)
+
+  beside = 1.0 - tf.cast(_rectangles(*map(inside, sides, centre)), tf.float32)
   return tf.where((chosen < cutmix)[:, tf.newaxis, tf.newaxis, tf.newaxis], beside, shares)
+
+
+def _rectangles(down: tf.Tensor, right: tf.Tensor) -> tf.Tensor:
+  """Which pixels lie in a rectangle of lines [B, H] and columns [B, W]: [B, H, W, 1]."""
+  return tf.logical_and(down[:, :, tf.newaxis], right[:, tf.newaxis])[..., tf.newaxis]
 
 
 def flip(images: tf.Tensor, seed: tf.Tensor, rows: Rows) -> tf.Tensor:
@@ -143,8 +148,7 @@ def _cut_out(images: tf.Tensor, share: float, seed: tf.Tensor, rows: Rows) -> tf
   centres = tf.floor(centres) - 0.5  # between pixels, so that an even side is met
   down, right = (tf.abs(tf.range(side, dtype=tf.float32) - centres[:, axis, tf.newaxis]) < 0.5 * share * side
                  for axis, side in enumerate(sides))
-  hidden = tf.logical_and(down[:, :, tf.newaxis], right[:, tf.newaxis])
-  return tf.where(hidden[..., tf.newaxis], 0.0, images)
+  return tf.where(_rectangles(down, right), 0.0, images)
 
 
 def _mirrored(positions: tf.Tensor, size: int) -> tf.Tensor:
