@@ -66,11 +66,12 @@ def publish(values) -> str:
   settings, summary = run.settings(), run.json("summary.json")
   config_lib.require(bool(settings and summary) and run.is_finished(), "run_dir", values.run_dir,
                      "must hold a finished run")
-  for name in ("num_samples", "inception_weights", "seed"):
+  for name in ("inception_weights", "seed"):
     config_lib.require(not values[name].present, name, getattr(values, name), "is not read: figures are the run's own")
   given = trainer_flags.overrides(values, settings, config_lib.DRAWING_SETTINGS)
   config_lib.require("sampler" not in given, "sampler", values.sampler, "is not what the run was trained with")
-  settings = {**settings, **given}
+  measured = trainer_flags.overrides(values, settings, ("num_samples",))
+  settings = {**settings, **given, **measured}
   parent = os.path.dirname(os.path.abspath(values.zoo_dir))
   os.makedirs(parent, exist_ok=True)
   aside = tempfile.mkdtemp(prefix=".publish-", suffix=".tmp", dir=parent)

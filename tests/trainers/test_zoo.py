@@ -27,7 +27,8 @@ def _publish(run_dir, zoo_dir, judge_cache, *others):
 @pytest.fixture(scope="module")
 def published(trained_run, judge_cache, tmp_path_factory):
   folder = tmp_path_factory.mktemp("zoo") / "tiny"
-  assert _publish(trained_run, folder, judge_cache, "--num_steps=5", "--step_size=0.9") == str(folder)
+  assert _publish(trained_run, folder, judge_cache, "--num_steps=5", "--step_size=0.9",
+                  "--num_samples=30") == str(folder)
   return folder
 
 
@@ -50,6 +51,7 @@ def test_it_is_the_weights_that_draw_a_card_and_hashes(published, trained_run):
   assert stic_tf.load(str(published)).step_size == pytest.approx(0.9)
   card = (published / "card.md").read_text()
   assert card.startswith("# tiny\n\nMade by a test.") and "Alpaydin" in card and "test accuracy" in card
+  assert "30 fresh drawings" in card and json.loads((published / "settings.json").read_text())["num_samples"] == 30
   assert not list(published.parent.glob(".publish-*"))
   subprocess.run(["sha256sum", "--check", "--quiet", zoo.SUMS], cwd=published, check=True)
 
@@ -139,6 +141,13 @@ def test_the_models_that_are_kept_are_whole():
 def test_a_run_is_published_with_the_sampler_it_was_trained_with(trained_run, tmp_path, judge_cache):
   with pytest.raises(stic_tf.ConfigError, match="sampler=unadjusted: is not what the run was trained with"):
     _publish(trained_run, tmp_path / "other", judge_cache, "--sampler=unadjusted")
+  assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize("flag", ["--seed=1", "--inception_weights=weights.h5"])
+def test_a_flag_that_is_not_read_is_refused(trained_run, tmp_path, judge_cache, flag):
+  with pytest.raises(stic_tf.ConfigError, match="is not read: figures are the run's own"):
+    _publish(trained_run, tmp_path / "other", judge_cache, flag)
   assert not (tmp_path / "other").exists()
 
 
