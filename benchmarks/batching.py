@@ -7,6 +7,7 @@ a free thread waits for clients to come back (milliseconds), "none" is no batchi
 """
 
 import argparse
+import importlib
 import os
 import pathlib
 import sys
@@ -18,7 +19,7 @@ from concurrent import futures
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 from benchmarks import measure  # noqa: E402
 from benchmarks import served  # noqa: E402

@@ -10,6 +10,7 @@ before and after a whole unbroken run of one process.
 """
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
@@ -24,7 +25,7 @@ import time
 from typing import List, Optional
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 import numpy as np  # noqa: E402
 import psutil  # noqa: E402

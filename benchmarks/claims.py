@@ -11,15 +11,15 @@ with a run that diverged for good nothing is claimed. What --out holds of other 
 """
 
 import argparse
+import importlib
 import json
 import math
-import os
 import pathlib
 import sys
 from typing import List, Optional, Sequence
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 from benchmarks import claims_page  # noqa: E402
 from benchmarks import training_runs  # noqa: E402

@@ -8,6 +8,7 @@ the number of cores that the fastest batch needs for 10, 1000 and 100,000 drawin
 """
 
 import argparse
+import importlib
 import json
 import math
 import os
@@ -19,7 +20,7 @@ import time
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 from stic_tf import zoo  # noqa: E402
 

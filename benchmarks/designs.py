@@ -12,13 +12,13 @@ accuracy, both at fixed levels and with fixed noise, alike for all designs.
 
 import argparse
 import copy
-import os
+import importlib
 import pathlib
 import sys
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402

@@ -16,6 +16,7 @@ are sent from here, one at a time, and `browser` is null. Figures:
 import argparse
 import base64
 import contextlib
+import importlib
 import json
 import os
 import pathlib
@@ -28,7 +29,7 @@ import urllib.request
 from typing import Dict, Iterator, Optional
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 import numpy as np  # noqa: E402
 

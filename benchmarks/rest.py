@@ -12,6 +12,7 @@ One server, no batching, in its own process; classify of one image. Figures:
 """
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
@@ -21,7 +22,7 @@ from concurrent import futures
 from typing import Dict, List
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 import numpy as np  # noqa: E402
 from tensorflow.core.protobuf import meta_graph_pb2  # noqa: E402

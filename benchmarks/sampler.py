@@ -8,12 +8,12 @@ long as a bare one, is taken off. A ratio is the median over the rounds of the r
 
 import argparse
 import contextlib
-import os
+import importlib
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402

@@ -7,11 +7,13 @@ what any needed before.
 """
 
 import argparse
+import importlib
 import os
 import resource
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402

@@ -14,6 +14,7 @@ The answers of the server are compared with the call's before anything is timed:
 
 import argparse
 import contextlib
+import importlib
 import os
 import pathlib
 import signal
@@ -24,7 +25,7 @@ from concurrent import futures
 from typing import Dict, Iterator, Tuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 import grpc  # noqa: E402
 import numpy as np  # noqa: E402

@@ -11,6 +11,7 @@ Memory is noted at the start, in the middle (before the kill) and at the end.
 
 import argparse
 import collections
+import importlib
 import json
 import os
 import pathlib
@@ -21,7 +22,7 @@ import threading
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 from benchmarks import measure  # noqa: E402
 from benchmarks import served  # noqa: E402

@@ -11,7 +11,7 @@ each way to the first: its mean over runs and its paired 95 % interval.
 
 import argparse
 import copy
-import os
+import importlib
 import pathlib
 import sys
 import time
@@ -19,7 +19,7 @@ import types
 from typing import List
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 import numpy as np  # noqa: E402
 from absl import flags  # noqa: E402

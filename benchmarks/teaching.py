@@ -20,13 +20,13 @@ trained again.
 
 import argparse
 import dataclasses
+import importlib
 import json
-import os
 import pathlib
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 import numpy as np  # noqa: E402
 

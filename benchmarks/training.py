@@ -10,14 +10,14 @@ median over the rounds of the ratio within a round.
 
 import argparse
 import copy
-import os
+import importlib
 import pathlib
 import sys
 import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402

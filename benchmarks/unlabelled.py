@@ -10,6 +10,7 @@ name a line in the order of the sheets; the second command compares.
 
 import argparse
 import collections
+import importlib
 import json
 import os
 import pathlib
@@ -20,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 from benchmarks import measure  # noqa: E402
 from stic_tf import grid  # noqa: E402

@@ -8,6 +8,7 @@ two with 2 B on a core each, in turns. What is there already in --runs is not tr
 """
 
 import argparse
+import importlib
 import json
 import os
 import pathlib
@@ -20,7 +21,7 @@ import time
 import numpy as np
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 from benchmarks import measure  # noqa: E402
 from benchmarks import training_runs  # noqa: E402

@@ -17,6 +17,7 @@ from typing import Callable, Optional
 if not __package__:  # run as a file of a checkout, which then takes the place of this file's folder
   sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # a drawing then does not depend on its batch
 
 from serving import flag_error  # noqa: E402
 from serving import ports  # noqa: E402

@@ -9,7 +9,8 @@
     model.fit(dataset, epochs=10, steps_per_epoch=200)    # of (images, labels)
 
 Importing the package imports neither TensorFlow nor the network. When they are, it is without TensorFlow's notes about
-the machine; TF_CPP_MIN_LOG_LEVEL=0 brings them back.
+the machine; TF_CPP_MIN_LOG_LEVEL=0 brings them back. And it is with oneDNN, by whose convolutions a drawing does not
+depend on its batch (rounding.py); TensorFlow reads that as it is imported, so import this package before it.
 """
 
 import importlib
@@ -24,6 +25,8 @@ _HOMES = {"load": "loading", "wrap": "loading", "DrawingClassifier": "drawing_cl
 
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# TensorFlow leaves it off where the processor has neither AVX-512 VNNI nor its like.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # TensorFlow Addons announces the end of its maintenance at every import.
 warnings.filterwarnings("ignore", category=UserWarning, module="tensorflow_addons")
 

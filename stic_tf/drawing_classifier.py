@@ -12,6 +12,7 @@ from stic_tf import config as config_lib
 from stic_tf import drawing as drawing_lib
 from stic_tf import first_rows
 from stic_tf import replicas
+from stic_tf import rounding
 from stic_tf import seed_pairs
 from stic_tf.datasets import pixel_range
 from stic_tf.drawing import Drawings
@@ -20,7 +21,7 @@ from stic_tf.drawing import Drawings
 # Elementwise functions have other last bits in what is left over of a vector register, and the kernel of a matrix
 # product is chosen by the number of its rows. A last bit is enough to turn a pixel and, now and then, an accept test:
 # so every batch is filled up to whole blocks. What a network need not compute of it, it does not (first_rows.py).
-def _in_blocks(count, block: int = first_rows.BLOCK):
+def _in_blocks(count, block: int = rounding.BLOCK):
   """The least multiple of `block` that holds `count` rows; `count` is a number or an int32 scalar."""
   return -(-count // block) * block
 
@@ -46,6 +47,7 @@ class DrawingClassifier:
   """
 
   def __init__(self, system, config: config_lib.RunConfig):
+    rounding.convolutions_are_alike()  # or else it warns
     self.system, self.config = system, config
     self.checkpoint: Optional[str] = None  # the file it was read from
     self.chosen_step_size: Optional[float] = None
@@ -306,7 +308,7 @@ class DrawingClassifier:
     settings = dataclasses.replace(own, num_steps=own.num_steps if num_steps is None else num_steps,
                                    temperature=self._temperature(temperature),
                                    step_size=self.step_size if step_size is None else step_size)
-    batch_size = _in_blocks(min(batch_size, len(weights)), first_rows.BLOCK * replicas.here(self.strategy))
+    batch_size = _in_blocks(min(batch_size, len(weights)), rounding.BLOCK * replicas.here(self.strategy))
     parts = []
     for start in range(0, len(weights), batch_size):
       rows = np.arange(start, start + batch_size) % len(weights)  # the last batch is filled up with images again

@@ -12,10 +12,6 @@ import functools
 import keras
 import tensorflow as tf
 
-# Rows that are moved, or multiplied by a matrix, at a time.
-BLOCK = 16
-# What is left over of a vector register has other last bits: of elementwise functions, and of convolutions.
-_VECTOR = 8
 _PLAIN = (keras.layers.InputLayer, keras.layers.Activation, keras.layers.Add, keras.layers.Concatenate,
           keras.layers.Flatten, keras.layers.GlobalAveragePooling2D, keras.layers.Reshape)
 _asked = contextvars.ContextVar("asked", default=None)
@@ -42,11 +38,6 @@ def _graph_class() -> type:
   """The class of models that are layers and nothing else; Keras has no public name for it."""
   image = keras.Input([1])
   return type(keras.Model(image, image))
-
-
-def fills_vectors(channels: int) -> bool:
-  """Whether rows of so many channels leave nothing over of a vector register."""
-  return channels % _VECTOR == 0
 
 
 def _is_alike(layer: keras.layers.Layer) -> bool:
@@ -83,13 +74,3 @@ def call(network, inputs):
     outputs = network(tf.nest.map_structure(lambda rows: rows[:count], inputs), training=False)
   return tf.nest.map_structure(
       lambda rows: tf.pad(rows, [[0, batch - count]] + [[0, 0]] * (len(rows.shape) - 1)), outputs)
-
-
-def of_last_axis(rows: tf.Tensor, matrix) -> tf.Tensor:
-  """`matrix` [F', F] times each vector along the last axis of [B, N, M, F], with the same bits in any company.
-
-  As a convolution of single positions: of a matrix product oneDNN and Eigen choose the kernel by the number of rows.
-  """
-  spare = -matrix.shape[0] % _VECTOR
-  kernel = tf.pad(tf.transpose(tf.convert_to_tensor(matrix)), [[0, 0], [0, spare]])[tf.newaxis, tf.newaxis]
-  return tf.nn.conv2d(rows, kernel, 1, "VALID")[..., :matrix.shape[0]]

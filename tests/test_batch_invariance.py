@@ -3,7 +3,9 @@
 Compared to the last bit, log density and acceptance included: where floats differ, some accept test will too.
 """
 
+import ast
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -128,3 +130,29 @@ def test_one_and_two_replicas_draw_the_same(tmp_path):
   with np.load(out) as two:
     for field in FIELDS:
       np.testing.assert_array_equal(two[field], getattr(whole, field), err_msg=field)
+
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def _imports_tensorflow_first(source):
+  """Whether a file imports TensorFlow before what turns on oneDNN, whose convolutions do not depend on the batch."""
+  for statement in ast.parse(source).body:
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+      continue  # a docstring
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+      modules = [getattr(statement, "module", None) or name.name for name in statement.names]
+      if any(module.split(".")[0] in ("keras", "tensorflow") for module in modules):
+        return True
+    if "stic_tf" in ast.unparse(statement) or "TF_ENABLE_ONEDNN_OPTS" in ast.unparse(statement):
+      return False
+  return False
+
+
+def test_no_script_imports_tensorflow_before_it_is_set_up():
+  scripts = [path for folder in ("benchmarks", "export", "serving", "tools", "trainers")
+             for path in sorted((ROOT / folder).glob("*.py")) if '__name__ == "__main__"' in path.read_text("utf-8")]
+  assert len(scripts) > 20
+  assert not [path.name for path in scripts if _imports_tensorflow_first(path.read_text("utf-8"))]
+  assert _imports_tensorflow_first("import os\nimport tensorflow as tf\nimport stic_tf")
+  assert not _imports_tensorflow_first("import stic_tf\nimport keras")

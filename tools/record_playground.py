@@ -4,6 +4,7 @@
 """
 
 import argparse
+import importlib
 import io
 import os
 import pathlib
@@ -12,7 +13,7 @@ import tempfile
 import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+importlib.import_module("stic_tf")  # before TensorFlow, which it sets up
 
 import PIL.Image  # noqa: E402
 

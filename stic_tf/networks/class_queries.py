@@ -43,7 +43,7 @@ class TileTokens(layers.Layer):
   """Features [B, T, T, C] -> keys and values [B, M, d] each, with a learnt embedding of the place added."""
 
   def rows_alike(self):
-    return first_rows.fills_vectors(self._size)
+    return rounding.fills_vectors(self._size)
 
   def __init__(self, size: int, seed: int, **kwargs):
     super().__init__(**kwargs)
@@ -95,7 +95,7 @@ class ClassQueries(layers.Layer):
     keys, values, *view = inputs
     evidence = tf.einsum("kd,bmd->bkm", self.readouts, values)
     logits = tf.reduce_sum(self.attention(keys) * evidence, axis=2) + self.biases
-    return logits + tf.matmul(*view, self.views, transpose_b=True) if view else logits
+    return logits + rounding.product(*view, self.views, transposed=True) if view else logits
 
   def attention(self, keys: tf.Tensor) -> tf.Tensor:
     """Attention maps of all classes: keys [B, M, d] -> float32 [B, K, M], rows that sum to 1."""

@@ -13,7 +13,7 @@ import scipy.fft
 import tensorflow as tf
 from keras import layers
 
-from stic_tf import first_rows
+from stic_tf import rounding
 
 
 class Isotropic(layers.Layer):
@@ -111,8 +111,8 @@ class Cosine(Isotropic):
   @staticmethod
   def _turned(planes, of_rows: np.ndarray, of_columns: np.ndarray):
     """[B, C, H, W] by a matrix along the rows and one along the columns."""
-    planes = tf.transpose(first_rows.of_last_axis(planes, of_columns), [0, 1, 3, 2])
-    return tf.transpose(first_rows.of_last_axis(planes, of_rows), [0, 1, 3, 2])
+    planes = tf.transpose(rounding.along_last_axis(planes, of_columns.T), [0, 1, 3, 2])
+    return tf.transpose(rounding.along_last_axis(planes, of_rows.T), [0, 1, 3, 2])
 
   def _variances(self, level):
     spectrum = tf.transpose(self.spectrum, [2, 0, 1])

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from stic_tf import first_rows
+from stic_tf import rounding
 
 _EMBEDDING = 128
 _HARMONICS = 4
@@ -19,24 +19,18 @@ def initializer(scale: float, seed: int) -> keras.initializers.Initializer:
   return keras.initializers.VarianceScaling(scale, mode="fan_in", seed=seed)
 
 
-def _in_row_blocks(function, rows: tf.Tensor) -> tf.Tensor:
-  """`function` of rows [B, F] that zeros fill up to whole blocks: other numbers of rows have other last bits.
-
-  oneDNN and Eigen choose the kernel of a matrix product by the number of its rows, and sine and cosine are others in
-  what is left over of a vector register.
-  """
-  count = tf.shape(rows)[0]
-  return function(tf.pad(rows, [[0, -count % first_rows.BLOCK], [0, 0]]))[:count]
-
-
 class Dense(layers.Dense):
   """keras.layers.Dense of rows [B, F] that have the same bits in any company."""
 
   def rows_alike(self):
-    return self.activation is keras.activations.linear or first_rows.fills_vectors(self.units)
+    return self.activation is keras.activations.linear or rounding.fills_vectors(self.units)
 
   def call(self, inputs):
-    return _in_row_blocks(super().call, inputs)
+    return rounding.in_row_blocks(self._of_rows, inputs)
+
+  def _of_rows(self, rows):
+    outputs = rounding.product(rows, self.kernel)
+    return self.activation(tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs)
 
 
 class Convolution(layers.Conv2D):
@@ -48,7 +42,7 @@ class Convolution(layers.Conv2D):
   """
 
   def rows_alike(self):
-    return first_rows.fills_vectors(self.filters)
+    return rounding.fills_vectors(self.filters)
 
   def call(self, inputs):
     stride, size = self.strides[0], self.kernel_size[0]
@@ -128,7 +122,7 @@ class Harmonics(layers.Layer):
     return True
 
   def call(self, conditioning):
-    return _in_row_blocks(self._of_rows, conditioning[:, tf.newaxis])
+    return rounding.in_row_blocks(self._of_rows, conditioning[:, tf.newaxis])
 
   def _of_rows(self, conditioning):
     angles = conditioning * tf.cast(tf.range(1.0, _HARMONICS + 1.0) * 3.14159265, conditioning.dtype)

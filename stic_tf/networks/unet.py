@@ -123,7 +123,7 @@ def _enlarged(hidden, shape: Sequence[int], name: str, seed: int):
 
 
 def _decoded(hidden, image_shape: Sequence[int], seed: int):
-  """F, [B, H, W, C or more]: near 0 at the start. Channels fill vector registers (first_rows.py)."""
+  """F, [B, H, W, C or more]: near 0 at the start. Channels fill vector registers (rounding.py)."""
   height, width, channels = image_shape
   halved = hidden.shape[1] < height
   filters = -(-channels * (4 if halved else 1) // 8) * 8

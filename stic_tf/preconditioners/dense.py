@@ -6,6 +6,7 @@ import numpy as np
 import scipy.linalg
 import tensorflow as tf
 
+from stic_tf import rounding
 from stic_tf.preconditioners import base
 
 
@@ -22,10 +23,10 @@ class Dense(base.Preconditioner):
     self.factor.assign(scipy.linalg.cholesky(matrix, lower=True).astype(np.float32))
 
   def color(self, rows, level=None):
-    return tf.matmul(rows, self.factor, transpose_b=True)
+    return rounding.product(rows, self.factor, transposed=True)
 
   def color_transpose(self, rows, level=None):
-    return tf.matmul(rows, self.factor)
+    return rounding.product(rows, self.factor)
 
   def whiten(self, rows):
     return tf.transpose(tf.linalg.triangular_solve(self.factor, tf.transpose(rows), lower=True))
@@ -50,4 +51,4 @@ class DenseLevels(base.Preconditioner):
 
   def color(self, rows, level=None):
     scales = tf.sqrt(self.values + tf.square(level)[:, tf.newaxis])
-    return tf.matmul(tf.matmul(rows, self.basis) * scales, self.basis, transpose_b=True)
+    return rounding.product(rounding.product(rows, self.basis) * scales, self.basis, transposed=True)

@@ -5,6 +5,7 @@ from typing import Sequence
 import numpy as np
 import tensorflow as tf
 
+from stic_tf import rounding
 from stic_tf.preconditioners import base
 from stic_tf.preconditioners import statistics as statistics_lib
 
@@ -37,9 +38,9 @@ class LowRank(base.Preconditioner):
     self.rest.assign([rest_root, 1.0 / rest_root])
 
   def _apply(self, which, rows):
-    inner = tf.matmul(rows, self.directions) * self.scales[which]
+    inner = rounding.product(rows, self.directions) * self.scales[which]
     # The scale last: a sum is added to this, and a sum of three may be regrouped (stic_tf/rounding.py).
-    return self.rest[which] * (rows + tf.matmul(inner, self.directions_transposed))
+    return self.rest[which] * (rows + rounding.product(inner, self.directions_transposed))
 
   def color(self, rows, level=None):
     return self._apply(0, rows)

@@ -72,11 +72,13 @@ class ClassGrams(tf.Module):
 
   def project(self, features: Sequence[tf.Tensor]) -> Sequence[tf.Tensor]:
     """Features [B, H_l, W_l, C_l] -> what the means are of: [B, H_l, W_l, r_l]."""
-    return [layer if basis is None else tf.tensordot(layer, basis, 1) for layer, basis in zip(features, self._bases)]
+    return [layer if basis is None else rounding.along_last_axis(layer, basis)
+            for layer, basis in zip(features, self._bases)]
 
   def of_weights(self, class_weights: tf.Tensor) -> Sequence[tf.Tensor]:
     """Ḡ_l,w = Σ_k w_k Ḡ_l,k: float32 class weights [B, K] -> [B, C_l, C_l] per layer."""
-    return [tf.einsum("bk,kij->bij", class_weights, mean) for mean in self.means]
+    return [tf.reshape(rounding.product(class_weights, tf.reshape(mean, [mean.shape[0], -1])), [-1, *mean.shape[1:]])
+            for mean in self.means]
 
   def of_sparse(self, class_weights: sparse_weights.SparseWeights) -> Sequence[tf.Tensor]:
     """The same of sparse weights, at a cost that does not grow with K."""
