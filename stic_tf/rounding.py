@@ -2,7 +2,7 @@
 
 TensorFlow makes one operation of a sum of three tensors, and sorts its terms by their names, which differ between a
 live and an exported graph: the last bit of a chain, and with it an accept test, would depend on it. It leaves products
-and differences alone.
+and differences alone, but for x·sigmoid(x), of which oneDNN makes one operation here and there.
 
 What a matrix product rounds depends on how many rows it has, of whole blocks too: oneDNN and Eigen choose kernel and
 threads by it. What a convolution by oneDNN rounds does not depend on the number of images.
@@ -28,6 +28,24 @@ def add_product(first: tf.Tensor, factor: tf.Tensor, second: tf.Tensor) -> tf.Te
 def sum_of(terms) -> tf.Tensor:
   """The sum of tensors of one shape in one reduction."""
   return tf.reduce_sum(tf.stack(terms), axis=0)
+
+
+def unfused_swish(features: tf.Tensor) -> tf.Tensor:
+  """x·sigmoid(x) of [B, …], in two operations: a reshape between them hides them from the graph's optimiser.
+
+  One operation rounds otherwise without AVX-512, and which swishes become one differs in a live and an exported graph.
+  """
+  return _swish(features)
+
+
+@tf.custom_gradient
+def _swish(features):
+  def gradient(of_outputs):
+    with tf.control_dependencies([of_outputs]):  # not kept from the forward pass: memory
+      sigmoid = tf.sigmoid(features)
+    return of_outputs * (sigmoid * (1.0 + features * (1.0 - sigmoid)))
+
+  return features * tf.reshape(tf.sigmoid(tf.reshape(features, [-1])), [-1, *features.shape[1:]]), gradient
 
 
 def fills_vectors(channels: int) -> bool:

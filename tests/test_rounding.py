@@ -1,10 +1,12 @@
-"""Products that round alike in any batch."""
+"""Products, and a swish, that round alike in any batch and graph."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from stic_tf import rounding
+from stic_tf.networks import layers
 
 SIZES = [(64, 64), (9, 128), (128, 10), (784, 784), (12, 130), (1024, 48), (1, 1)]
 COUNT = 144
@@ -72,3 +74,41 @@ def test_a_convolution_that_depends_on_its_batch_is_found(monkeypatch):
   monkeypatch.setattr(tf.nn, "conv2d", unlike)
   with pytest.warns(RuntimeWarning, match="import stic_tf before TensorFlow"):
     assert not rounding.convolutions_are_alike.__wrapped__()
+
+
+def _derivatives(function, values):
+  with tf.GradientTape() as second:
+    second.watch(values)
+    with tf.GradientTape() as first:
+      first.watch(values)
+      outputs = function(values)
+    gradient = first.gradient(outputs, values)
+  return outputs, gradient, second.gradient(gradient, values)
+
+
+def test_a_swish_is_that_of_tensorflow_with_its_derivatives():
+  values = tf.reshape(tf.linspace(-100.0, 100.0, 3 * 7 * 11), [3, 7, 11])
+  for ours, theirs in zip(_derivatives(rounding.unfused_swish, values), _derivatives(tf.nn.silu, values)):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+def test_a_swish_is_the_same_whatever_the_optimiser_may_do():
+  """TensorFlow's own is another operation where the remapper runs, with other bits without AVX-512."""
+  values = tf.random.stateless_normal([64, 9, 16], seed=(1, 2))
+  found = []
+  before = tf.config.optimizer.get_experimental_options()
+  try:
+    for remapping in (True, False):
+      tf.config.optimizer.set_experimental_options({"remapping": remapping})
+      found.append(tf.function(rounding.unfused_swish, autograph=False)(values).numpy())
+  finally:
+    tf.config.optimizer.set_experimental_options({"remapping": before.get("remapping", True)})
+  np.testing.assert_array_equal(*found)
+
+
+def test_a_clone_of_a_network_has_the_same_swish():
+  """Keras takes activations by name: of one that is called swish it would make its own."""
+  image = keras.Input([8])
+  hidden = layers.Dense(8, rounding.unfused_swish)(keras.layers.Activation(rounding.unfused_swish)(image))
+  clone = keras.models.clone_model(keras.Model(image, hidden))
+  assert all(layer.activation is rounding.unfused_swish for layer in clone.layers[1:])

@@ -9,6 +9,7 @@ import keras
 from keras import layers
 
 from stic_tf import config as config_lib
+from stic_tf import rounding
 from stic_tf.networks import class_queries
 from stic_tf.networks import layers as shared
 
@@ -42,7 +43,7 @@ def attentive(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_
   conditioning = shared.Conditioning(conditioned, seed + 400)
 
   def active(hidden, name):
-    return layers.Activation("swish")(conditioning.film(hidden, f"{name}_film"))
+    return layers.Activation(rounding.unfused_swish)(conditioning.film(hidden, f"{name}_film"))
 
   stem_stride = 2 if side > 16 and side // tile_grid % 2 == 0 else 1
   stem_width = max(1, width // 2) if side // stem_stride > tile_grid else width
@@ -56,15 +57,16 @@ def attentive(config: config_lib.NetworkConfig, image_shape: Sequence[int], num_
     hidden = active(shared.convolution(width, 1, f"conv_{stage}", seed=seed + 10 * stage + 1)(hidden), f"conv_{stage}")
     features.append(hidden)
   # What the whole canvas holds, told to every tile; through the blocks alone it would not reach them all.
-  context = shared.Dense(width, "swish", kernel_initializer=keras.initializers.VarianceScaling(2.0, seed=seed + 190),
-                         name="context")(layers.Flatten()(hidden))
+  context = shared.Dense(width, rounding.unfused_swish, name="context",
+                         kernel_initializer=keras.initializers.VarianceScaling(2.0, seed=seed + 190))(
+                             layers.Flatten()(hidden))
   hidden = layers.Add()([hidden, layers.Reshape([1, 1, width])(context)])
   for block in (1, 2):
     branch = shared.convolution(width, 1, f"tiles_{block}_conv1", seed=seed + 200 + 10 * block)(hidden)
     branch = active(branch, f"tiles_{block}")
     branch = shared.convolution(width, 1, f"tiles_{block}_conv2", seed=seed + 201 + 10 * block)(branch)
     branch = shared.BranchScale(name=f"tiles_{block}_scale")(branch)
-    hidden = layers.Activation("swish")(layers.Add()([hidden, branch]))
+    hidden = layers.Activation(rounding.unfused_swish)(layers.Add()([hidden, branch]))
   features.append(hidden)
   view = _view(image, config.view_size, conditioning, seed) if config.view_size else None
   logits = class_queries.over(hidden, num_classes, seed, view)

@@ -9,6 +9,7 @@ import keras
 from keras import layers
 
 from stic_tf import config as config_lib
+from stic_tf import rounding
 from stic_tf.networks import layers as shared
 
 
@@ -30,17 +31,19 @@ def small_network(image_shape: Sequence[int], num_classes: int, width: int, seed
   image = keras.Input(image_shape, name="image")
   features = []
   stem_stride = 1 if image_shape[0] <= 16 else 2
-  hidden = layers.Activation("swish")(shared.convolution(max(1, width // 2), stem_stride, "stem", seed=seed)(image))
+  hidden = layers.Activation(rounding.unfused_swish)(
+      shared.convolution(max(1, width // 2), stem_stride, "stem", seed=seed)(image))
   stage = 0
   while hidden.shape[1] > 4:
     stage += 1
-    hidden = layers.Activation("swish")(shared.convolution(width, 2, f"down_{stage}", seed=seed + 2 * stage)(hidden))
-    hidden = layers.Activation("swish")(
+    hidden = layers.Activation(rounding.unfused_swish)(
+        shared.convolution(width, 2, f"down_{stage}", seed=seed + 2 * stage)(hidden))
+    hidden = layers.Activation(rounding.unfused_swish)(
         shared.convolution(width, 1, f"conv_{stage}", seed=seed + 2 * stage + 1)(hidden))
     features.append(hidden)
   hidden = layers.Flatten()(hidden)
   initializer = keras.initializers.VarianceScaling(2.0, seed=seed + 100)
-  hidden = shared.Dense(2 * width, "swish", kernel_initializer=initializer, name="hidden")(hidden)
+  hidden = shared.Dense(2 * width, rounding.unfused_swish, kernel_initializer=initializer, name="hidden")(hidden)
   logits = shared.Dense(num_classes, kernel_initializer=keras.initializers.VarianceScaling(0.1, seed=seed + 101),
                         name="logits", dtype="float32")(hidden)
   return keras.Model(image, [logits, *features], name="small")
@@ -67,9 +70,9 @@ def wide_resnet(image_shape: Sequence[int], num_classes: int, depth: int, widen:
     for block in range(blocks):
       name, block_seed = f"group{group}_block{block}", seed + 1000 * (group + 1) + 10 * block
       stride = 2 if group and not block else 1
-      active = layers.Activation("swish")(hidden)
+      active = layers.Activation(rounding.unfused_swish)(hidden)
       branch = shared.convolution(filters, stride, f"{name}_conv1", seed=block_seed)(active)
-      branch = layers.Activation("swish")(branch)
+      branch = layers.Activation(rounding.unfused_swish)(branch)
       branch = shared.convolution(filters, 1, f"{name}_conv2", seed=block_seed + 1)(branch)
       branch = shared.BranchScale(name=f"{name}_scale")(branch)
       if stride != 1 or hidden.shape[-1] != filters:
@@ -78,7 +81,7 @@ def wide_resnet(image_shape: Sequence[int], num_classes: int, depth: int, widen:
                                     name=f"{name}_skip")(active)
       hidden = layers.Add()([hidden, branch])
     features.append(hidden)
-  hidden = layers.GlobalAveragePooling2D()(layers.Activation("swish")(hidden))
+  hidden = layers.GlobalAveragePooling2D()(layers.Activation(rounding.unfused_swish)(hidden))
   logits = shared.Dense(num_classes, kernel_initializer=keras.initializers.VarianceScaling(0.1, seed=seed + 1),
                         name="logits", dtype="float32")(hidden)
   return keras.Model(image, [logits, *features], name=f"wide_resnet_{depth}_{widen}")

@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from stic_tf import config as config_lib
+from stic_tf import rounding
 from stic_tf.networks import layers as shared
 
 _ATTENTION_FROM = 32
@@ -29,9 +30,9 @@ class Encoded(NamedTuple):
 def residual_block(hidden, conditioning: shared.Conditioning, name: str, seed: int):
   """[B, H, W, F] -> the same shape: two convolutions that the noise level modulates, in a branch that starts small."""
   filters = hidden.shape[-1]
-  branch = layers.Activation("swish")(conditioning.film(hidden, f"{name}_film1"))
+  branch = layers.Activation(rounding.unfused_swish)(conditioning.film(hidden, f"{name}_film1"))
   branch = shared.convolution(filters, 1, f"{name}_conv1", 1.0, seed)(branch)
-  branch = layers.Activation("swish")(conditioning.film(branch, f"{name}_film2"))
+  branch = layers.Activation(rounding.unfused_swish)(conditioning.film(branch, f"{name}_film2"))
   branch = shared.convolution(filters, 1, f"{name}_conv2", 2.0, seed + 1)(branch)
   return layers.Add()([hidden, shared.BranchScale(name=f"{name}_scale")(branch)])
 
@@ -86,7 +87,7 @@ def encoder(config: config_lib.NetworkConfig, image, conditioning: shared.Condit
     if side >= _ATTENTION_FROM and hidden.shape[1] <= config.attention_side:
       hidden = _attention(hidden, f"stage{stage}_attention", seed + 100 * (stage + 1) + 90)
     features.append(hidden)
-    read = layers.Activation("swish")(conditioning.film(hidden, f"stage{stage}_read"))
+    read = layers.Activation(rounding.unfused_swish)(conditioning.film(hidden, f"stage{stage}_read"))
     readouts.append(shared.SumPool(name=f"stage{stage}_sum")(read))
     if hidden.shape[1] <= 4:
       break
@@ -98,7 +99,7 @@ def encoder(config: config_lib.NetworkConfig, image, conditioning: shared.Condit
   config_lib.require(given in (1, stage + 1), "blocks", config.blocks,
                      f"must be one number or {stage + 1}, one for each resolution")
   pooled = layers.GlobalAveragePooling2D()(read)
-  summary = shared.Dense(4 * config.width, "swish", kernel_initializer=shared.initializer(2.0, seed + 3),
+  summary = shared.Dense(4 * config.width, rounding.unfused_swish, kernel_initializer=shared.initializer(2.0, seed + 3),
                          name="hidden")(conditioning.beside(pooled))
   return Encoded(features, layers.Concatenate()(readouts), summary)
 

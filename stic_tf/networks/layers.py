@@ -13,6 +13,9 @@ from stic_tf import rounding
 _EMBEDDING = 128
 _HARMONICS = 4
 
+# So that a clone of a network has it too.
+keras.saving.register_keras_serializable("stic_tf")(rounding.unfused_swish)
+
 
 def initializer(scale: float, seed: int) -> keras.initializers.Initializer:
   """Normal weights of variance scale / fan-in; 2 is He's."""
@@ -154,7 +157,7 @@ class Conditioning:
       self.inputs = [level]
       hidden = Harmonics(name="harmonics")(level)
       for number in range(2):
-        hidden = Dense(_EMBEDDING, "swish", kernel_initializer=initializer(2.0, seed + number),
+        hidden = Dense(_EMBEDDING, rounding.unfused_swish, kernel_initializer=initializer(2.0, seed + number),
                        name=f"embed{number + 1}")(hidden)
       self.embedding = hidden
 

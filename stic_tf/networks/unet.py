@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 from stic_tf import config as config_lib
+from stic_tf import rounding
 from stic_tf.networks import energy as energy_lib
 from stic_tf.networks import layers as shared
 from stic_tf.networks import shared_energy
@@ -88,7 +89,7 @@ def autoencoder(config: config_lib.NetworkConfig, image_shape: Sequence[int], se
     for block in range(energy_lib.stage_blocks(config, stage)):
       hidden = energy_lib.residual_block(hidden, conditioning, f"up{stage}_block{block}",
                                          seed + 1000 * (stage + 1) + 10 * (block + 1))
-  hidden = layers.Activation("swish")(conditioning.film(hidden, "decoded_film"))
+  hidden = layers.Activation(rounding.unfused_swish)(conditioning.film(hidden, "decoded_film"))
   decoded = _decoded(hidden, image_shape, seed + 9)
   energy = AutoencoderEnergy(name=shared_energy.COMMON, dtype="float32")([image, decoded])
   return Autoencoder(image, conditioning, encoded, energy)
