@@ -61,11 +61,11 @@ def test_a_system_that_mixes_ten_classes_at_most_passes_with_more(tmp_path):
 
 
 def _rename_an_op(folder, to):
-  """Renames a product inside a function of the library: nothing of it shows in the outer graph."""
+  """Renames a convolution inside a function of the library: nothing of it shows in the outer graph."""
   path = pathlib.Path(folder, "saved_model.pb")
   saved_model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
   nodes = [node for function in saved_model.meta_graphs[0].graph_def.library.function for node in function.node_def
-           if node.op == "MatMul"]
+           if node.op == "Conv2D"]
   nodes[0].op = to
   path.write_bytes(saved_model.SerializeToString())
 
