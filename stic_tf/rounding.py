@@ -64,16 +64,15 @@ def product(rows: tf.Tensor, matrix, transposed: bool = False) -> tf.Tensor:
   """Rows [B, F] times `matrix` [F, F'], or its transpose where that is [F', F], with the same bits in any batch.
 
   Returns:
-    [B, F']; a convolution of single positions, a block of rows an image.
+    [B, F'].
   """
-  matrix = tf.convert_to_tensor(matrix)
-  size = matrix.shape[0 if transposed else 1]
+  return in_row_blocks(lambda rows: product_of_blocks(rows, matrix, transposed), rows)
 
-  def of_blocks(rows):
-    images = tf.reshape(rows, [-1, BLOCK, 1, rows.shape[-1]])
-    return tf.reshape(along_last_axis(images, matrix, transposed), [-1, size])
 
-  return in_row_blocks(of_blocks, rows)
+def product_of_blocks(rows: tf.Tensor, matrix, transposed: bool = False) -> tf.Tensor:
+  """The same of rows that are whole blocks: a convolution of single positions, a block an image."""
+  images = tf.reshape(rows, [-1, BLOCK, 1, rows.shape[-1]])
+  return tf.reshape(along_last_axis(images, matrix, transposed), [-1, matrix.shape[0 if transposed else 1]])
 
 
 def along_last_axis(images: tf.Tensor, matrix, transposed: bool = False) -> tf.Tensor:

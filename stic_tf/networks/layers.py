@@ -32,7 +32,7 @@ class Dense(layers.Dense):
     return rounding.in_row_blocks(self._of_rows, inputs)
 
   def _of_rows(self, rows):
-    outputs = rounding.product(rows, self.kernel)
+    outputs = rounding.product_of_blocks(rows, self.kernel)
     return self.activation(tf.nn.bias_add(outputs, self.bias) if self.use_bias else outputs)
 
 
