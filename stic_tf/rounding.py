@@ -35,7 +35,7 @@ def unfused_swish(features: tf.Tensor) -> tf.Tensor:
 
   One operation rounds otherwise without AVX-512, and which swishes become one differs in a live and an exported graph.
   """
-  return _swish(features)
+  return _swish(features)  # a function of its own, as Keras cannot write down one with a gradient of its own
 
 
 @tf.custom_gradient
@@ -54,8 +54,10 @@ def fills_vectors(channels: int) -> bool:
 
 
 def in_row_blocks(function, rows: tf.Tensor) -> tf.Tensor:
-  """`function` of rows [B, F] that zeros fill up to whole blocks, [B, F']: elementwise functions of other numbers of
-  rows have other last bits."""
+  """`function` of rows [B, F] that zeros fill up to whole blocks: [B, F'].
+
+  Of other numbers of rows elementwise functions have other last bits.
+  """
   count = tf.shape(rows)[0]
   return function(tf.pad(rows, [[0, -count % BLOCK], [0, 0]]))[:count]
 

@@ -5,12 +5,11 @@ import os
 import pathlib
 
 # Before anything imports TensorFlow.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 import pytest
 
+import stic_tf  # noqa: F401  before TensorFlow, which it sets up
 from tests import tiny_run
 
 # Graphs are millions of objects that live for long: to look through them as often as Python would takes a tenth of the

@@ -61,8 +61,7 @@ class TileTokens(layers.Layer):
 
   def call(self, features):
     places = tf.reshape(self.place, features.shape[1:])
-    # A convolution of single positions: a matrix product of all rows' positions has last bits that depend on the batch.
-    tokens = tf.nn.conv2d(features + places, tf.convert_to_tensor(self.kernel)[tf.newaxis, tf.newaxis], 1, "VALID")
+    tokens = rounding.along_last_axis(features + places, self.kernel)
     return tf.split(tf.reshape(tokens, [-1, self.place.shape[0], 2 * self._size]), 2, axis=-1)
 
 
